@@ -1,0 +1,71 @@
+"""What each stage promises: the cold object that a config builds, and the hot one that a worker loads from it.
+
+Cold objects are frozen dataclasses of parameters: cheap, picklable, checked in `__post_init__` (types, ranges).
+`load(device)` returns the hot object, once a worker; it may hold sessions, sockets and caches and is never pickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, Protocol, TypeAlias
+
+from pipeline.records import Batch, Crop, EncodedImage, Patch, Rejected, Segments, Shard, View
+from pipeline.view import ViewSpec
+from pipeline.weights import Weights
+
+Device: TypeAlias = Literal["cpu", "cuda"]
+
+
+class Source(Protocol):
+    """Where images come from."""
+
+    uri: str
+
+    def shards(self) -> tuple[Shard, ...]:
+        """Every shard, sorted by path. Raises SourceError when there is nothing, or not what the config names."""
+
+    def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[Batch[EncodedImage]]:
+        """The units of a shard in order. `done` maps start to stop of units that are committed: they are hopped
+        over without being read. The bounds depend on the shard's bytes and the config only, never on `done`.
+        A shard that cannot be read on ends with a unit whose `failure` is set and whose last item is a Rejected (stage `read`)."""
+
+
+class HotSegmenter(Protocol):
+    def __call__(self, views: Sequence[View]) -> list[Segments]:
+        """One answer a view, in order. Raises ImageError for an answer that is not usable (NaN, wrong shape)."""
+
+
+class Segmenter(Protocol):
+    """Finds segments. One class a model family."""
+
+    @property
+    def view(self) -> ViewSpec: ...
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label of class_id 0, 1, ..."""
+    @property
+    def weights(self) -> tuple[Weights, ...]: ...
+    def load(self, device: Device, threads: int) -> HotSegmenter:
+        """threads: intra-op threads on the CPU."""
+
+
+class HotFill(Protocol):
+    def __call__(self, crops: Sequence[Crop]) -> list[Patch]:
+        """One patch a crop, in order, of the crop's size. Raises ImageError when it cannot fill."""
+
+
+class Fill(Protocol):
+    """Makes new pixels for a region. One class a method."""
+
+    @property
+    def reversible(self) -> bool:
+        """True: the result is computed from the region's own pixels (blur, pixelate), so crops are not blanked."""
+    @property
+    def context(self) -> float:
+        """Margin of a crop around its part of the region, as a share of the part's longer side."""
+    @property
+    def weights(self) -> tuple[Weights, ...]: ...
+    def load(self, device: Device, threads: int) -> HotFill: ...
+
+
+ImageOrReject: TypeAlias = EncodedImage | Rejected

