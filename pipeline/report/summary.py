@@ -1,0 +1,141 @@
+"""What came out of a run? Sums over the commit records, as a short table and an exit code. Touches no storage."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.errors import EXIT_OK, EXIT_REJECTED
+from pipeline.records import Committed, Counts
+from pipeline.report.progress import duration
+
+SHOWN: Final = 5
+"""Reject reasons, labels and shards that the terminal table names before it only counts."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """counts: of the whole output. fresh: of the units that this run committed. wall: seconds that this run took.
+
+    rejects: (stage, reason) -> images, the most frequent first. segments: label -> segments, the most frequent first.
+    seconds: stage -> seconds, summed over all workers, in the order of the line. failed: (shard, reason code) of the
+    shards that could not be read to their end. bytes_in: encoded bytes read. units: how many.
+    """
+
+    counts: Counts
+    fresh: Counts
+    wall: float
+    units: int
+    bytes_in: int
+    rejects: Mapping[tuple[str, str], int]
+    segments: Mapping[str, int]
+    seconds: Mapping[str, float]
+    failed: tuple[tuple[str, str], ...]
+
+    @property
+    def images_per_second(self) -> float:
+        """Of this run, start-up included; 0 when it had nothing to do."""
+        return self.fresh.images / self.wall if self.wall > 0 else 0.0
+
+    @property
+    def resumed(self) -> int:
+        """Images that an earlier run of the same command had already committed."""
+        return self.counts.images - self.fresh.images
+
+    @property
+    def reject_share(self) -> float:
+        """Rejected images as a share of all, 0..1."""
+        return self.counts.rejected / self.counts.images if self.counts.images else 0.0
+
+    def exit_code(self, max_reject_share: float) -> int:
+        """0, or 3 when more than this share (0..1) of the images was rejected or a shard could not be read on."""
+        return EXIT_REJECTED if self.failed or self.reject_share > max_reject_share else EXIT_OK
+
+    def text(self, places: Iterable[tuple[str, str]] = ()) -> str:
+        """The table for the terminal, without a final line break. places: (word, path) rows to end with."""
+        return "\n".join(_aligned([*self._numbers(), *self._details(), *((word, "", path) for word, path in places)]))
+
+    def _numbers(self) -> list[tuple[str, str, str]]:
+        counts = self.counts
+        resumed = f"{self.resumed:,} of them done by an earlier run" if self.resumed else ""
+        speed = f"{self.images_per_second:.1f}" if self.fresh.images else "-"
+        took = f"{self.fresh.images:,} in {duration(self.wall)}" if self.fresh.images else "nothing left to do"
+        return [
+            ("images in", f"{counts.images:,}", resumed),
+            ("written", f"{counts.written:,}", ""),
+            ("unchanged", f"{counts.unchanged:,}", ""),
+            ("rejected", f"{counts.rejected:,}", _named((f"{s}: {r}", n) for (s, r), n in self.rejects.items())),
+            ("images/s", speed, took),
+        ]
+
+    def _details(self) -> list[tuple[str, str, str]]:
+        rows = [("segments", f"{sum(self.segments.values()):,}", _named(self.segments.items()))]
+        if self.failed:
+            named = [f"{shard} ({reason})" for shard, reason in self.failed[:SHOWN]]
+            more = [f"and {len(self.failed) - SHOWN:,} more"] if len(self.failed) > SHOWN else []
+            rows.append(("failed shards", f"{len(self.failed):,}", ", ".join(named + more)))
+        return rows
+
+
+def summarize(records: Iterable[Committed], *, wall: float, resumed: Collection[str] = ()) -> Summary:
+    """Add up commit records. wall: seconds this run took. resumed: ids of the units that were committed before it."""
+    counts, fresh = Counts(), Counts()
+    units = bytes_in = 0
+    rejects: Counter[tuple[str, str]] = Counter()
+    segments: Counter[str] = Counter()
+    seconds: dict[str, float] = {}
+    failed: set[tuple[str, str]] = set()
+    for record in records:
+        units += 1
+        bytes_in += record.bytes_in
+        counts += record.counts
+        if record.unit.unit_id not in resumed:
+            fresh += record.counts
+        for stage, reason, number in record.rejects:
+            rejects[stage, reason] += number
+        for label, number in record.segments:
+            segments[label] += number
+        for stage, spent in record.seconds.items():
+            seconds[stage] = seconds.get(stage, 0.0) + spent
+        if record.unit.failure:
+            failed.add((record.unit.shard, record.unit.failure))
+    return Summary(
+        counts=counts,
+        fresh=fresh,
+        wall=wall,
+        units=units,
+        bytes_in=bytes_in,
+        rejects=dict(sorted(rejects.items(), key=lambda pair: (-pair[1], pair[0]))),
+        segments=dict(sorted(segments.items(), key=lambda pair: (-pair[1], pair[0]))),
+        seconds=dict(sorted(seconds.items(), key=lambda pair: _position(pair[0]))),
+        failed=tuple(sorted(failed)),
+    )
+
+
+_LINE: Final = ("read", "decode", "segment", "select", "fill", "render", "sink", "commit")
+
+
+def _position(stage: str) -> tuple[int, str]:
+    return (_LINE.index(stage) if stage in _LINE else len(_LINE), stage)
+
+
+def _named(pairs: Iterable[tuple[str, int]]) -> str:
+    """`face 18, text 40`, the first few only."""
+    all_ = [f"{name} {number:,}" for name, number in pairs]
+    return ", ".join(all_[:SHOWN] + ([f"and {len(all_) - SHOWN:,} more"] if len(all_) > SHOWN else []))
+
+
+def _aligned(rows: list[tuple[str, str, str]]) -> list[str]:
+    words = max(len(word) for word, _, _ in rows)
+    numbers = max(len(number) for _, number, _ in rows)
+    return [
+        _plain(f"{word:<{words}}  {number:>{numbers}}  {rest}" if number else f"{word:<{words}}  {rest}")
+        for word, number, rest in rows
+    ]
+
+
+def _plain(line: str) -> str:
+    """Names come from the data: none may start a new line or steer the terminal."""
+    return "".join(c if c.isprintable() else "?" for c in line).rstrip()

@@ -1,0 +1,89 @@
+"""The summary adds up exactly and its exit code says whether too much was rejected."""
+
+import pytest
+
+from pipeline.records import Counts
+from pipeline.report.summary import summarize
+from tests.unit.report.made_records import committed
+
+RECORDS = [
+    committed(
+        "a-0",
+        written=6,
+        unchanged=3,
+        rejected=1,
+        rejects=(("decode", "truncated", 1),),
+        segments=(("face", 7), ("text", 2)),
+        seconds={"read": 0.5, "segment": 2.0},
+        bytes_in=1000,
+    ),
+    committed(
+        "b-0",
+        shard="b.tar",
+        written=4,
+        rejected=6,
+        failure="tar_truncated",
+        rejects=(("decode", "truncated", 4), ("read", "tar_truncated", 1), ("select", "too_much_region", 1)),
+        segments=(("text", 5),),
+        seconds={"segment": 1.0, "commit": 0.25},
+        bytes_in=500,
+    ),
+]
+
+
+def test_sums() -> None:
+    summary = summarize(RECORDS, wall=5.0, resumed={"a-0"})
+    assert summary.counts == Counts(images=20, written=10, unchanged=3, rejected=7)
+    assert (summary.units, summary.bytes_in, summary.resumed) == (2, 1500, 10)
+    assert summary.images_per_second == 2.0
+    assert list(summary.rejects.items())[:2] == [(("decode", "truncated"), 5), (("read", "tar_truncated"), 1)]
+    assert list(summary.segments.items()) == [("face", 7), ("text", 7)]
+    assert list(summary.seconds.items()) == [("read", 0.5), ("segment", 3.0), ("commit", 0.25)]
+    assert summary.failed == (("b.tar", "tar_truncated"),)
+
+
+@pytest.mark.parametrize(
+    ("rejected", "failure", "share", "code"),
+    [(0, "", 0.0, 0), (1, "", 0.0, 3), (1, "", 0.1, 0), (2, "", 0.1, 3), (1, "tar_truncated", 1.0, 3)],
+)
+def test_exit_code(rejected: int, failure: str, share: float, code: int) -> None:
+    record = committed(written=10 - rejected, rejected=rejected, failure=failure)
+    assert summarize([record], wall=1.0).exit_code(share) == code
+
+
+def test_text() -> None:
+    text = summarize(RECORDS, wall=5.0, resumed={"a-0"}).text([("report", "out/report/index.html")])
+    assert text.splitlines() == [
+        "images in       20  10 of them done by an earlier run",
+        "written         10",
+        "unchanged        3",
+        "rejected         7  decode: truncated 5, read: tar_truncated 1, select: too_much_region 1",
+        "images/s       2.0  10 in 5.0 s",
+        "segments        14  face 7, text 7",
+        "failed shards    1  b.tar (tar_truncated)",
+        "report         out/report/index.html",
+    ]
+
+
+def test_a_finished_output_claims_no_speed() -> None:
+    summary = summarize(RECORDS, wall=0.2, resumed={"a-0", "b-0"})
+    assert summary.images_per_second == 0.0
+    assert "images/s        -  nothing left to do" in summary.text()
+
+
+def test_nothing_at_all() -> None:
+    summary = summarize([], wall=0.0)
+    assert summary.counts == Counts()
+    assert summary.exit_code(0.0) == 0
+    assert summary.text().startswith("images in  0")
+
+
+def test_long_lists_are_counted_and_names_cannot_steer_the_terminal() -> None:
+    records = [
+        committed(f"u-{i}", shard=f"s{i}\x1b[2J\n.tar", rejected=1, failure="bad", rejects=(("read", f"r{i}", 1),))
+        for i in range(8)
+    ]
+    text = summarize(records, wall=1.0).text()
+    assert "read: r4 1, and 3 more" in text
+    assert "s4?[2J?.tar (bad), and 3 more" in text
+    assert "\x1b" not in text
