@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,32 +17,65 @@ SHOWN: Final = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """counts: of the whole output. fresh: of the units that this run committed. wall: seconds that this run took.
+    """counts: of the whole output. before: images of it that were committed before this run. wall: seconds of this run.
 
     rejects: (stage, reason) -> images, the most frequent first. segments: label -> segments, the most frequent first.
-    seconds: stage -> seconds, summed over all workers, in the order of the line. failed: (shard, reason code) of the
+    stages: stage -> seconds, summed over all workers, in the order of the line. failed: (shard, reason code) of the
     shards that could not be read to their end. bytes_in: encoded bytes read. units: how many.
     """
 
     counts: Counts
-    fresh: Counts
+    before: int
     wall: float
     units: int
     bytes_in: int
     rejects: Mapping[tuple[str, str], int]
     segments: Mapping[str, int]
-    seconds: Mapping[str, float]
+    stages: Mapping[str, float]
     failed: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, records: Iterable[Committed], *, seconds: float, before: int = 0) -> Summary:
+        """Add up commit records. seconds: that this run took. before: images that were committed before it."""
+        counts = Counts()
+        units = bytes_in = 0
+        rejects: Counter[tuple[str, str]] = Counter()
+        segments: Counter[str] = Counter()
+        stages: dict[str, float] = {}
+        failed: set[tuple[str, str]] = set()
+        for record in records:
+            units += 1
+            bytes_in += record.bytes_in
+            counts += record.counts
+            for stage, reason, number in record.rejects:
+                rejects[stage, reason] += number
+            for label, number in record.segments:
+                segments[label] += number
+            for stage, spent in record.seconds.items():
+                stages[stage] = stages.get(stage, 0.0) + spent
+            if record.unit.failure:
+                failed.add((record.unit.shard, record.unit.failure))
+        return cls(
+            counts=counts,
+            before=before,
+            wall=seconds,
+            units=units,
+            bytes_in=bytes_in,
+            rejects=dict(sorted(rejects.items(), key=lambda pair: (-pair[1], pair[0]))),
+            segments=dict(sorted(segments.items(), key=lambda pair: (-pair[1], pair[0]))),
+            stages=dict(sorted(stages.items(), key=lambda pair: _position(pair[0]))),
+            failed=tuple(sorted(failed)),
+        )
+
+    @property
+    def fresh(self) -> int:
+        """Images that this run committed."""
+        return self.counts.images - self.before
 
     @property
     def images_per_second(self) -> float:
         """Of this run, start-up included; 0 when it had nothing to do."""
-        return self.fresh.images / self.wall if self.wall > 0 else 0.0
-
-    @property
-    def resumed(self) -> int:
-        """Images that an earlier run of the same command had already committed."""
-        return self.counts.images - self.fresh.images
+        return self.fresh / self.wall if self.wall > 0 else 0.0
 
     @property
     def reject_share(self) -> float:
@@ -59,9 +92,9 @@ class Summary:
 
     def _numbers(self) -> list[tuple[str, str, str]]:
         counts = self.counts
-        resumed = f"{self.resumed:,} of them done by an earlier run" if self.resumed else ""
-        speed = f"{self.images_per_second:.1f}" if self.fresh.images else "-"
-        took = f"{self.fresh.images:,} in {duration(self.wall)}" if self.fresh.images else "nothing left to do"
+        resumed = f"{self.before:,} of them done by an earlier run" if self.before else ""
+        speed = f"{self.images_per_second:.1f}" if self.fresh else "-"
+        took = f"{self.fresh:,} in {duration(self.wall)}" if self.fresh else "nothing left to do"
         return [
             ("images in", f"{counts.images:,}", resumed),
             ("written", f"{counts.written:,}", ""),
@@ -77,41 +110,6 @@ class Summary:
             more = [f"and {len(self.failed) - SHOWN:,} more"] if len(self.failed) > SHOWN else []
             rows.append(("failed shards", f"{len(self.failed):,}", ", ".join(named + more)))
         return rows
-
-
-def summarize(records: Iterable[Committed], *, wall: float, resumed: Collection[str] = ()) -> Summary:
-    """Add up commit records. wall: seconds this run took. resumed: ids of the units that were committed before it."""
-    counts, fresh = Counts(), Counts()
-    units = bytes_in = 0
-    rejects: Counter[tuple[str, str]] = Counter()
-    segments: Counter[str] = Counter()
-    seconds: dict[str, float] = {}
-    failed: set[tuple[str, str]] = set()
-    for record in records:
-        units += 1
-        bytes_in += record.bytes_in
-        counts += record.counts
-        if record.unit.unit_id not in resumed:
-            fresh += record.counts
-        for stage, reason, number in record.rejects:
-            rejects[stage, reason] += number
-        for label, number in record.segments:
-            segments[label] += number
-        for stage, spent in record.seconds.items():
-            seconds[stage] = seconds.get(stage, 0.0) + spent
-        if record.unit.failure:
-            failed.add((record.unit.shard, record.unit.failure))
-    return Summary(
-        counts=counts,
-        fresh=fresh,
-        wall=wall,
-        units=units,
-        bytes_in=bytes_in,
-        rejects=dict(sorted(rejects.items(), key=lambda pair: (-pair[1], pair[0]))),
-        segments=dict(sorted(segments.items(), key=lambda pair: (-pair[1], pair[0]))),
-        seconds=dict(sorted(seconds.items(), key=lambda pair: _position(pair[0]))),
-        failed=tuple(sorted(failed)),
-    )
 
 
 _LINE: Final = ("read", "decode", "segment", "select", "fill", "render", "sink", "commit")

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.records import Counts
-from pipeline.report.summary import summarize
+from pipeline.report.summary import Summary
 from tests.unit.report.made_records import committed
 
 RECORDS = [
@@ -32,13 +32,13 @@ RECORDS = [
 
 
 def test_sums() -> None:
-    summary = summarize(RECORDS, wall=5.0, resumed={"a-0"})
+    summary = Summary.of(RECORDS, seconds=5.0, before=10)
     assert summary.counts == Counts(images=20, written=10, unchanged=3, rejected=7)
-    assert (summary.units, summary.bytes_in, summary.resumed) == (2, 1500, 10)
+    assert (summary.units, summary.bytes_in, summary.fresh) == (2, 1500, 10)
     assert summary.images_per_second == 2.0
     assert list(summary.rejects.items())[:2] == [(("decode", "truncated"), 5), (("read", "tar_truncated"), 1)]
     assert list(summary.segments.items()) == [("face", 7), ("text", 7)]
-    assert list(summary.seconds.items()) == [("read", 0.5), ("segment", 3.0), ("commit", 0.25)]
+    assert list(summary.stages.items()) == [("read", 0.5), ("segment", 3.0), ("commit", 0.25)]
     assert summary.failed == (("b.tar", "tar_truncated"),)
 
 
@@ -48,11 +48,11 @@ def test_sums() -> None:
 )
 def test_exit_code(rejected: int, failure: str, share: float, code: int) -> None:
     record = committed(written=10 - rejected, rejected=rejected, failure=failure)
-    assert summarize([record], wall=1.0).exit_code(share) == code
+    assert Summary.of([record], seconds=1.0).exit_code(share) == code
 
 
 def test_text() -> None:
-    text = summarize(RECORDS, wall=5.0, resumed={"a-0"}).text([("report", "out/report/index.html")])
+    text = Summary.of(RECORDS, seconds=5.0, before=10).text([("report", "out/report/index.html")])
     assert text.splitlines() == [
         "images in       20  10 of them done by an earlier run",
         "written         10",
@@ -66,13 +66,13 @@ def test_text() -> None:
 
 
 def test_a_finished_output_claims_no_speed() -> None:
-    summary = summarize(RECORDS, wall=0.2, resumed={"a-0", "b-0"})
+    summary = Summary.of(RECORDS, seconds=0.2, before=20)
     assert summary.images_per_second == 0.0
     assert "images/s        -  nothing left to do" in summary.text()
 
 
 def test_nothing_at_all() -> None:
-    summary = summarize([], wall=0.0)
+    summary = Summary.of([], seconds=0.0)
     assert summary.counts == Counts()
     assert summary.exit_code(0.0) == 0
     assert summary.text().startswith("images in  0")
@@ -83,7 +83,7 @@ def test_long_lists_are_counted_and_names_cannot_steer_the_terminal() -> None:
         committed(f"u-{i}", shard=f"s{i}\x1b[2J\n.tar", rejected=1, failure="bad", rejects=(("read", f"r{i}", 1),))
         for i in range(8)
     ]
-    text = summarize(records, wall=1.0).text()
+    text = Summary.of(records, seconds=1.0).text()
     assert "read: r4 1, and 3 more" in text
     assert "s4?[2J?.tar (bad), and 3 more" in text
     assert "\x1b" not in text
