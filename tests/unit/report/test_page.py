@@ -1,0 +1,173 @@
+"""The page stands alone, shows what the tables hold, and runs nothing that a name smuggles in."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from pipeline.records import Committed
+from pipeline.report.page import GALLERY, REJECTS, write_page
+from pipeline.report.summary import Summary
+from pipeline.store import Store, open_store
+from tests.unit.report.made_output import HOSTILE, write_output
+from tests.unit.report.made_records import committed
+
+
+class Seen(HTMLParser):
+    """Collects tags with their attributes, and all text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += f" {data}"
+
+    def images(self, kind: str) -> int:
+        return sum(tag == "img" and (attrs.get("alt") or "").startswith(kind) for tag, attrs in self.tags)
+
+
+def page_of(store: Store, records: list[Committed], *, private: bool = False, exit_code: int = 0) -> str:
+    write_page(
+        store,
+        records,
+        Summary.of(records, seconds=4.0),
+        name="anonymize",
+        private=private,
+        exit_code=exit_code,
+        digest="0123456789abcdef",
+        facts={"source": "file:///photos"},
+        config={"segment.faces.min_score": "0.5"},
+    )
+    return store.read("report/index.html").decode()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return open_store(str(tmp_path_factory.mktemp("out")))
+
+
+@pytest.fixture(scope="module")
+def records(store: Store) -> list[Committed]:
+    return write_output(store)
+
+
+@pytest.fixture(scope="module")
+def html(store: Store, records: list[Committed]) -> str:
+    return page_of(store, records)
+
+
+def test_names_the_uri(store: Store, records: list[Committed]) -> None:
+    summary = Summary.of(records, seconds=1.0)
+    uri = write_page(store, records, summary, name="x", private=True, exit_code=0, digest="", facts={}, config={})
+    assert uri == store.join("report/index.html")
+
+
+def test_nothing_is_fetched_and_nothing_runs(html: str) -> None:
+    seen = Seen(html)
+    assert {tag for tag, _ in seen.tags}.isdisjoint({"script", "link", "iframe", "object", "form", "a"})
+    assert all(attrs["src"].startswith("data:image/jpeg;base64,") for tag, attrs in seen.tags if tag == "img")
+    assert not [name for _, attrs in seen.tags for name in attrs if name.startswith("on")]
+    assert "url(" not in html
+    policy = next(a["content"] for t, a in seen.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:")
+
+
+def test_a_hostile_name_is_only_text(html: str) -> None:
+    assert HOSTILE not in html
+    assert Seen(html).text.count(HOSTILE) == 4  # two rejected images, each by its key and in its detail
+
+
+def test_shows_the_numbers(html: str) -> None:
+    text = re.sub(r"\s+", " ", Seen(html).text)
+    assert "images in 12 2 units, 3.0 MB written 8 66.7 % unchanged 0 0.0 % rejected 4 33.3 %" in text
+    assert "segments 24 2 labels images/s 3.0 12 images in 4.0 s" in text
+    assert "segment 59.4 % 12 s 1000.0" in text
+    assert "decode: truncated 4" in text
+    assert "run 0123456789ab" in text
+    assert "segment.faces.min_score 0.5" in text
+
+
+def test_histograms_are_of_the_mask_tables(html: str) -> None:
+    text = re.sub(r"\s+", " ", Seen(html).text)
+    assert "face 16 segments" in text
+    assert "text 8 segments" in text
+    assert "Taken from all segments." in text
+    bins = re.findall(r'<div class="bins">(.*?)</div>', html)
+    assert [bar.count("<i") for bar in bins] == [20, 20]
+    assert re.findall(r"height:([\d.]+)%", bins[1]) == ["0"] * 19 + ["100.0"]  # every text has score 1
+
+
+def test_gallery_and_rejects(html: str) -> None:
+    seen = Seen(html)
+    assert [seen.images(word) for word in ("before: ", "mask: ", "after: ")] == [8, 8, 8]
+    assert seen.images("a-0/") + seen.images("b-0/") == 2  # one of the two rejected of each unit has a picture
+    assert seen.text.count("no picture") == 2
+    assert "3 bytes are missing" in seen.text
+
+
+def test_gallery_is_bounded_and_spread_over_the_units(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    html = page_of(store, write_output(store, images=GALLERY, rejected=1))
+    shown = re.findall(r"<figcaption><bdi>(.)-0/picture-(\d+)", html)
+    assert [unit for unit, _ in shown] == ["a"] * 12 + ["b"] * 12
+    assert int(shown[0][1]) == 0
+    assert int(shown[11][1]) >= GALLERY - 4
+
+
+def test_rejects_beyond_the_limit_are_counted(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    each = REJECTS // 2 + 20
+    html = page_of(store, write_output(store, images=each, rejected=each))
+    assert html.count('class="thumb"') == REJECTS
+    assert "And 40 more rejected images" in html
+
+
+@pytest.mark.parametrize(("exit_code", "word"), [(0, "finished"), (3, "needs a look")])
+def test_exit_state(tmp_path: Path, exit_code: int, word: str) -> None:
+    records = [committed(written=2, rejected=1, rejects=(("decode", "truncated", 1),))]
+    html = page_of(open_store(str(tmp_path)), records, exit_code=exit_code)
+    assert f">{word}</span>" in html
+
+
+def test_a_private_run_says_that_it_shows_no_original(store: Store, records: list[Committed], html: str) -> None:
+    assert "No original is kept" not in html
+    assert "No original is kept" in page_of(store, records, private=True)
+
+
+def test_failed_shards_and_names_that_are_not_utf8(tmp_path: Path) -> None:
+    record = committed(
+        rejected=1, shard="bad-\udcff.tar", failure="tar_truncated", rejects=(("read", "tar_truncated", 1),)
+    )
+    html = page_of(open_store(str(tmp_path)), [record], exit_code=3)
+    assert "Shards that could not be read to their end: 1" in html
+    assert "bad-\\udcff.tar" in html
+
+
+def test_an_empty_output(tmp_path: Path) -> None:
+    html = page_of(open_store(str(tmp_path)), [])
+    assert "No segment was found." in html
+    assert "No previews were kept." in html
+
+
+def test_deleted_previews_do_not_stop_the_page(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    records = write_output(store)
+    store.delete([info.path for info in store.list("_previews/")])
+    html = page_of(store, records)
+    assert "No previews were kept." in html
+    assert html.count('class="thumb"') == 4
+
+
+def test_a_missing_table_is_an_error(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    records = write_output(store)
+    store.delete([info.path for info in store.list("images/")])
+    with pytest.raises(FileNotFoundError):
+        page_of(store, records)
