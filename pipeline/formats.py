@@ -121,7 +121,9 @@ def undecodable(what: str) -> Iterator[None]:
     except ImageError:
         raise
     except UnidentifiedImageError as error:  # its own message holds a memory address: not the same in two runs
-        raise ImageError("undecodable", f"expected {what}, got a header that cannot be read") from error
+        raise ImageError(
+            "undecodable", f"expected {what}, got a header or a kind of pixels that cannot be read"
+        ) from error
     except Exception as error:
         detail = " ".join(str(error).split())[:200] or type(error).__name__
         short = isinstance(error, EOFError) or any(
