@@ -1,0 +1,55 @@
+"""Segments as rows: the `masks/` table of a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from pipeline.columns import MASKS, table, utf8
+from pipeline.records import Box, Rejected, Rendered
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskRow:
+    """One row of `columns.MASKS`; the fields are its columns."""
+
+    image_id: str
+    key: str
+    segment_id: int
+    class_id: int
+    label: str
+    score: float
+    bbox: Box
+    area: int
+    rle: str
+    height: int
+    width: int
+    model: str
+    selected: bool
+
+
+def masks(items: Iterable[Rendered | Rejected]) -> pa.Table:
+    """One row a segment, in source order, then in the order of the segmenters. Rejected images have none."""
+    return table(MASKS, [row for item in items if isinstance(item, Rendered) for row in _rows(item)])
+
+
+def _rows(item: Rendered) -> Iterable[MaskRow]:
+    chosen = frozenset(item.region.chosen)
+    for position, segment in enumerate(item.segments.segments):
+        yield MaskRow(
+            image_id=item.ref.image_id,
+            key=utf8(item.ref.key),
+            segment_id=position,
+            class_id=segment.class_id,
+            label=segment.label,
+            score=segment.score,
+            bbox=segment.box,
+            area=segment.area,
+            rle=segment.rle.decode("ascii"),
+            height=item.segments.height,
+            width=item.segments.width,
+            model=segment.model,
+            selected=position in chosen,
+        )
