@@ -97,7 +97,7 @@ def as_parquet(unit: Unit, items: Items) -> Published:
     for kind in _kinds(items):
         names, rows, keys = Names(loose=False), [], {}
         for position, item, image in _of_kind(items, kind):
-            name = names.image(names.stem(item.ref.key), item.ref, image.suffix)
+            name = names.image(names.stem(item.ref), item.ref, image.suffix)
             rows.append(_row(item, image, name, with_sidecars=kind == FILLED))
             keys[position, kind] = utf8(item.ref.key)
         content = pa.concat_tables(rows, promote_options="default").replace_schema_metadata(_HUGGING_FACE)
@@ -129,7 +129,7 @@ class _Entry:
 
 def _entries(items: Items, kind: str, names: Names) -> Iterator[_Entry]:
     for position, item, image in _of_kind(items, kind):
-        stem = names.stem(item.ref.key)
+        stem = names.stem(item.ref)
         yield _Entry(position=position, name=names.image(stem, item.ref, image.suffix), data=image.data)
         for extension, data in map(_as_file, item.sidecars if kind == FILLED else ()):
             if name := names.sidecar(stem, extension, data):

@@ -77,18 +77,22 @@ class Names:
         self._stems: dict[str, str] = {}  # as compared -> the key it stands for
         self._used: dict[str, str] = {}  # as compared -> sha256 of its data, empty for an image
 
-    def stem(self, key: str) -> str:
-        stem = safe(key)
-        if self._stems.setdefault(self._compared(stem), key) != key:
-            stem = f"{stem}~{_hash(key)}"
-            self._stems.setdefault(self._compared(stem), key)
+    def stem(self, ref: ImageRef) -> str:
+        base, _ = _base_and_rest(ref)
+        if not self._loose and not _is_key_of(ref):
+            # A reader of the tar ends a key at its first dot; a key from a column may hold others.
+            folder, slash, name = base.rpartition("/")
+            base = folder + slash + name.replace(".", "_")
+        stem, owner = safe(base), base if self._loose else ref.key
+        if self._stems.setdefault(self._compared(stem), owner) != owner:
+            stem = f"{stem}~{_hash(owner)}"
         return stem
 
     def image(self, stem: str, ref: ImageRef, suffix: str) -> str:
         """The name of an image that is written with `suffix`."""
-        rest = ref.member.removeprefix(ref.key) if ref.member.startswith(ref.key) else ""
+        _, rest = _base_and_rest(ref)
         front, own = _split(rest)
-        if _SAME.get(own.lower(), own.lower()) == suffix and not (self._loose and _split(front)[1]):
+        if _SAME.get(own.lower(), own.lower()) == suffix and not (self._loose and _split(stem + front)[1]):
             choice = rest
         elif self._loose:
             choice = rest + suffix
@@ -115,6 +119,16 @@ class Names:
 
     def _compared(self, name: str) -> str:
         return unicodedata.normalize("NFC", name).casefold() if self._loose else name
+
+
+def _is_key_of(ref: ImageRef) -> bool:
+    """False for a key that comes from a column of a Parquet file: the member is then a row number."""
+    return ref.member == ref.key or ref.member.startswith(f"{ref.key}.")
+
+
+def _base_and_rest(ref: ImageRef) -> tuple[str, str]:
+    """The name in the source, cut where the key ends: (`d/a`, `.left.jpg`)."""
+    return (ref.key, ref.member.removeprefix(ref.key)) if _is_key_of(ref) else _split(ref.key)
 
 
 def _split(name: str) -> tuple[str, str]:

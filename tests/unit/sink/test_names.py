@@ -17,7 +17,7 @@ def ref(member: str) -> ImageRef:
 
 def named(members: list[str], suffix: str, *, loose: bool) -> list[str]:
     names = Names(loose=loose)
-    return [names.image(names.stem(r.key), r, suffix) for r in map(ref, members)]
+    return [names.image(names.stem(r), r, suffix) for r in map(ref, members)]
 
 
 @pytest.mark.parametrize("name", ["a", "a/b c/ünï-日本", "..a/b..", "x" * 180, ".hidden", "100% (1) [ok]"])
@@ -98,12 +98,31 @@ def test_names_that_differ_by_case_are_told_apart_as_files_only() -> None:
 
 def test_sidecars_follow_their_sample() -> None:
     names = Names(loose=False)
-    stem = names.stem("d/a")
+    stem = names.stem(ref("d/a.jpg"))
     assert names.sidecar(stem, "txt", b"a caption") == "d/a.txt"
     assert names.sidecar(stem, "txt", b"a caption") == ""
     assert re.fullmatch(r"d/a\.[0-9a-f]{8}\.txt", names.sidecar(stem, "txt", b"another"))
     names.image(stem, ref("d/a.seg.png"), ".png")
     assert re.fullmatch(r"d/a\.[0-9a-f]{8}\.seg\.png", names.sidecar(stem, "seg.png", b"labels"))
+
+
+def rows(keys: list[str], suffix: str, *, loose: bool) -> list[str]:
+    """Rows of a Parquet file with a key column: the member is the row number."""
+    names = Names(loose=loose)
+    refs = [ImageRef(image_id=image_id("s", f"{i:09d}"), key=key, member=f"{i:09d}") for i, key in enumerate(keys)]
+    return [names.image(names.stem(r), r, suffix) for r in refs]
+
+
+def test_keys_of_a_column_become_names() -> None:
+    keys = ["0", "d/cat", "d/dog.jpg", "d/dog.png"]
+    assert rows(keys, ".jpg", loose=True) == ["0.jpg", "d/cat.jpg", "d/dog.jpg", "d/dog.png.jpg"]
+    assert rows(["000000000"], ".jpg", loose=False) == ["000000000.jpg"]
+
+
+def test_a_key_of_a_column_stays_one_sample_of_a_tar() -> None:
+    first, second, third, fourth = rows(["v1.2/a.b", "v1.2/a.c", "cat.jpg", "cat.png"], ".jpg", loose=False)
+    assert (first, second, third) == ("v1.2/a_b.jpg", "v1.2/a_c.jpg", "cat.jpg")
+    assert re.fullmatch(r"cat~[0-9a-f]{8}\.jpg", fourth)
 
 
 def test_the_folder_of_a_shard() -> None:
