@@ -15,6 +15,7 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import IO, Final, Protocol
 from urllib.parse import unquote, urlsplit
@@ -79,29 +80,26 @@ class Weights:
         if (target, self.sha256) in _verified and target.is_file():
             return target
         try:
-            if target.is_file():
-                found = _sha256(target)
-                if found != self.sha256:
-                    target.unlink(missing_ok=True)
-                    raise self._mismatch(found, f"{target}, now removed; run again to fetch it anew")
-            else:
+            if not target.is_file() or _sha256(target) != self.sha256:  # absent, cut short or tampered with
                 folder.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as part:
-                    file = Path(part) / "file"
-                    self._bring(file)
-                    found = _sha256(file)
-                    if found != self.sha256:
-                        raise self._mismatch(found, "nothing was kept; correct weights.sha256 or weights.uri")
-                    if target.suffix.lower() == ".onnx":
-                        _refuse_external_data(file, self.uri)
-                    os.replace(file, target)
-        except OSError as error:
+                self._fetch_into(folder)
+        except (OSError, HTTPException) as error:
             raise WeightsError(f"{self.uri}: {_line(error)} (cache: {folder}; SEGFILL_CACHE moves it)") from error
         _verified.add((target, self.sha256))
         return target
 
-    def _mismatch(self, found: str, what: str) -> WeightsError:
-        return WeightsError(f"{self.uri}: expected sha256 {self.sha256}, got {found} ({what})")
+    def _fetch_into(self, folder: Path) -> None:
+        """Beside the target first: the name only ever stands for a whole and verified file."""
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as part:
+            file = Path(part) / "file"
+            self._bring(file)
+            found = _sha256(file)
+            if found != self.sha256:
+                what = "nothing was kept; correct weights.sha256 or weights.uri"
+                raise WeightsError(f"{self.uri}: expected sha256 {self.sha256}, got {found} ({what})")
+            if self.path.suffix.lower() == ".onnx":
+                _refuse_external_data(file, self.uri)
+            os.replace(file, folder / self.path.name)
 
     def _bring(self, file: Path) -> None:
         """Puts the bytes that the URI names, whatever they are, into `file`."""

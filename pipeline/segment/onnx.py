@@ -1,0 +1,100 @@
+"""How an ONNX file becomes something that can be called: one session, the same answers on every run on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from pipeline.contracts import Device
+from pipeline.errors import RefusedError
+from pipeline.records import Rgb
+
+Floats: TypeAlias = NDArray[np.float32]
+
+
+class Model:
+    """A loaded network with one input, NCHW float32.
+
+    outputs: the names of the graph's outputs to compute, in that order. threads: intra-op, on the CPU.
+    Raises RefusedError when the device is not there: a run that was told to use a GPU never crawls on the CPU unseen.
+    """
+
+    def __init__(self, file: Path, outputs: Sequence[str], device: Device, threads: int) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Sizes differ from image to image: a plan of the last one's memory is of no use, and kept memory only grows.
+        options.enable_mem_pattern = False
+        graph = open_dimensions(file, outputs).SerializeToString()
+        self._session = ort.InferenceSession(graph, options, providers=_providers(device))
+        if device == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
+            raise RefusedError(
+                "device cuda: onnxruntime could not load its CUDA libraries; use device=cpu or install them"
+            )
+        self._outputs = list(outputs)
+        self._input: str = self._session.get_inputs()[0].name
+
+    def __call__(self, batch: Floats) -> list[Floats]:
+        """batch: (n, channels, height, width). One array an output, each with n in front."""
+        answers: list[Floats] = self._session.run(self._outputs, {self._input: batch})
+        return answers
+
+    def each(
+        self, tiles: Sequence[Rgb], prepare: Callable[[Rgb], Floats], batch: int
+    ) -> Iterator[tuple[int, list[Floats]]]:
+        """Position of each tile and its own answers, without the batch axis, in any order.
+
+        Tiles of the same shape go together, at most `batch` at a time. With 1, an answer never depends on the others.
+        """
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for position, tile in enumerate(tiles):
+            alike.setdefault(tile.shape, []).append(position)
+        for positions in alike.values():
+            for start in range(0, len(positions), batch):
+                some = positions[start : start + batch]
+                answers = self(np.stack([prepare(tiles[position]) for position in some]))
+                for row, position in enumerate(some):
+                    yield position, [answer[row] for answer in answers]
+
+
+def open_dimensions(file: Path, outputs: Sequence[str]) -> onnx.ModelProto:
+    """The graph in a file, ready for any batch and image size, with only the outputs that are asked for.
+
+    Fixed sizes become free (CenterFace's file says 10x3x32x32 and works with any). Weights that are also listed as
+    inputs are taken off that list, so that onnxruntime may fold them; it logs a line for each otherwise.
+    """
+    model = onnx.load(file)
+    graph = model.graph
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    wanted = {value.name: value for value in graph.output}
+    kept = [wanted[name] for name in outputs]
+    for value in (*inputs, *kept):
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if axis != 1:
+                dim.dim_param = f"{value.name}_{axis}"
+    del graph.input[:], graph.output[:], graph.value_info[:]
+    graph.input.extend(inputs)
+    graph.output.extend(kept)
+    return model
+
+
+def _providers(device: Device) -> list[Any]:
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    there = ort.get_available_providers()
+    if "CUDAExecutionProvider" not in there:
+        raise RefusedError(
+            f"device cuda: onnxruntime has only {', '.join(there)}; install onnxruntime-gpu or use device=cpu"
+        )
+    # The default search tries every algorithm anew for each image size.
+    return [("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"}), "CPUExecutionProvider"]

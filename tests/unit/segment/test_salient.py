@@ -1,0 +1,85 @@
+"""The salient object as rembg finds it in the same photographs."""
+
+import numpy as np
+import pytest
+
+from pipeline.errors import ConfigError, ImageError
+from pipeline.segment import salient
+from pipeline.segment.salient import Salient
+from tests.golden.make import HERE, PHOTOS, photo
+from tests.unit.segment.views import check_records, cold, hot, masks_of, overlap, view_of
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, np.ndarray]:
+    with np.load(HERE / "salient.npz", allow_pickle=False) as packed:
+        shapes = {name: packed[f"{name}.shape"] for name in PHOTOS}
+        return {name: np.unpackbits(packed[name])[: s.prod()].reshape(s).astype(bool) for name, s in shapes.items()}
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_the_same_mask_as_rembg(name: str, golden: dict[str, np.ndarray]) -> None:
+    (found,) = hot("salient")([view_of(photo(name), cold("salient").view)])
+    check_records(found, "salient", "u2netp-309c8469")
+    assert len(found.segments) == 1
+    assert overlap(masks_of(found)[0], golden[name]) >= 0.98
+
+
+def test_the_astronaut_stands_out_and_not_her_background() -> None:
+    (found,) = hot("salient")([view_of(photo("astronaut"), cold("salient").view)])
+    (mask,) = masks_of(found)
+    assert mask[60:180, 185:265].mean() > 0.95  # her face
+    assert not mask[:100, 400:].any()
+
+
+def test_a_higher_threshold_is_a_smaller_mask() -> None:
+    view = view_of(photo("coffee"), cold("salient").view)
+    (low,), (high,) = hot("salient", threshold=0.2)([view]), hot("salient", threshold=0.9)([view])
+    assert (masks_of(high) <= masks_of(low)).all()
+    assert high.segments[0].area < low.segments[0].area
+    assert high.segments[0].score > low.segments[0].score > 0.2
+
+
+def test_nothing_stands_out_below_min_peak() -> None:
+    grey = np.full((200, 300, 3), 128, np.uint8)
+    spec = cold("salient").view
+    bare, person = hot("salient", min_peak=0.5)([view_of(grey, spec), view_of(photo("astronaut"), spec)])
+    assert bare.segments == ()
+    assert (bare.height, bare.width) == (200, 300)
+    assert len(person.segments) == 1
+
+
+def test_a_black_image_does_not_break_the_scaling() -> None:
+    (found,) = hot("salient")([view_of(np.zeros((50, 60, 3), np.uint8), cold("salient").view)])
+    assert all(np.isfinite(segment.score) for segment in found.segments)
+
+
+def test_answers_keep_the_order_of_views_in_batches() -> None:
+    views = [view_of(photo(name), cold("salient").view, name) for name in ("astronaut", "coffee")]
+    alone = [hot("salient")([view])[0] for view in views]
+    together = hot("salient", batch=2)(views)
+    assert hot("salient")(views) == alone
+    assert [one.image_id for one in together] == ["astronaut", "coffee"]
+    for one, other in zip(together, alone, strict=True):
+        assert overlap(masks_of(one)[0], masks_of(other)[0]) > 0.99
+
+
+def test_nothing_computed_is_never_nothing_found() -> None:
+    with pytest.raises(ImageError, match="nan_scores"):
+        salient.HotSalient(cold("salient"), Broken())(  # type: ignore[arg-type]
+            [view_of(photo("page"), cold("salient").view)]
+        )
+
+
+@pytest.mark.parametrize(("key", "value"), [("threshold", 0), ("min_peak", 1.1), ("batch", 1.0), ("model", None)])
+def test_a_value_that_cannot_work_is_named(key: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"segment.salient.{key}: expected .* got "):
+        Salient(**{"model": cold("salient").model, key: value})  # type: ignore[arg-type]
+
+
+class Broken:
+    """A network that answers NaN."""
+
+    def each(self, tiles, prepare, batch):  # type: ignore[no-untyped-def]
+        for position, _ in enumerate(tiles):
+            yield position, [np.full((1, 320, 320), np.nan, np.float32)]

@@ -1,0 +1,59 @@
+"""What the tests of the segmenters share: the segmenters as conf/ builds them, and views of photographs."""
+
+import io
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from PIL import Image
+
+from pipeline import rle
+from pipeline.decode import Decode
+from pipeline.records import EncodedImage, ImageRef, Segments, View
+from pipeline.view import ViewSpec
+
+CONF = Path(__file__).parents[3] / "conf" / "segment"
+
+
+def cold(name: str, **changes: Any) -> Any:
+    """The segmenter of conf/segment/<name>.yaml, with other values where told."""
+    return instantiate(OmegaConf.merge(OmegaConf.load(CONF / f"{name}.yaml")[name], changes))
+
+
+@cache
+def hot(name: str, **changes: Any) -> Any:
+    return cold(name, **changes).load("cpu", 2)
+
+
+def view_of(rgb: np.ndarray, spec: ViewSpec, name: str = "photo") -> View:
+    """What decode makes of a PNG of these pixels."""
+    out = io.BytesIO()
+    Image.fromarray(rgb).save(out, "PNG", compress_level=0)
+    image = EncodedImage(ref=ImageRef(image_id=name, key=name, member=f"{name}.png"), data=out.getvalue())
+    (view,) = Decode().load().views(image, [spec])
+    return view
+
+
+def masks_of(found: Segments) -> np.ndarray:
+    """(n, height, width) bool."""
+    masks = [rle.decode(s.rle, found.height, found.width) for s in found.segments]
+    return np.array(masks, bool).reshape(len(masks), found.height, found.width)
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Intersection over union of two masks; 1 when both are empty."""
+    both, either = np.logical_and(one, other).sum(), np.logical_or(one, other).sum()
+    return float(both / either) if either else 1.0
+
+
+def check_records(found: Segments, label: str, model: str) -> None:
+    """What holds for every segment of every segmenter."""
+    for segment, mask in zip(found.segments, masks_of(found), strict=True):
+        assert (segment.label, segment.class_id, segment.model) == (label, 0, model)
+        assert 0 < segment.score <= 1
+        assert segment.area == mask.sum() > 0
+        y, x = np.nonzero(mask)
+        assert segment.box == (x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1)
