@@ -292,7 +292,7 @@ def _tables(store: Store, units: Sequence[Committed], prefix: str, columns: list
     Previews that somebody deleted after an earlier run are left out; any other missing file is an error.
     """
     paths = [file.path for record in units for file in record.files if file.path.startswith(prefix)]
-    if prefix == "_previews/":
+    if paths and prefix == "_previews/":
         standing = {info.path for info in store.list(prefix)}
         paths = [path for path in paths if path in standing]
     for first in range(0, len(paths), AT_ONCE):
