@@ -19,10 +19,17 @@ Device: TypeAlias = Literal["cpu", "cuda"]
 class Source(Protocol):
     """Where images come from."""
 
-    uri: str
+    @property
+    def uri(self) -> str: ...
 
     def shards(self) -> tuple[Shard, ...]:
         """Every shard, sorted by path. Raises SourceError when there is nothing, or not what the config names."""
+
+    def resolve(self, shards: Sequence[Shard]) -> Source:
+        """The same source with what only the listing can tell (which kind it is, which column): what workers get."""
+
+    def probe(self, shards: Sequence[Shard]) -> None:
+        """A quick look for a first image. Raises SourceError when the first shards hold none."""
 
     def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[Batch[EncodedImage]]:
         """The units of a shard in order. `done` maps start to stop of units that are committed: they are hopped
@@ -43,6 +50,7 @@ class Segmenter(Protocol):
     @property
     def labels(self) -> tuple[str, ...]:
         """Label of class_id 0, 1, ..."""
+
     @property
     def weights(self) -> tuple[Weights, ...]: ...
     def load(self, device: Device, threads: int) -> HotSegmenter:
@@ -58,11 +66,17 @@ class Fill(Protocol):
     """Makes new pixels for a region. One class a method."""
 
     @property
+    def active(self) -> bool:
+        """False: nothing is ever filled, so no crops are cut and no image is decoded for it (none)."""
+
+    @property
     def reversible(self) -> bool:
         """True: the result is computed from the region's own pixels (blur, pixelate), so crops are not blanked."""
+
     @property
     def context(self) -> float:
         """Margin of a crop around its part of the region, as a share of the part's longer side."""
+
     @property
     def weights(self) -> tuple[Weights, ...]: ...
     def load(self, device: Device, threads: int) -> HotFill: ...
