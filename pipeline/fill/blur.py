@@ -1,0 +1,72 @@
+"""Hides by a Gaussian blur. Reversible: what is blurred can be restored well enough to be recognised."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from pipeline.contracts import Device, HotFill
+from pipeline.fill.checks import allowed, number
+from pipeline.fill.crops import PerCrop, parts
+from pipeline.records import Crop, Rgb
+from pipeline.weights import Weights
+
+FINE = 4.0
+"""Sigma in pixels below which the blur is done at full size; a wider one is done on a shrunken part: it looks the
+same, and its cost no longer grows with sigma."""
+REACH = 2.0
+"""Sigmas of surroundings that flow into a part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blur:
+    """share: sigma of the Gaussian as a share of the longer side of each connected part; least_px: its lower bound in
+    pixels. allow_reversible: has to be true."""
+
+    share: float = 0.2
+    least_px: float = 8.0
+    allow_reversible: bool = False
+
+    def __post_init__(self) -> None:
+        number("share", self.share, 0, 10)
+        number("least_px", self.least_px, 1)
+        allowed("blur", self.allow_reversible)
+
+    @property
+    def active(self) -> bool:
+        return True
+
+    @property
+    def reversible(self) -> bool:
+        return True
+
+    @property
+    def context(self) -> float:
+        return REACH * self.share
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        return ()
+
+    def load(self, device: Device, threads: int) -> HotFill:
+        return PerCrop(self._paint)
+
+    def _paint(self, crop: Crop) -> Rgb:
+        painted = crop.pixels.copy()
+        for part in parts(crop.mask):
+            sigma = max(self.least_px, self.share * part.side)
+            wide = part.grown(math.ceil(REACH * sigma), *crop.mask.shape)
+            wide.of(painted)[wide.mask] = _blurred(wide.of(crop.pixels), sigma)[wide.mask]
+        return painted
+
+
+def _blurred(pixels: Rgb, sigma: float) -> Rgb:
+    height, width = pixels.shape[:2]
+    scale = min(1.0, FINE / sigma)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), sigma * scale, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)

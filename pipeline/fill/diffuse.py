@@ -1,0 +1,81 @@
+"""Fills by letting the surroundings flow in: OpenCV's Telea and Navier-Stokes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from pipeline.contracts import Device, HotFill
+from pipeline.errors import ConfigError
+from pipeline.fill.checks import number
+from pipeline.fill.crops import GREY, PerCrop
+from pipeline.fill.inpaint import METHODS, inpaint
+from pipeline.fill.shrink import shrink
+from pipeline.records import Crop, Mask, Rgb
+from pipeline.weights import Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diffuse:
+    """For thin things such as text, on calm ground; a wide hole comes out smeared.
+
+    method: `telea` (Telea, An Image Inpainting Technique Based on the Fast Marching Method, 2004) or `ns` (Bertalmio
+    et al., Navier-Stokes, Fluid Dynamics, and Image and Video Inpainting, 2001). radius: pixels around a point that it
+    is made of. soften: both methods leave a sharp seam in the middle, where what flows in from two sides meets; each
+    pixel is blurred by a Gaussian of this share of its distance to the rim (0: the method's own result).
+    side: a larger crop is filled at this size and enlarged again: what flows in has no detail to lose.
+    """
+
+    method: str = "telea"
+    radius: float = 5.0
+    soften: float = 0.5
+    side: int = 512
+    context: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ConfigError(f"fill.method: expected telea or ns, got {self.method!r}")
+        number("radius", self.radius, 1, 100)
+        number("soften", self.soften, 0, 2)
+        number("side", self.side, 16, whole=True)
+        number("context", self.context, 0, 10)
+
+    @property
+    def active(self) -> bool:
+        return True
+
+    @property
+    def reversible(self) -> bool:
+        return False
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        return ()
+
+    def load(self, device: Device, threads: int) -> HotFill:
+        return PerCrop(self._paint)
+
+    def _paint(self, crop: Crop) -> Rgb:
+        if not crop.known.any():
+            return np.full_like(crop.pixels, GREY)
+        height, width = crop.mask.shape
+        small, known = shrink(crop.pixels, crop.known, self.side)
+        filled = inpaint(small, known, self.radius, self.method)
+        filled = _softened(filled, ~known, self.soften)
+        if filled.shape[:2] == (height, width):
+            return filled
+        return np.asarray(cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _softened(pixels: Rgb, hole: Mask, share: float) -> Rgb:
+    """Wider and wider blurs, each one laid over the last where the rim is far enough."""
+    sigmas = share * np.asarray(cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+    sharp = pixels.astype(np.float32)
+    soft, sigma = sharp, 1.0
+    while sigma <= sigmas.max():
+        opacity = np.clip(sigmas / sigma - 0.5, 0, 1)[..., None]
+        soft = soft + opacity * (cv2.GaussianBlur(sharp, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE) - soft)
+        sigma *= 1.5
+    return np.rint(soft).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,40 @@
+"""No fill: segments are written, pixels stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.contracts import Device, HotFill
+from pipeline.records import Crop, Patch
+from pipeline.weights import Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoFill:
+    """For annotation: no crops are cut and no pixel is changed."""
+
+    @property
+    def active(self) -> bool:
+        return False
+
+    @property
+    def reversible(self) -> bool:
+        return False
+
+    @property
+    def context(self) -> float:
+        return 0.0
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        return ()
+
+    def load(self, device: Device, threads: int) -> HotFill:
+        return _nothing
+
+
+def _nothing(crops: Sequence[Crop]) -> list[Patch]:
+    if crops:
+        raise ValueError("fill none makes no patches, so no crops are cut for it")
+    return []

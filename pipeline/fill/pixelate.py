@@ -1,0 +1,65 @@
+"""Hides by large blocks of one colour. Reversible: a block's mean tells of what was there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from pipeline.contracts import Device, HotFill
+from pipeline.fill.checks import allowed, number
+from pipeline.fill.crops import PerCrop, parts
+from pipeline.records import Crop, Rgb
+from pipeline.weights import Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pixelate:
+    """share: side of a block as a share of the longer side of each connected part; least_px: its lower bound in
+    pixels. allow_reversible: has to be true."""
+
+    share: float = 0.15
+    least_px: int = 8
+    allow_reversible: bool = False
+
+    def __post_init__(self) -> None:
+        number("share", self.share, 0, 1)
+        number("least_px", self.least_px, 2, whole=True)
+        allowed("pixelate", self.allow_reversible)
+
+    @property
+    def active(self) -> bool:
+        return True
+
+    @property
+    def reversible(self) -> bool:
+        return True
+
+    @property
+    def context(self) -> float:
+        return 0.0
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        return ()
+
+    def load(self, device: Device, threads: int) -> HotFill:
+        return PerCrop(self._paint)
+
+    def _paint(self, crop: Crop) -> Rgb:
+        painted = crop.pixels.copy()
+        for part in parts(crop.mask):
+            block = max(self.least_px, self.share * part.side)
+            wide = part.grown(math.ceil(max(0.0, block - min(part.mask.shape)) / 2), *crop.mask.shape)
+            wide.of(painted)[wide.mask] = _blocks(wide.of(crop.pixels), block)[wide.mask]
+        return painted
+
+
+def _blocks(pixels: Rgb, block: float) -> Rgb:
+    """The blocks are stretched a little so that a whole number of them covers the box."""
+    height, width = pixels.shape[:2]
+    size = (max(1, math.floor(width / block)), max(1, math.floor(height / block)))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
