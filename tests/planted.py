@@ -172,8 +172,8 @@ def bmp_v5(image: Image.Image) -> bytes:
     return b"BM" + struct.pack("<IHHI", 138 + len(pixels) + len(SECRET), 0, 0, 138) + bytes(head) + pixels + SECRET
 
 
-def tiff(image: Image.Image, **options: object) -> bytes:
-    """Text tags, EXIF, GPS, XMP, IPTC, Photoshop and private tags, a profile, a second page and a tail."""
+def tiff(image: Image.Image, *, pages: int = 1, **options: object) -> bytes:
+    """Text tags, EXIF, GPS, XMP, IPTC, Photoshop and private tags, a profile, a tail, and perhaps a second page."""
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     for tag in (269, 270, 271, 272, 285, 305, 306, 315, 316, 33432):
         tags[tag] = TEXT
@@ -184,7 +184,7 @@ def tiff(image: Image.Image, **options: object) -> bytes:
         tags[34853] = {29: TEXT}
     page = image.resize((40, 30))
     page.encoderinfo = {"tiffinfo": {270: TEXT}}
-    second = {"save_all": True, "append_images": [page]}
+    second = {"save_all": True, "append_images": [page]} if pages == 2 else {}
     return saved(image, "TIFF", tiffinfo=tags, icc_profile=SRGB, **second, **options) + SECRET
 
 

@@ -161,16 +161,18 @@ def test_an_animated_webp_is_refused() -> None:
         strip(data, read_header(data), keep_icc=False)
 
 
-def test_only_the_first_frame_of_an_animation_stays() -> None:
+def test_only_the_first_frame_or_page_stays() -> None:
     image = planted.small()
+    pages = [planted.tiff(image, pages=2), planted.tiff(image, pages=2, compression="tiff_lzw")]
     apng = planted.saved(image, "PNG", save_all=True, append_images=[Image.new("RGB", image.size, (1, 2, 3))])
     gif = planted.saved(image.quantize(16), "GIF", save_all=True, append_images=[Image.new("RGB", image.size)])
-    for data in (apng, gif):
+    for data in (apng, gif, *pages):
         assert read_header(data).frames == 2
         after = strip(data, read_header(data), keep_icc=False)
         assert read_header(after).frames == 1
         np.testing.assert_array_equal(decoded(data)[2], decoded(after)[2])
         assert len(after) < len(data)
+        assert planted.SECRET not in after
 
 
 @pytest.mark.parametrize(
