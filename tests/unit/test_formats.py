@@ -138,7 +138,7 @@ def test_a_grey_jpeg_has_one_table_and_no_subsampling() -> None:
 
 veiled = picture()
 veiled.putalpha(77)
-striped = picture("L").point(lambda value: value % 4).convert("P")
+striped = picture().quantize(4)
 
 
 @pytest.mark.parametrize(
