@@ -34,7 +34,8 @@ class Source(Protocol):
     def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[Batch[EncodedImage]]:
         """The units of a shard in order. `done` maps start to stop of units that are committed: they are hopped
         over without being read. The bounds depend on the shard's bytes and the config only, never on `done`.
-        A shard that cannot be read on ends with a unit whose `failure` is set and whose last item is a Rejected (stage `read`)."""
+        A shard that cannot be read on ends with a unit whose `failure` is set and whose last item is a Rejected
+        (stage `read`)."""
 
 
 class HotSegmenter(Protocol):

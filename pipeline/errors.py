@@ -41,6 +41,11 @@ class RunError(SegfillError):
     """The run started and cannot go on (a lost store, a full disk): exit code 1; the same command resumes it."""
 
 
+class TooManyRejected(RunError):
+    """So many images are rejected that the config is the likelier fault: exit code 3; the same command resumes the
+    run."""
+
+
 class ShardError(SegfillError):
     """The rest of one shard cannot be read. What was read before stays; the run goes on with the next shard.
 

@@ -2,8 +2,8 @@
 
 Conventions, here and everywhere: images are HWC uint8 RGB, 0..255; masks are HW bool, True = inside; boxes are
 XYWH floats in pixels of the upright full-size image (x to the right, y down, the corner of pixel 0,0 is 0,0).
-"Upright" means with the EXIF orientation applied. An image record may be replaced by a `Rejected` at any stage; it then stays in its place
-in the batch, so a unit keeps its length from read to commit.
+"Upright" means with the EXIF orientation applied. An image record may be replaced by a `Rejected` at any stage; it then
+stays in its place in the batch, so a unit keeps its length from read to commit.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class Unit:
 
     start, stop: the first position of this unit and of the next: byte offsets of tar headers (in the unpacked
     stream for .tar.gz), row numbers of a Parquet file, 0 and the count for a folder slice.
-    last: no unit of this shard follows. failure: empty, or the reason code for which the rest of the shard could not be read.
+    last: no unit of this shard follows. failure: empty, or the reason code for which the rest of the shard could not
+    be read.
     """
 
     unit_id: str
@@ -83,8 +84,11 @@ class Unit:
 
 def unit_id(shard: str, start: int) -> str:
     """A name that sorts in source order within a shard and is safe in a path: stem, hash of the shard, position."""
-    stem = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in shard.rsplit("/", 1)[-1].split(".")[0])
-    return f"{stem[:40] or 'shard'}-{blake2b(shard.encode('utf-8', 'surrogateescape'), digest_size=5).hexdigest()}-{start:012d}"
+    stem = "".join(
+        c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in shard.rsplit("/", 1)[-1].split(".")[0]
+    )
+    digest = blake2b(shard.encode("utf-8", "surrogateescape"), digest_size=5).hexdigest()
+    return f"{stem[:40] or 'shard'}-{digest}-{start:012d}"
 
 
 # --- what travels ----------------------------------------------------------------------------------------------
@@ -94,8 +98,8 @@ def unit_id(shard: str, start: int) -> str:
 class ImageRef:
     """Which image: stays with it from read to the index.
 
-    key: member name up to the first dot of its base name, folders kept (WebDataset's sample key). member: the full name.
-    sha256: hex, of the encoded input bytes; empty when they could not be read.
+    key: member name up to the first dot of its base name, folders kept (WebDataset's sample key). member: the full
+    name. sha256: hex, of the encoded input bytes; empty when they could not be read.
     """
 
     image_id: str
@@ -128,7 +132,10 @@ class EncodedImage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rejected:
-    """Takes the place of an image record that could not go on. stage: the word of the chain (`read`, `decode`, ...)."""
+    """Takes the place of an image record that could not go on. stage: the word of the chain (`read`, `decode`, ...).
+
+    preview: a small JPEG for the report; empty in a private run and for what cannot be decoded.
+    """
 
     ref: ImageRef
     stage: str
@@ -136,11 +143,13 @@ class Rejected:
     detail: str
     width: int = 0
     height: int = 0
+    preview: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tile:
-    """What a model looks at. pixels: HWC uint8 RGB. box: the part of the upright full-size image that they show, XYWH."""
+    """What a model looks at. pixels: HWC uint8 RGB. box: the part of the upright full-size image that they show,
+    XYWH."""
 
     pixels: Rgb
     box: Box
@@ -174,10 +183,15 @@ class Viewed:
     image: EncodedImage
     views: tuple[View, ...]
 
+    @property
+    def ref(self) -> ImageRef:
+        return self.image.ref
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
-    """One labelled mask. rle: COCO compressed counts of the upright full-size mask; box: XYWH; area: pixels; score: 0..1."""
+    """One labelled mask. rle: COCO compressed counts of the upright full-size mask; box: XYWH; area: pixels; score:
+    0..1."""
 
     label: str
     class_id: int
@@ -203,6 +217,10 @@ class Segmented:
     image: EncodedImage
     segments: Segments
 
+    @property
+    def ref(self) -> ImageRef:
+        return self.image.ref
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Region:
@@ -223,7 +241,8 @@ class Region:
 class Crop:
     """What a fill sees: one connected part of the region (or a few near each other) with context around it.
 
-    x, y: the left upper pixel of the crop in the upright full-size image. pixels: HWC uint8 RGB, blanked where `mask` or any other part of the region is,
+    x, y: the left upper pixel of the crop in the upright full-size image. pixels: HWC uint8 RGB, blanked where `mask`
+    or any other part of the region is,
     except for a fill that declares `reversible`. mask: HW bool, the pixels this crop has to fill.
     known: HW bool, the pixels outside the whole region: what a fill may learn from. seed: from the image id.
     """
@@ -255,6 +274,10 @@ class Selected:
     region: Region
     crops: tuple[Crop, ...]
 
+    @property
+    def ref(self) -> ImageRef:
+        return self.image.ref
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filled:
@@ -262,6 +285,10 @@ class Filled:
     segments: Segments
     region: Region
     patches: tuple[Patch, ...]
+
+    @property
+    def ref(self) -> ImageRef:
+        return self.image.ref
 
 
 # --- what is written -------------------------------------------------------------------------------------------
@@ -345,8 +372,8 @@ class FileEntry:
 class Committed:
     """The commit record of one unit, and the small row that the driver sees. seconds: wall time by stage.
 
-    files: published objects that stand. loose: published under names of the source, restorable out of `staged` until the run is finished.
-    rejects: (stage, reason, count). segments: (label, count). labels and reasons sorted.
+    files: published objects that stand. loose: published under names of the source, restorable out of `staged` until
+    the run is finished. rejects: (stage, reason, count). segments: (label, count). labels and reasons sorted.
     """
 
     unit: Unit

@@ -37,8 +37,13 @@ class Fit:
 
     def windows(self, height: int, width: int) -> tuple[Window, ...]:
         scale = min(1.0, self.side / max(height, width))
-        return (Window(box=(0.0, 0.0, float(width), float(height)),
-                       height=_up(height * scale, self.multiple), width=_up(width * scale, self.multiple)),)
+        return (
+            Window(
+                box=(0.0, 0.0, float(width), float(height)),
+                height=_up(height * scale, self.multiple),
+                width=_up(width * scale, self.multiple),
+            ),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +78,8 @@ class Square:
 
 @dataclass(frozen=True, kw_only=True)
 class Tiles:
-    """Tiles of `side` x `side` full-size pixels that overlap by at least `overlap`; a smaller image is one tile of its own size."""
+    """Tiles of `side` x `side` full-size pixels that overlap by at least `overlap`; a smaller image is one tile of
+    its own size."""
 
     side: int
     overlap: int
@@ -81,8 +87,11 @@ class Tiles:
 
     def windows(self, height: int, width: int) -> tuple[Window, ...]:
         return tuple(
-            Window(box=(float(x), float(y), float(min(self.side, width)), float(min(self.side, height))),
-                   height=min(self.side, height), width=min(self.side, width))
+            Window(
+                box=(float(x), float(y), float(min(self.side, width)), float(min(self.side, height))),
+                height=min(self.side, height),
+                width=min(self.side, width),
+            )
             for y in _starts(height, self.side, self.overlap)
             for x in _starts(width, self.side, self.overlap)
         )

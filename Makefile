@@ -1,0 +1,40 @@
+# `make demo` and `make test` do all their own set-up; they need Python 3.11, make, pip and the package index, nothing else.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export RAY_USAGE_STATS_ENABLED := 0
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help setup demo test lint bench clean
+
+help: ## this page
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.ready ## a .venv with every pinned dependency
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
+		{ echo "segfill needs Python 3.11 or 3.12, $(VENV) has $$($(BIN)/python -V); try make PYTHON=python3.11"; exit 1; }
+	@echo "installing into $(VENV) ..."
+	@$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup ## the three jobs on real photographs, into demo/
+	@$(BIN)/python -m jobs.demo demo
+
+test: setup lint ## linters, types, import layers, tests
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: setup ## the benchmark against the hand-written loop and the peers, into BENCHMARKS.md
+	$(BIN)/python -m tests.bench.bench
+
+clean: ## remove what the targets above made (not the .venv)
+	rm -rf demo .bench

@@ -1,0 +1,1 @@
+"""The configs, as a package, so that an installed entry point finds them."""

@@ -1,0 +1,1 @@
+"""Entry points, one verb each."""

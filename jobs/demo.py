@@ -1,0 +1,49 @@
+"""`python -m jobs.demo FOLDER`: the three jobs on real photographs, each from another kind of source, through Ray
+here."""
+
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from jobs.demo_shards import build as build_shards
+from pipeline import build
+from pipeline.errors import EXIT_OK, RefusedError, SegfillError
+from pipeline.execute import job
+from pipeline.execute.ray_data import RayData
+
+RUNS = (
+    ("annotate", "webdataset", "the salient object, faces and text, from WebDataset tars", ["render=overlay"]),
+    ("clean", "parquet", "drawn captions removed, from Parquet", ["sink=files"]),
+    ("anonymize", "folder", "faces removed, from a folder", ["sink=files"]),
+)
+
+
+def main(folder: Path) -> int:
+    """Builds the shards, runs the jobs, prints their tables. Exit code: the first job's that did not end well."""
+    started = time.monotonic()
+    source = folder / "in"
+    if folder.exists():
+        shutil.rmtree(folder)
+    build_shards(source)
+    print(
+        f"{folder}: real photographs of scikit-image as tars, Parquet and a folder; one of them is corrupt on purpose\n"
+    )
+    codes = []
+    with RayData().session():
+        for name, kind, what, options in RUNS:
+            print(f"--- jobs.{name}: {what}", flush=True)
+            overrides = [f"source.uri={source / kind}", f"sink.uri={folder / name}", "execute=ray", *options]
+            overrides.append("max_reject_share=0.1")  # one broken image of twelve is planted
+            codes.append(job.run(build.build(build.compose(name, overrides)), sys.stdout, sys.stderr))
+            print()
+    print(f"took {time.monotonic() - started:.0f} s; the same on your own data: python -m jobs.anonymize --help")
+    return next((code for code in codes if code), EXIT_OK)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "demo")))
+    except SegfillError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, RefusedError) else 1)

@@ -1,0 +1,89 @@
+"""What every job's command line shares: help, `--cfg job`, exit codes, one line for what went wrong."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from omegaconf import OmegaConf
+
+from pipeline import build
+from pipeline.errors import (
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_REFUSED,
+    EXIT_REJECTED,
+    RefusedError,
+    SegfillError,
+    TooManyRejected,
+)
+from pipeline.execute import job
+
+
+def main(name: str, arguments: Sequence[str] | None = None) -> int:
+    """Runs the job `name`. Exit codes: 0 all well, 1 it could not go on, 2 refused before it began, 3 too many
+    rejected."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(level=os.environ.get("SEGFILL_LOG", "WARNING"), format="%(levelname)s %(name)s: %(message)s")
+    try:
+        if {"--help", "-h"} & set(arguments):
+            print(help_text(name))
+            return EXIT_OK
+        overrides, show = _split(arguments)
+        config = build.compose(name, overrides)
+        if show:
+            print(OmegaConf.to_yaml(config), end="")
+            return EXIT_OK
+        return job.run(build.build(config), sys.stdout, sys.stderr)
+    except RefusedError as error:
+        return _say(name, error, EXIT_REFUSED)
+    except TooManyRejected as error:
+        return _say(name, error, EXIT_REJECTED)
+    except SegfillError as error:
+        return _say(name, error, EXIT_FAILED)
+    except KeyboardInterrupt:
+        return _say(name, "interrupted; the same command resumes the run", 130)
+
+
+def help_text(name: str) -> str:
+    """Every choice of every group with its line, and what this job chooses."""
+    config = build.compose(name)
+    lines = [
+        f"python -m jobs.{name} source.uri=URI sink.uri=URI [group=choice ...] [key=value ...]",
+        "",
+        build.about(name),
+    ]
+    lines += [
+        "",
+        "--cfg job   show the composed config and stop",
+        "--help      this page",
+        "",
+        "Choices (group=choice):",
+    ]
+    for group, choices in build.groups().items():
+        lines += ["", f"{group}:"] + [f"  {choice:<12} {about}" for choice, about in choices.items()]
+    lines += ["", f"Config of jobs.{name} (change any with key=value; ??? must be given):", ""]
+    lines += ["  " + line for line in OmegaConf.to_yaml(config).splitlines()]
+    return "\n".join(lines)
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    rest = list(arguments)
+    show = False
+    if "--cfg" in rest:
+        at = rest.index("--cfg")
+        if rest[at + 1 : at + 2] != ["job"]:
+            raise RefusedError("--cfg: expected `--cfg job`")
+        del rest[at : at + 2]
+        show = True
+    for argument in rest:
+        if argument.startswith("-"):
+            raise RefusedError(f"{argument}: no such option; there are --help and --cfg job, all else is key=value")
+    return rest, show
+
+
+def _say(name: str, error: object, code: int) -> int:
+    print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,292 @@
+"""Hydra config -> Job: compose, check, construct. The only module in pipeline/ that imports hydra or omegaconf.
+
+Everything that can be wrong with a config is found here, on the driver, before anything is written or loaded: unknown
+keys and choices (the nearest known one is named), values of the wrong type or range, credentials, classes outside the
+allowlist.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final, Literal, TypeAlias, cast, get_args, get_origin, get_type_hints
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import conf
+from pipeline.contracts import Segmenter
+from pipeline.errors import ConfigError
+from pipeline.execute.job import Executor, Job
+from pipeline.flow import Flow
+
+CONF: Final = Path(conf.__file__).parent
+JOBS: Final = ("annotate", "clean", "anonymize")
+
+Node: TypeAlias = "str | int | float | bool | list[Node] | dict[str, Node] | None"
+
+# What may differ between two commands that write the same bytes; everything else is the identity of a run.
+_NOT_SEMANTIC: Final = (
+    "source.uri",
+    "sink.uri",
+    "sink.single_writer",
+    "execute",
+    "report",
+    "max_reject_share",
+    "plugins",
+)
+
+_CREDENTIAL: Final = re.compile(r"secret|passw|token|credential|(access|api|private|account)_?key", re.IGNORECASE)
+_SIGNED_URI: Final = re.compile(
+    r"://[^/@\s]+:[^/@\s]+@|[?&](X-Amz-Signature|X-Goog-Signature|sig|AWSAccessKeyId)=", re.IGNORECASE
+)
+
+
+def groups() -> dict[str, dict[str, str]]:
+    """Every config group: choice -> its one-line description (the first comment of its yaml)."""
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted(CONF.rglob("*.yaml")):
+        parts = path.relative_to(CONF).with_suffix("").parts
+        if len(parts) > 1:
+            first = path.read_text().split("\n", 1)[0]
+            found.setdefault(parts[0], {})["/".join(parts[1:])] = first.removeprefix("#").strip()
+    return found
+
+
+def about(job: str) -> str:
+    """The first line of a job's yaml: what it is for."""
+    return (CONF / f"{job}.yaml").read_text().split("\n", 1)[0].removeprefix("#").strip()
+
+
+def compose(job: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """The config of a job with command-line overrides (`key=value`, `group=choice`). Raises ConfigError."""
+    try:
+        with initialize_config_module(config_module="conf", version_base="1.3"):
+            _refuse_credentials(overrides)
+            _check_overrides(job, overrides)
+            config = hydra_compose(config_name=job, overrides=list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"config: {_one_line(error)}") from error
+    _refuse_credentials(f"{key}={value}" for key, value in flat(config).items())
+    return config
+
+
+def build(config: DictConfig) -> Job:
+    """The frozen objects that a composed config names."""
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigError(
+            f"{missing[0]} is required: give {missing[0]}=VALUE, for instance {missing[0]}={_example(missing[0])}"
+        )
+    try:
+        tree = cast("dict[str, Node]", OmegaConf.to_container(config, resolve=True))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"config: {_one_line(error)}") from error
+    plugins = tuple(str(p) for p in cast("list[Node]", tree.pop("plugins")))
+    executor = construct(tree.pop("execute"), "execute", ("pipeline", *plugins))
+    share, name = tree.pop("max_reject_share"), str(tree.pop("job"))
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise ConfigError(f"max_reject_share: expected a number from 0 to 1, got {share!r}")
+    tree.pop("private")  # read by interpolation, in the stages that it changes
+    return Job(
+        flow=_flow(name, tree, ("pipeline", *plugins)),
+        executor=cast("Executor", executor),
+        max_reject_share=float(share),
+        config=semantic(config),
+        yaml=OmegaConf.to_yaml(config),
+    )
+
+
+def _flow(name: str, tree: dict[str, Node], packages: Sequence[str]) -> Flow:
+    nodes = tree.pop("segment")
+    if not isinstance(nodes, dict) or not nodes:
+        raise ConfigError("segment: expected at least one segmenter, for instance segment=[faces]")
+    parts: dict[str, object] = {key: construct(node, key, packages) for key, node in tree.items()}
+    known = {f.name for f in dataclasses.fields(Flow)}
+    for key in parts:
+        if key not in known:
+            raise ConfigError(f"{key} is not a part of a flow{nearest(key, known)}")
+    segmenters = tuple(cast("Segmenter", construct(node, f"segment.{key}", packages)) for key, node in nodes.items())
+    flow = Flow(name=name, segment=segmenters, **parts)  # type: ignore[arg-type]  # each is what its yaml's class is
+    labels = tuple(dict.fromkeys(label for segmenter in segmenters for label in segmenter.labels))
+    flow.select.check(labels)
+    return dataclasses.replace(flow, render=dataclasses.replace(flow.render, labels=flow.render.labels or labels))
+
+
+def flat(config: DictConfig) -> dict[str, str]:
+    """Dotted key -> JSON of the value; missing values are left out, interpolations of the environment stay
+    unresolved."""
+    found: dict[str, str] = {}
+
+    def walk(node: Node, path: str) -> None:
+        if isinstance(node, dict):
+            for key, child in node.items():
+                walk(child, f"{path}.{key}" if path else key)
+        elif node != "???":
+            found[path] = json.dumps(node, sort_keys=True, default=str)
+
+    walk(cast("Node", OmegaConf.to_container(config, resolve=False)), "")
+    return found
+
+
+def semantic(config: DictConfig) -> dict[str, str]:
+    """The part of a config that decides the output's bytes."""
+    resolved = OmegaConf.create(cast("dict[str, Node]", OmegaConf.to_container(config, resolve=True)))
+    return {
+        key: value
+        for key, value in flat(resolved).items()
+        if not any(key == name or key.startswith(f"{name}.") for name in _NOT_SEMANTIC)
+    }
+
+
+def construct(node: Node, path: str, packages: Sequence[str]) -> object:
+    """A node with `_target_` becomes that class, its keys the arguments; lists become tuples.
+
+    Hydra's `instantiate` does the same without an allowlist, the nearest known key, or tuples that keep a dataclass
+    hashable.
+    """
+    if isinstance(node, list):
+        return tuple(construct(child, f"{path}[{i}]", packages) for i, child in enumerate(node))
+    if not isinstance(node, dict):
+        return node
+    reserved = [key for key in node if key.startswith("_") and key != "_target_"]
+    if reserved:
+        raise ConfigError(f"{path}.{reserved[0]}: only _target_ is understood here; remove it")
+    if "_target_" not in node:
+        return {key: construct(child, f"{path}.{key}", packages) for key, child in node.items()}
+    cls = _locate(node["_target_"], path, packages)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    arguments = {key: child for key, child in node.items() if key != "_target_"}
+    for key in arguments:
+        if key not in fields:
+            raise ConfigError(f"{path}.{key} is not a key of {cls.__name__}{nearest(key, fields, prefix=path + '.')}")
+    for name, field in fields.items():
+        if (
+            name not in arguments
+            and field.default is dataclasses.MISSING
+            and field.default_factory is dataclasses.MISSING
+        ):
+            raise ConfigError(f"{path}.{name} is required by {cls.__name__}: give {path}.{name}=VALUE")
+    values = {key: construct(child, f"{path}.{key}", packages) for key, child in arguments.items()}
+    hints = get_type_hints(cls)
+    for key, value in values.items():
+        if not _fits(value, hints[key]):
+            raise ConfigError(f"{path}.{key}: expected {_say(hints[key])}, got {value!r}")
+    try:
+        return cls(**values)
+    except ConfigError as error:
+        raise ConfigError(str(error) if str(error).startswith(path) else f"{path}: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: {cls.__name__} does not take these values: {_one_line(error)}") from error
+
+
+def _fits(value: object, hint: object) -> bool:
+    """The plain types that yaml can hold; a dataclass does not check its own. Other hints are the class's own
+    affair."""
+    origin = get_origin(hint)
+    if origin is Literal:
+        return value in get_args(hint)
+    if origin is tuple and get_args(hint)[1:] == (...,):
+        return isinstance(value, tuple) and all(_fits(item, get_args(hint)[0]) for item in value)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint) if hint in (bool, str) and isinstance(hint, type) else True
+
+
+def _say(hint: object) -> str:
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(str(choice) for choice in get_args(hint))
+    return hint.__name__ if isinstance(hint, type) and get_origin(hint) is None else str(hint)
+
+
+def nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """`; did you mean X?` or `; known: ...`, for the end of a message."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {prefix}{close[0]}?"
+    return f"; known here: {', '.join(known[:12])}" if known else ""
+
+
+def _locate(target: Node, path: str, packages: Sequence[str]) -> type:
+    if not isinstance(target, str) or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", target):
+        raise ConfigError(f"{path}._target_: expected the dotted name of a class, got {target!r}")
+    if not any(target.startswith(f"{package}.") for package in packages):
+        raise ConfigError(
+            f"{path}._target_: {target} is outside the allowed packages ({', '.join(packages)}); "
+            "name its package in plugins=[...] if you trust its code"
+        )
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{path}._target_: there is no {target}: {_one_line(error)}") from error
+    if not (
+        isinstance(found, type)
+        and dataclasses.is_dataclass(found)
+        and found.__module__.split(".")[0] == target.split(".")[0]
+    ):
+        raise ConfigError(f"{path}._target_: {target} is not a config dataclass of its package")
+    return found
+
+
+def _check_overrides(job: str, overrides: Sequence[str]) -> None:
+    """Names the nearest known choice or key, which Hydra's own messages do not."""
+    known = groups()
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ConfigError(f"cannot read the command line: {_one_line(error)}; expected key=value") from error
+    choices = [override for override in parsed if override.key_or_group in known]
+    for override in choices:
+        group, value = override.key_or_group, override.value()
+        for choice in value if isinstance(value, list) else [value]:
+            if str(choice) not in known[group]:
+                hint = nearest(str(choice), known[group], prefix=f"{group}=")
+                raise ConfigError(f"{group}={choice}: no such choice{hint}")
+    chosen = hydra_compose(config_name=job, overrides=[str(override.input_line) for override in choices])
+    for override in parsed:
+        key = override.key_or_group
+        if key not in known and not key.startswith("hydra.") and not override.is_add() and not override.is_delete():
+            _check_key(chosen, key)
+
+
+def _check_key(config: DictConfig, name: str) -> None:
+    node: DictConfig | None = config
+    for depth, part in enumerate(parts := name.split(".")):
+        keys = [] if node is None else [str(key) for key in node.keys()]  # noqa: SIM118  # `in` hides what is ???
+        if part not in keys:
+            prefix = "".join(f"{p}." for p in parts[:depth])
+            raise ConfigError(f"{name}: there is no key {prefix}{part}{nearest(part, keys, prefix=prefix)}")
+        below = None if node is None or OmegaConf.is_missing(node, part) else node[part]
+        node = below if isinstance(below, DictConfig) else None
+
+
+def _refuse_credentials(assignments: Iterable[str]) -> None:
+    for assignment in assignments:
+        key, _, value = assignment.partition("=")
+        if _CREDENTIAL.search(key.rpartition(".")[2]) and value.strip("\"' ") not in ("", "null"):
+            raise ConfigError(
+                f"{key} looks like a credential; configs hold none: use the ambient ones (environment, profile, role)"
+            )
+        if _SIGNED_URI.search(value):
+            raise ConfigError(f"{key}: the URI carries a credential; give a plain URI and use the ambient credentials")
+
+
+def _example(key: str) -> str:
+    return {"source.uri": "s3://bucket/shards", "sink.uri": "s3://bucket/out"}.get(key, "...")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:400]

@@ -1,0 +1,35 @@
+"""The plain loop: one process, one unit after the other. The reference that every other executor must equal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+
+from pipeline import flow as line
+from pipeline.contracts import Device
+from pipeline.errors import ConfigError
+from pipeline.plan import Plan
+from pipeline.records import Committed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Local:
+    """device: cpu or cuda. threads: intra-op threads of the models on the CPU; 1 gives the same bytes everywhere."""
+
+    device: Device = "cpu"
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.device not in ("cpu", "cuda"):
+            raise ConfigError(f"execute.device: expected cpu or cuda, got {self.device!r}")
+        if self.threads < 1:
+            raise ConfigError(f"execute.threads: expected at least 1, got {self.threads}")
+
+    def run(self, flow: line.Flow, plan: Plan) -> Iterator[Committed]:
+        cv2.setNumThreads(self.threads)
+        hot = flow.load(self.device, self.threads)
+        for pending in plan.pending:
+            for batch in flow.source.units(pending.shard, pending.done):
+                yield line.run(hot, batch)

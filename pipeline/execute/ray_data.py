@@ -1,0 +1,297 @@
+"""Ray Data: the same line on every core of a machine, or on a cluster with GPUs. The only module that imports ray.
+
+One row is one unit, so blocks never split or merge a unit, a retry repeats one unit, and the driver's memory grows with
+units, not images. `fused` runs the whole line of a unit in one actor a core. `staged` gives the models actor pools of
+their own (GPUs) and the codecs plain tasks; between them a unit travels as Arrow columns in one binary cell.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
+
+import cv2
+import pyarrow as pa
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before ray is imported: it reads this once
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters of a dead worker comes back as an exception
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources, TaskPoolStrategy
+from ray.exceptions import RayError, RayTaskError
+
+from pipeline import flow as line
+from pipeline.contracts import Device
+from pipeline.errors import ConfigError, RunError, SegfillError
+from pipeline.ledger import from_json, to_json
+from pipeline.plan import Pending, Plan
+from pipeline.records import Batch, Committed, Member, Shard
+from pipeline.transport import pack, unpack
+
+Layout: TypeAlias = Literal["auto", "fused", "staged"]
+
+MiB = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayData:
+    """layout: auto is staged when the cluster has GPUs, else fused. address: of a running cluster (`auto`, `ray://...`,
+    host:port); empty starts Ray on this machine alone, on loopback. cpus: cores to start it with, 0 = all.
+    workers: fused actors, 0 = one a core. readers: shards that are read at the same time, 0 = a quarter of the cores,
+    at least 2. segment_actors, fill_actors: pool sizes of the staged layout, 0 = one a GPU, or one. gpus: share of a
+    GPU for each of those, 0 = a whole one where there are any. threads: intra-op threads of a model on the CPU.
+    store_mib: memory of Ray's object store on this machine.
+    """
+
+    layout: Layout = "auto"
+    address: str = ""
+    cpus: int = 0
+    workers: int = 0
+    readers: int = 0
+    segment_actors: int = 0
+    fill_actors: int = 0
+    gpus: float = 0.0
+    threads: int = 1
+    store_mib: int = 512
+
+    def __post_init__(self) -> None:
+        if self.layout not in ("auto", "fused", "staged"):
+            raise ConfigError(f"execute.layout: expected auto, fused or staged, got {self.layout!r}")
+        for name in ("cpus", "workers", "readers", "segment_actors", "fill_actors"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"execute.{name}: expected 0 (choose) or more, got {getattr(self, name)}")
+        if self.threads < 1 or self.store_mib < 80 or self.gpus < 0:
+            raise ConfigError("execute: expected threads >= 1, store_mib >= 80 and gpus >= 0")
+
+    def run(self, flow: line.Flow, plan: Plan) -> Iterator[Committed]:
+        with self.session():
+            yield from self._run(flow, plan)
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Ray for one run or several: connects, or starts Ray here, and ends that at the end. Nothing within
+        another."""
+        started = self._connect()
+        try:
+            yield
+        finally:
+            if started:
+                ray.shutdown()
+
+    def _run(self, flow: line.Flow, plan: Plan) -> Iterator[Committed]:
+        try:
+            _settings(self.store_mib * MiB // 2)
+            layout = self.layout if self.layout != "auto" else ("staged" if _count("GPU") else "fused")
+            done = self._fused(flow, plan) if layout == "fused" else self._staged(flow, plan)
+            for row in done.iter_rows():
+                yield from_json(row["unit"].decode())
+        except RayTaskError as error:
+            raise _cause(error) from error
+        except RayError as error:
+            raise RunError(f"Ray stopped the run: {_first_line(error)}; the same command resumes it") from error
+
+    def _connect(self) -> bool:
+        """True when this call started Ray here, so that the run also ends it."""
+        if ray.is_initialized():
+            return False
+        _quiet()
+        try:
+            if self.address:
+                ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
+            else:
+                with _hushed():
+                    ray.init(
+                        num_cpus=self.cpus or None,
+                        include_dashboard=False,
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                        object_store_memory=self.store_mib * MiB,
+                        _node_ip_address="127.0.0.1",
+                    )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ConfigError(f"execute.address: no Ray cluster at {self.address!r}: {_first_line(error)}") from error
+        return True
+
+    def _read(self, flow: line.Flow, plan: Plan) -> Dataset:
+        readers = self.readers or max(2, _count("CPU") // 4)
+        shards = ray.data.from_arrow([_shard_row(pending) for pending in plan.pending])
+        return shards.map_batches(
+            Read(flow), batch_size=1, batch_format="pyarrow", num_cpus=0.05, compute=TaskPoolStrategy(size=readers)
+        )
+
+    def _fused(self, flow: line.Flow, plan: Plan) -> Dataset:
+        # All cores as whole CPUs would starve the readers, and the job would hang without a word.
+        return self._actors(self._read(flow, plan), Run, flow, "cpu", self.workers or _count("CPU"), cpus=0.9, gpus=0.0)
+
+    def _staged(self, flow: line.Flow, plan: Plan) -> Dataset:
+        cards = _count("GPU")
+        device: Device = "cuda" if cards else "cpu"
+        gpus = self.gpus or (1.0 if cards else 0.0)
+        decoded = _tasks(self._read(flow, plan), line.decode, flow)
+        found = self._actors(decoded, Segment, flow, device, self.segment_actors or max(1, cards), cpus=0.2, gpus=gpus)
+        chosen = _tasks(found, line.select, flow)
+        if flow.fill.active:
+            made = self._actors(chosen, Fill, flow, device, self.fill_actors or max(1, cards), cpus=0.2, gpus=gpus)
+        else:
+            made = _tasks(chosen, line.fill, flow)
+        return _tasks(made, line.finish, flow)
+
+    def _actors(
+        self, rows: Dataset, stage: type[Stage], flow: line.Flow, device: Device, size: int, *, cpus: float, gpus: float
+    ) -> Dataset:
+        return rows.map_batches(
+            stage,
+            fn_constructor_args=(flow, device, self.threads),
+            batch_size=1,
+            batch_format="pyarrow",
+            num_cpus=cpus,
+            num_gpus=gpus,
+            compute=ActorPoolStrategy(size=size),
+            # Ray restarts a dead actor for ever unless told: an image that kills its worker would never let the run
+            # end.
+            # There is no other way to say so in 2.60 than this argument, which 2.64 will drop.
+            max_restarts=4,
+        )
+
+
+def _tasks(rows: Dataset, word: Callable[[line.Hot, Batch[Any]], Batch[Any] | Committed], flow: line.Flow) -> Dataset:
+    return rows.map_batches(Task(word, flow), batch_size=1, batch_format="pyarrow", num_cpus=0.2)
+
+
+@dataclass(frozen=True)
+class Read:
+    """A shard's row in, a row for each of its units out, as they are read."""
+
+    flow: line.Flow
+
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        for row in table.to_pylist():
+            shard = Shard(**{**row["shard"], "members": tuple(Member(**m) for m in row["shard"]["members"])})
+            for batch in self.flow.source.units(shard, dict(zip(row["starts"], row["stops"], strict=True))):
+                yield _cell(pack(batch))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One word of the line as a plain task: what it needs is cheap to load."""
+
+    word: Callable[[line.Hot, Batch[Any]], Batch[Any] | Committed]
+    flow: line.Flow
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        cv2.setNumThreads(1)
+        return _apply(self.word, self.flow.load("cpu", 1), table)
+
+
+class Stage:
+    """One word of the line as an actor that keeps its models. Subclasses name the word, so Ray's own views do too."""
+
+    @staticmethod
+    def word(hot: line.Hot, batch: Batch[Any]) -> Batch[Any] | Committed:
+        raise NotImplementedError
+
+    def __init__(self, flow: line.Flow, device: Device, threads: int) -> None:
+        cv2.setNumThreads(threads)
+        self.hot = flow.load(device, threads)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        return _apply(self.word, self.hot, table)
+
+
+class Run(Stage):
+    word = staticmethod(line.run)
+
+
+class Segment(Stage):
+    word = staticmethod(line.segment)
+
+
+class Fill(Stage):
+    word = staticmethod(line.fill)
+
+
+def _apply(word: Callable[[line.Hot, Batch[Any]], Batch[Any] | Committed], hot: line.Hot, table: pa.Table) -> pa.Table:
+    done = word(hot, unpack(table["unit"][0].as_buffer()))
+    return _cell(to_json(done).encode() if isinstance(done, Committed) else pack(done))
+
+
+def _cell(data: bytes) -> pa.Table:
+    return pa.table({"unit": pa.array([data], pa.large_binary())})
+
+
+def _shard_row(pending: Pending) -> pa.Table:
+    done = sorted(pending.done.items())
+    row = {"shard": asdict(pending.shard), "starts": [a for a, _ in done], "stops": [b for _, b in done]}
+    return pa.Table.from_pylist([row], schema=_SHARD)
+
+
+_SHARD = pa.schema(
+    {
+        "shard": pa.struct(
+            {
+                "path": pa.string(),
+                "uri": pa.string(),
+                "size": pa.int64(),
+                "etag": pa.string(),
+                "members": pa.list_(pa.struct({"path": pa.string(), "size": pa.int64(), "etag": pa.string()})),
+            }
+        ),
+        "starts": pa.list_(pa.int64()),
+        "stops": pa.list_(pa.int64()),
+    }
+)
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Without standard error at the level of the process: Ray's C++ part greets there. Failures come as exceptions."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
+def _quiet() -> None:
+    """One progress line is ours; what Ray says goes to the logs of its session, and here with SEGFILL_LOG=DEBUG."""
+    if os.environ.get("SEGFILL_LOG", "") != "DEBUG":
+        for name in ("ray", "ray.data"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", module=r"ray\.")
+        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+
+
+def _settings(store_bytes: int) -> None:
+    context = DataContext.get_current()
+    context.target_max_block_size = 1  # every row is its own block: one unit is one piece of work
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.max_consecutive_actor_init_deaths = 3  # the default of 0 ends the run at the first hiccup
+    context.execution_no_progress_timeout_s = 3600  # a unit of large images may take long; half an hour fails the job
+    context.execution_options.resource_limits = ExecutionResources(object_store_memory=store_bytes)
+
+
+def _count(kind: str) -> int:
+    return int(ray.cluster_resources().get(kind, 0))  # type: ignore[no-untyped-call]
+
+
+def _cause(error: RayTaskError) -> Exception:
+    cause = error.cause
+    if isinstance(cause, SegfillError):
+        return cause
+    return RunError(f"a worker failed: {_first_line(cause or error)}; the same command resumes the run")
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0][:300]

@@ -1,0 +1,79 @@
+"""What is left to do: the source's listing minus the ledger, in a stable order.
+
+Units are found while a shard is read (a tar has no index), so a plan holds shards; each carries the units that are
+committed already, and its reader hops over those without reading them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from pipeline.formats import IMAGE_SUFFIXES
+from pipeline.records import Committed, Counts, Shard
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pending:
+    """A shard with work left. done: start -> stop of its committed units."""
+
+    shard: Shard
+    done: Mapping[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """pending: shards with work left, sorted by path. bytes: encoded size of all shards; images: their count when the
+    listing tells it (a folder), else 0. before: what was committed when the plan was made."""
+
+    pending: tuple[Pending, ...]
+    shards: int
+    bytes: int
+    images: int
+    before: Counts
+    bytes_before: int
+
+    @property
+    def images_pending(self) -> int | None:
+        """Images left to do, or None when only reading can tell."""
+        return self.images - self.before.images if self.images else None
+
+    @property
+    def bytes_pending(self) -> int:
+        return max(0, self.bytes - self.bytes_before)
+
+
+def make(shards: Collection[Shard], committed: Collection[Committed]) -> Plan:
+    """A shard is finished when its committed units form an unbroken chain from 0 to one that says `last`."""
+    by_shard: dict[str, list[Committed]] = {}
+    for record in committed:
+        by_shard.setdefault(record.unit.shard, []).append(record)
+    pending = tuple(
+        Pending(shard=shard, done={r.unit.start: r.unit.stop for r in by_shard.get(shard.path, ())})
+        for shard in sorted(shards, key=lambda s: s.path)
+        if not finished(by_shard.get(shard.path, ()))
+    )
+    return Plan(
+        pending=pending,
+        shards=len(shards),
+        bytes=sum(s.size for s in shards),
+        images=sum(_is_image(m.path) for s in shards for m in s.members),
+        before=sum((r.counts for r in committed), Counts()),
+        bytes_before=sum(r.bytes_in for r in committed),
+    )
+
+
+def finished(committed: Collection[Committed]) -> bool:
+    """True when the units of one shard reach from its start to its end without a gap."""
+    units = {r.unit.start: r.unit for r in committed}
+    position = 0
+    while position in units:
+        unit = units.pop(position)
+        if unit.last:
+            return True
+        position = unit.stop
+    return False
+
+
+def _is_image(path: str) -> bool:
+    return path[path.rfind(".") :].lower() in IMAGE_SUFFIXES

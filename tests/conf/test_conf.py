@@ -1,0 +1,124 @@
+"""conf/: every yaml builds, every mistake is named with the nearest right thing, and nothing secret gets in."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import build
+from pipeline.errors import ConfigError
+
+PLACES = ["source.uri=in", "sink.uri=out"]
+CHOICES = [(group, choice) for group, choices in build.groups().items() for choice in choices]
+EXTRA = {("fill", "blur"): ["fill.allow_reversible=true"], ("fill", "pixelate"): ["fill.allow_reversible=true"]}
+
+
+def refusal(*overrides: str, job: str = "clean") -> str:
+    with pytest.raises(ConfigError) as caught:
+        build.build(build.compose(job, [*PLACES, *overrides]))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("name", build.JOBS)
+def test_every_job_builds(name: str) -> None:
+    job = build.build(build.compose(name, PLACES))
+    assert job.flow.name == name
+    assert job.flow.render.private == (name == "anonymize")
+    assert (job.flow.source.uri, job.flow.sink.uri) == ("in", "out")
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_builds_and_says_what_it_is(group: str, choice: str) -> None:
+    about = build.groups()[group][choice]
+    assert about
+    value = f"[{choice}]" if group == "segment" else choice
+    select = ["select=all"] if group in ("segment", "select") else []
+    extra = EXTRA.get((group, choice), [])
+    override = [f"{group}={value}"]
+    if group == "select":
+        override, select = [f"select={choice}", "segment=[faces,text,salient]"], []
+    job = build.build(build.compose("clean", [*PLACES, *select, *override, *extra]))
+    part = job.executor if group == "execute" else getattr(job.flow, group)
+    kinds = [type(p).__module__ for p in (part if isinstance(part, tuple) else (part,))]
+    assert all(kind.startswith(f"pipeline.{group}") for kind in kinds)
+
+
+def test_every_yaml_is_a_choice_a_job_or_the_base() -> None:
+    found = {path.relative_to(build.CONF).with_suffix("").as_posix() for path in build.CONF.rglob("*.yaml")}
+    assert found == {f"{group}/{choice}" for group, choice in CHOICES} | {*build.JOBS, "base"}
+
+
+def test_segmenters_compose_in_the_order_given() -> None:
+    flow = build.build(build.compose("annotate", [*PLACES, "segment=[text,faces]"])).flow
+    assert [type(s).__name__ for s in flow.segment] == ["Text", "Faces"]
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("fill=difuse", "fill=diffuse"),
+        ("segment=[face]", "segment=faces"),
+        ("segment.txt.score=1", "segment.text"),
+        ("select.dilate_pxx=3", "select.dilate_px"),
+        ("max_rejectshare=0.5", "max_reject_share"),
+        ("+fill.colr=1", "fill.colr"),
+        ("max_reject_share=2", "from 0 to 1"),
+        ("chunk=many", "expected int"),
+        ("select.labels=[txet]", "text"),
+    ],
+)
+def test_a_mistake_is_named_with_the_nearest_right_thing(override: str, expected: str) -> None:
+    assert expected in refusal(override)
+
+
+def test_a_missing_value_names_its_key_and_an_example() -> None:
+    with pytest.raises(ConfigError, match=r"sink\.uri is required: .*s3://bucket/out"):
+        build.build(build.compose("clean", ["source.uri=in"]))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "pipeline.build.compose",
+        "subprocess.Popen",
+        "pipeline.execute.ray_data.os.system",
+        "builtins.eval",
+        "x",
+    ],
+)
+def test_a_class_outside_the_allowlist_is_refused(target: str) -> None:
+    assert "_target_" in refusal(f"fill._target_={target}")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "+source.secret_key=abc",
+        "+sink.token=abc",
+        "source.uri=s3://user:hunter2@bucket/x",
+        "'source.uri=\"http://h/x?X-Amz-Signature=1\"'".strip("'"),
+    ],
+)
+def test_credentials_are_refused_and_not_repeated(override: str) -> None:
+    message = refusal(override)
+    assert "credential" in message
+    assert "hunter2" not in message
+
+
+def test_reversible_fills_need_a_word() -> None:
+    assert "allow_reversible" in refusal("fill=blur")
+
+
+def test_the_identity_leaves_out_what_cannot_change_a_byte() -> None:
+    one = build.build(build.compose("clean", [*PLACES, "execute=local", "max_reject_share=0.5"])).config
+    two = build.build(build.compose("clean", ["source.uri=else", "sink.uri=where", "execute=staged"])).config
+    assert one == two
+    assert one != build.build(build.compose("clean", [*PLACES, "fill=solid"])).config
+
+
+def test_composing_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    build.build(build.compose("clean", PLACES))
+    assert list(tmp_path.iterdir()) == []
