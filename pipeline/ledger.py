@@ -1,0 +1,337 @@
+"""What is done under an output: whose run it is, which units are committed, and when all of it is.
+
+The protocol is DESIGN.md's: `_run/manifest.json` says whose output it is; `_commit/<unit>.json`, created conditionally,
+is the commit of a unit; `_run/SUCCESS.json` says that all is there and was checked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import socket
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from pipeline import identity as identities
+from pipeline import verify
+from pipeline.commits import from_json, to_json
+from pipeline.errors import OutputError, RunError
+from pipeline.identity import Identity
+from pipeline.records import Committed, Counts, FileEntry, OutputFile, Unit
+from pipeline.store import Store
+
+__all__ = ["Finished", "Identity", "Ledger", "UnitOutput", "from_json", "to_json"]
+
+MANIFEST: Final = "_run/manifest.json"
+CONFIG: Final = "_run/config.yaml"
+SUCCESS: Final = "_run/SUCCESS.json"
+REPORT: Final = "report/index.html"
+COMMITS: Final = "_commit"
+_PUTS_AT_ONCE: Final = 8
+
+
+class UnitOutput(Protocol):
+    """All that a worker has made of one unit; the sink's `UnitFiles`."""
+
+    @property
+    def unit(self) -> Unit: ...
+    @property
+    def counts(self) -> Counts: ...
+    @property
+    def files(self) -> Sequence[OutputFile]:
+        """Named by their content: the same name means the same bytes."""
+
+    @property
+    def loose(self) -> Sequence[OutputFile]:
+        """Named by the source; each is also a member, under its path, of a tar in `staged`."""
+
+    @property
+    def staged(self) -> Sequence[OutputFile]: ...
+    @property
+    def rejects(self) -> tuple[tuple[str, str, int], ...]: ...
+    @property
+    def segments(self) -> tuple[tuple[str, int], ...]: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """Totals of a finished run, as `_run/SUCCESS.json` has them. restored, removed: what `finish` had to put right."""
+
+    digest: str
+    units: int
+    files: int
+    counts: Counts
+    rejects: Mapping[str, int]
+    segments: Mapping[str, int]
+    restored: int = 0
+    removed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The ledger of one output. Picklable, so that every worker has its own.
+
+    single_writer: the store may lack conditional create, because the user says that nobody else writes there.
+    """
+
+    store: Store
+    single_writer: bool = field(default=False, kw_only=True)
+
+    # --- the driver, before ----------------------------------------------------------------------------------
+
+    def check(self, identity: Identity) -> bool:
+        """True when the output holds this very run, False when it is empty. Writes nothing.
+
+        Raises OutputError when it belongs to another run (naming what differs), holds something else or is out of
+        reach.
+        """
+        with self._refusing("cannot be used"):
+            manifest = self._manifest()
+            if manifest is None:
+                self._require_empty()
+                return False
+        if difference := identities.differences(manifest, identity):
+            raise OutputError(
+                f"{self.store.uri} belongs to another run ({difference}); choose another sink.uri, or repeat that "
+                "run's settings to resume it"
+            )
+        return True
+
+    def begin(self, identity: Identity, yaml: str = "") -> bool:
+        """Make the output this run's: True for a new run, False when it resumes. `yaml`: the config, for a person.
+
+        Raises OutputError as `check` does, and for a store without conditional create unless `single_writer`.
+        """
+        resumes = self.check(identity)
+        with self._refusing("cannot be written"):
+            if not self.single_writer and not self.store.probe_conditional_create("_run"):
+                raise OutputError(
+                    f"{self.store.uri}: this store has no conditional create, so two workers could both commit a unit; "
+                    "choose another sink.uri, or set sink.single_writer=true if nothing else ever writes there"
+                )
+            new = not resumes and self._create(MANIFEST, identities.to_json(identity)) != ""
+        if not resumes and not new:
+            self.check(identity)  # another driver was faster: is it the same run?
+        with self._refusing("cannot be written"):
+            if yaml:
+                self._create(CONFIG, yaml.encode())
+        return new
+
+    def committed(self) -> dict[str, Committed]:
+        """Every committed unit by its id. One listing, then concurrent reads."""
+        with self._resumable("cannot read the commits"):
+            try:
+                paths = [info.path for info in self.store.list(COMMITS)]
+            except FileNotFoundError:
+                return {}
+            records = {}
+            for path, data in self.store.read_many(paths).items():
+                record = from_json(data, self.store.join(path))
+                if path != _commit(record.unit):
+                    raise RunError(
+                        f"{self.store.join(path)} is the record of unit {record.unit.unit_id}; delete that object"
+                    )
+                records[record.unit.unit_id] = record
+        return records
+
+    # --- a worker --------------------------------------------------------------------------------------------
+
+    def publish(self, output: UnitOutput, seconds: Mapping[str, float], *, bytes_in: int = 0) -> Committed:
+        """Upload a unit's files and commit it; the record that stands, which is another worker's if that was faster.
+
+        Killed at any line, it leaves either nothing that counts, or a commit whose loose files `finish` completes.
+        """
+        unit = output.unit
+        with self._resumable(f"cannot commit unit {unit.unit_id}"):
+            staged = tuple(self._upload(file) for file in output.staged)
+            files = tuple(self._upload(file) for file in output.files)
+            own = Committed(
+                unit=unit,
+                attempt=uuid.uuid4().hex,
+                counts=output.counts,
+                files=files,
+                loose=tuple(_entry(file, self.store.etag_of(file.data)) for file in output.loose),
+                staged=staged,
+                rejects=output.rejects,
+                segments=output.segments,
+                seconds=dict(seconds),
+                bytes_in=bytes_in,
+                host=socket.gethostname(),
+            )
+            path = _commit(unit)
+            if self._create(path, to_json(own).encode()):
+                standing = own
+            else:  # lost; or won, and only the answer was lost
+                standing = from_json(self.store.read(path), self.store.join(path))
+            if standing.attempt == own.attempt:
+                self._put_all(output.loose)
+            else:
+                self._withdraw(own, standing)
+        return standing
+
+    def _upload(self, file: OutputFile) -> FileEntry:
+        """Nobody overwrites a content-addressed object, unless it turns out to hold other bytes than its name says."""
+        etag = self._create(file.path, file.data)
+        if not etag:
+            with contextlib.suppress(FileNotFoundError):  # the loser of a race may just have withdrawn it
+                if hashlib.sha256(self.store.read(file.path)).hexdigest() == file.sha256:
+                    etag = self.store.stat(file.path).etag
+        return _entry(file, etag or self.store.put(file.path, file.data))
+
+    def _put_all(self, files: Sequence[OutputFile]) -> None:
+        if files:
+            with ThreadPoolExecutor(_PUTS_AT_ONCE, thread_name_prefix="loose") as pool:
+                list(pool.map(lambda file: self.store.put(file.path, file.data), files))
+
+    def _withdraw(self, own: Committed, standing: Committed) -> None:
+        """Delete what only the losing attempt had. After the run's end no staged tar stands either."""
+        keep = standing.files if self.finished() else (*standing.files, *standing.staged)
+        named = {entry.path for entry in keep}
+        self.store.delete([e.path for e in (*own.files, *own.staged) if e.path not in named])
+
+    # --- the driver, after -----------------------------------------------------------------------------------
+
+    def finished(self) -> bool:
+        """True once `finish` has come to its end."""
+        return self._exists(SUCCESS)
+
+    def reported(self) -> bool:
+        """True once the report page is there."""
+        return self._exists(REPORT)
+
+    def finish(self) -> Finished:
+        """Check all that was committed, complete the loose files, remove what no record names, and say so in
+        SUCCESS.json.
+
+        Raises RunError that names the shard, unit or file when something is missing or different. A second call returns
+        what the first one said.
+        """
+        with self._resumable("cannot finish"):
+            manifest = self._manifest()
+            if manifest is None:
+                raise RunError(
+                    f"{self.store.uri}: nothing was begun there ({MANIFEST} is missing); start the run again"
+                )
+            if self.finished():
+                return _read_success(self.store.read(SUCCESS), manifest.digest, self.store.join(SUCCESS))
+            records = list(self.committed().values())
+            verify.check_chains(records, manifest.source)
+            verify.check_names(records)
+            listing = {info.path: info for info in self.store.list()}
+            verify.require(self.store, listing, records)
+            restored = verify.restore_loose(self.store, listing, records)
+            junk = verify.unreferenced(listing, records)
+            self.store.delete(junk)
+            self.store.sweep()
+            finished = _totals(manifest.digest, records, restored, len(junk))
+            self._create(SUCCESS, _success(finished))
+        return finished
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    def _manifest(self) -> Identity | None:
+        try:
+            return identities.from_json(self.store.read(MANIFEST), self.store.join(MANIFEST))
+        except FileNotFoundError:
+            return None
+
+    def _require_empty(self) -> None:
+        try:
+            found = [info.path for info in self.store.list(limit=100)]
+        except FileNotFoundError:
+            if self.store.is_local:  # the first write makes the folder; nobody but its owner makes a bucket
+                return
+            raise
+        foreign = [path for path in found if not path.startswith("_run/probe-")]
+        if foreign:
+            raise OutputError(
+                f"{self.store.uri} is not empty and not an output of ours (it holds {foreign[0]}); choose an empty or "
+                "a new sink.uri"
+            )
+
+    def _create(self, path: str, data: bytes) -> str:
+        """The etag, or "" when the object exists."""
+        if not self.single_writer:
+            return self.store.create_with_etag(path, data)
+        return "" if self._exists(path) else self.store.put(path, data)
+
+    def _exists(self, path: str) -> bool:
+        try:
+            self.store.stat(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def _refusing(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(f"sink.uri={self.store.uri} {what}: {error}") from error
+
+    @contextlib.contextmanager
+    def _resumable(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RunError(f"{what}: {error}; the same command resumes the run") from error
+
+
+def _commit(unit: Unit) -> str:
+    return f"{COMMITS}/{unit.unit_id}.json"
+
+
+def _entry(file: OutputFile, etag: str) -> FileEntry:
+    return FileEntry(path=file.path, size=len(file.data), sha256=file.sha256, etag=etag)
+
+
+def _totals(digest: str, records: Sequence[Committed], restored: int, removed: int) -> Finished:
+    return Finished(
+        digest=digest,
+        units=len(records),
+        files=sum(len(r.files) + len(r.loose) for r in records),
+        counts=sum((r.counts for r in records), Counts()),
+        rejects=verify.tally((f"{stage}/{reason}", n) for r in records for stage, reason, n in r.rejects),
+        segments=verify.tally(pair for r in records for pair in r.segments),
+        restored=restored,
+        removed=removed,
+    )
+
+
+def _success(done: Finished) -> bytes:
+    """Nothing in it changes from run to run of one identity."""
+    fields = {
+        "digest": done.digest,
+        "units": done.units,
+        "files": done.files,
+        "images": done.counts.images,
+        "written": done.counts.written,
+        "unchanged": done.counts.unchanged,
+        "rejected": done.counts.rejected,
+        "rejects": dict(done.rejects),
+        "segments": dict(done.segments),
+    }
+    return json.dumps(fields, indent=1).encode()
+
+
+def _read_success(data: bytes, digest: str, where: str) -> Finished:
+    try:
+        found = json.loads(data)
+        if found["digest"] != digest:
+            raise ValueError("it is of another run")
+        return Finished(
+            digest=digest,
+            units=found["units"],
+            files=found["files"],
+            counts=Counts(**{key: found[key] for key in ("images", "written", "unchanged", "rejected")}),
+            rejects=found["rejects"],
+            segments=found["segments"],
+        )
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise RunError(
+            f"{where} cannot be used ({error}); delete that object and run the same command again"
+        ) from error
