@@ -251,6 +251,13 @@ def test_a_truncated_file_is_rejected(kind: str, options: dict[str, Any], share:
     assert error.reason in (("truncated", "undecodable") if kind == "TIFF" else ("truncated",))
 
 
+def test_a_damaged_jpeg_is_rejected_where_opencv_makes_an_image_of_it() -> None:
+    data = bytearray(save(photo(), "JPEG", quality=88))
+    for at in np.random.default_rng(1).integers(5000, len(data) - 100, 20):
+        data[at] = 0xFF
+    assert rejection(bytes(data)).reason == "undecodable"
+
+
 def test_limits_are_checked_before_anything_is_decoded() -> None:
     data = save(Image.new("RGB", (40, 30)), "PNG")
     assert decoder(max_pixels=1200, max_bytes=len(data)).full(encoded(data)).rgb.shape == (30, 40, 3)
