@@ -184,7 +184,7 @@ def _state(summary: Summary, exit_code: int) -> State:
         shards = f"; shards that could not be read to their end: {len(summary.failed):,}" if summary.failed else ""
         return State(word="needs a look", sentence=f"The run ended with {why}{shards}.", tone="bad")
     if counts.rejected:
-        sentence = f"All images are accounted for; {counts.rejected:,} were rejected and are not in the output."
+        sentence = f"All images are accounted for; rejected and not in the output: {counts.rejected:,}."
         return State(word="finished", sentence=sentence, tone="warn")
     return State(word="finished", sentence="All images are accounted for; none was rejected.", tone="good")
 
@@ -247,9 +247,11 @@ def _gallery(store: Store, units: Sequence[Committed], private: bool) -> tuple[t
             row = rows.slice(index, 1).to_pylist()[0]
             images = tuple((word, _data_uri(row[word])) for word in ("before", "mask", "after"))
             pictures.append(Picture(key=row["key"], images=images))
-    note = "Evenly spread over the output. The mask is what was selected."
+    note = (
+        "Images with a segment, evenly spread over the output. Mask: segments in colour, the rest of the region white."
+    )
     if private:
-        note = "No original is kept: before has its region blanked. " + note
+        note = "No original is shown: before has its region blanked. " + note
     return tuple(pictures[:GALLERY]), note if pictures else "No previews were kept."
 
 

@@ -137,8 +137,8 @@ def test_exit_state(tmp_path: Path, exit_code: int, word: str) -> None:
 
 
 def test_a_private_run_says_that_it_shows_no_original(store: Store, records: list[Committed], html: str) -> None:
-    assert "No original is kept" not in html
-    assert "No original is kept" in page_of(store, records, private=True)
+    assert "No original is shown" not in html
+    assert "No original is shown" in page_of(store, records, private=True)
 
 
 def test_failed_shards_and_names_that_are_not_utf8(tmp_path: Path) -> None:
