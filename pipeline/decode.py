@@ -90,18 +90,14 @@ class Decoder:
 
         `View.height` and `width` are those of the upright full-size image.
         """
-        pixels = self._recent(image)
-        if pixels:
-            height, width = pixels.rgb.shape[:2]
-            windows = [spec.windows(height, width) for spec in specs]
-            shown = _Shown(rgb=pixels.rgb)
+        encoded, header = self._open(image)
+        height, width = header.upright
+        windows = [spec.windows(height, width) for spec in specs]
+        scale = _draft_scale(header, [window for fitted in windows for window in fitted])
+        if scale > 1:  # even when the full image is at hand: the answer must not hang on what is kept
+            shown = _draft(encoded, header, scale)
         else:
-            encoded, header = self._open(image)
-            height, width = header.upright
-            windows = [spec.windows(height, width) for spec in specs]
-            scale = _draft_scale(header, [window for fitted in windows for window in fitted])
-            full = scale == 1
-            shown = _Shown(rgb=self._keep(image, encoded, header).rgb) if full else _draft(encoded, header, scale)
+            shown = _Shown(rgb=(self._recent(image) or self._keep(image, encoded, header)).rgb)
         views = []
         for spec, fitted in zip(specs, windows, strict=True):
             tiles = tuple(Tile(pixels=_cut(shown, window, spec.resample), box=window.box) for window in fitted)

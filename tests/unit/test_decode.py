@@ -352,6 +352,15 @@ def test_a_full_size_view_spares_the_second_decode_and_agrees_with_it() -> None:
             assert np.array_equal(x.pixels, z.pixels)
 
 
+def test_views_and_previews_do_not_depend_on_what_is_kept() -> None:
+    image = encoded(save(photo(width=1403, height=997), "JPEG", quality=90))
+    hot = decoder()
+    before = (hot.views(image, (Fit(side=640),))[0].tiles[0].pixels, hot.preview(image, 128))
+    hot.full(image)
+    after = (hot.views(image, (Fit(side=640),))[0].tiles[0].pixels, hot.preview(image, 128))
+    assert all(np.array_equal(x, y) for x, y in zip(before, after, strict=True))
+
+
 def test_nobody_can_write_into_what_is_kept() -> None:
     hot = decoder()
     image = encoded(save(Image.new("RGBA", (64, 32), (1, 2, 3, 4)), "PNG"))
