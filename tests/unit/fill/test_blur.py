@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from pipeline.errors import ConfigError
+from pipeline.fill.blur import Blur
+from tests.unit.fill.drawn import face, filled
+
+
+def test_needs_to_be_allowed():
+    with pytest.raises(ConfigError, match=r"fill\.allow_reversible: blur .* expected true .* fill=solid"):
+        Blur()
+    with pytest.raises(ConfigError, match=r"fill\.allow_reversible"):
+        Blur(allow_reversible="yes")
+
+
+def test_detail_goes_and_the_colour_stays():
+    rgb, mask = face()
+    made = filled(rgb, mask, Blur(allow_reversible=True))
+    assert np.abs(made[mask].mean(axis=0) - rgb[mask].mean(axis=0)).max() < 20  # the dark hair flows in
+    assert made[mask].std() < 0.5 * rgb[mask].std()
+    fine = np.abs(np.diff(made.astype(int), axis=1)).max(axis=-1)[mask[:, 1:] & mask[:, :-1]]
+    assert fine.max() <= 3
+
+
+def test_agrees_with_the_gaussian_it_stands_for():
+    step = np.zeros((200, 200, 3), np.uint8)
+    step[:, 100:] = 200
+    mask = np.zeros((200, 200), bool)
+    mask[40:160, 40:160] = True
+    made = filled(step, mask, Blur(share=0.1, allow_reversible=True))  # sigma 12
+    assert abs(int(made[100, 99, 0]) - 97) <= 4
+    assert abs(int(made[100, 88, 0]) - 34) <= 5  # one sigma before: 16 %, less half a pixel
+    assert abs(int(made[100, 112, 0]) - 170) <= 5
+
+
+@pytest.mark.parametrize(("wrong", "key"), [({"share": -0.1}, "fill.share"), ({"least_px": 0}, "fill.least_px")])
+def test_wrong_parameters_are_named(wrong, key):
+    with pytest.raises(ConfigError, match=f"{key}: expected .* got"):
+        Blur(allow_reversible=True, **wrong)

@@ -1,0 +1,129 @@
+"""What every fill promises, whatever its method."""
+
+import importlib
+import pickle
+import subprocess
+import sys
+from dataclasses import fields
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from pipeline.fill.crops import GREY
+from pipeline.fill.solid import Solid
+from tests.unit.fill.drawn import BLANKED, REVERSIBLE, crops_of, ellipse, face, filled
+
+CONF = Path(__file__).parents[3] / "conf" / "fill"
+CHOICES = ("none", "solid", "diffuse", "exemplar", "blur", "pixelate")
+every = pytest.mark.parametrize("fill", BLANKED + REVERSIBLE, ids=repr)
+blanked = pytest.mark.parametrize("fill", BLANKED, ids=repr)
+
+
+@pytest.mark.parametrize("fill", [f for f in BLANKED + REVERSIBLE if f != Solid(colour="#102030")], ids=repr)
+@pytest.mark.parametrize("where", [(60, 50, 20, 25), (0, 0, 30, 30), (99, 119, 200, 15)])
+def test_a_hole_in_a_flat_surface_becomes_that_surface(fill, where):
+    flat = np.full((100, 120, 3), [200, 100, 30], np.uint8)
+    mask = ellipse(100, 120, *where)
+    holed = flat.copy()
+    if not fill.reversible:
+        holed[mask] = [255, 0, 255]
+    drift = 8 if getattr(fill, "method", "") == "telea" else 1  # its own, see inpaint
+    assert np.abs(filled(holed, mask, fill).astype(int) - flat).max() <= drift
+
+
+@blanked
+def test_what_was_in_the_region_makes_no_difference(fill):
+    """The strongest form of "nothing leaks": the same surroundings with anything else inside give the same bytes."""
+    rgb, mask = face()
+    other = rgb.copy()
+    other[mask] = np.random.default_rng(1).integers(0, 256, (int(mask.sum()), 3))
+    first, second = filled(rgb, mask, fill), filled(other, mask, fill)
+    assert (first == second).all()
+    assert (first[~mask] == rgb[~mask]).all()
+    assert (first[mask] != rgb[mask]).any(axis=-1).mean() > 0.95
+
+
+@blanked
+def test_what_is_made_does_not_resemble_what_was_there(fill):
+    rgb, mask = face()
+    noisy = rgb.copy()
+    noise = np.random.default_rng(2).integers(0, 256, (int(mask.sum()), 3))
+    noisy[mask] = noise
+    made = filled(noisy, mask, fill)[mask].astype(float)
+    if made.std() > 0:
+        assert abs(np.corrcoef(made.ravel(), noise.ravel())[0, 1]) < 0.1
+
+
+@every
+def test_nothing_known_and_tiny_images(fill):
+    rng = np.random.default_rng(3)
+    for height, width in [(1, 1), (1, 7), (7, 1), (2, 2), (30, 40)]:
+        rgb = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        everything = filled(rgb, np.ones((height, width), bool), fill)
+        assert everything.shape == rgb.shape
+        if not fill.reversible and fill != Solid(colour="#102030"):
+            assert (everything == GREY).all()
+        all_but_one = np.ones((height, width), bool)
+        all_but_one[0, 0] = False
+        assert filled(rgb, all_but_one, fill)[0, 0].tolist() == rgb[0, 0].tolist()
+
+
+@every
+def test_one_patch_a_crop_in_order_and_of_its_size(fill):
+    rgb, mask = face()
+    mask[400:440, 20:60] = True
+    crops = crops_of(rgb, mask, fill)
+    assert len(crops) == 2
+    for crop, patch in zip(crops, fill.load("cpu", 1)(crops), strict=True):
+        assert (patch.x, patch.y) == (crop.x, crop.y)
+        assert patch.pixels.shape == crop.pixels.shape
+        assert patch.pixels.dtype == np.uint8
+        assert (patch.mask == crop.mask).all()
+    assert fill.load("cpu", 1)([]) == []
+
+
+@every
+def test_cold_fills_are_picklable_and_need_no_weights(fill):
+    assert pickle.loads(pickle.dumps(fill)) == fill
+    assert fill.weights == ()
+    assert fill.active
+
+
+def test_the_same_bytes_in_every_process():
+    other = subprocess.run(
+        [sys.executable, "-c", "from tests.unit.fill import test_every_fill as t; print(t.digest())"],
+        cwd=Path(__file__).parents[3],
+        env={"PATH": "", "MALLOC_PERTURB_": "165"},  # another value in whatever is read before it is written
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert other.stdout.strip() == digest()
+
+
+def digest():
+    hashed = sha256()
+    rgb, mask = (array[50:190, 150:300] for array in face())
+    thin = np.random.default_rng(4).integers(0, 256, (1, 60, 3), dtype=np.uint8)
+    for fill in BLANKED + REVERSIBLE:
+        for picture, hole in [
+            (rgb, mask),
+            (thin, ellipse(1, 60, 20, 0, 9, 1)),
+            (rgb[:60, :80], mask[20:80, 20:100]),
+        ]:
+            hashed.update(filled(picture, hole, fill))
+    return hashed.hexdigest()
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_the_config_beside_a_fill_names_all_its_parameters_with_their_defaults(choice):
+    text = (CONF / f"{choice}.yaml").read_text()
+    assert text.startswith("# ")
+    config = yaml.safe_load(text)
+    module, _, name = config.pop("_target_").rpartition(".")
+    kind = getattr(importlib.import_module(module), name)
+    assert module == f"pipeline.fill.{choice}"
+    assert config == {f.name: f.default for f in fields(kind)}
