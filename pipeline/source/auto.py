@@ -1,0 +1,78 @@
+"""Which kind of source is behind a URI: told from its suffix, or from what lies in the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from pipeline.errors import SourceError
+from pipeline.formats import IMAGE_SUFFIXES
+from pipeline.records import Batch, EncodedImage, Shard
+from pipeline.source.files import Files
+from pipeline.source.listing import find
+from pipeline.source.parquet import PARQUET_SUFFIXES, Parquet
+from pipeline.source.unit import Limits, nothing
+from pipeline.source.webdataset import TAR_SUFFIXES, WebDataset
+
+Kind: TypeAlias = Literal["webdataset", "parquet", "files"]
+
+_SUFFIXES: Final[Mapping[Kind, tuple[str, ...]]] = {
+    "webdataset": TAR_SUFFIXES,
+    "parquet": PARQUET_SUFFIXES,
+    "files": tuple(sorted(IMAGE_SUFFIXES)),
+}
+
+
+def detect(uri: str) -> Kind:
+    """Raises SourceError when nothing usable is there, or more than one kind."""
+    for kind, suffixes in _SUFFIXES.items():
+        if uri.lower().endswith(suffixes):
+            return kind
+    listing = find(uri, [suffix for suffixes in _SUFFIXES.values() for suffix in suffixes])
+    counts = {
+        kind: sum(o.path.lower().endswith(suffixes) for o in listing.found) for kind, suffixes in _SUFFIXES.items()
+    }
+    present = [kind for kind, count in counts.items() if count]
+    if not present:
+        raise nothing(uri, "tar shard, Parquet file or image")
+    if len(present) > 1:
+        found = ", ".join(f"{counts[kind]} for source={kind}" for kind in present)
+        raise SourceError(f"source.uri={uri} holds several kinds of sources ({found}); choose one, or a narrower URI")
+    return present[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Auto(Limits):
+    """Any source, with the default options of its kind."""
+
+    def shards(self) -> tuple[Shard, ...]:
+        return self._source(detect(self.uri)).shards()
+
+    def resolve(self, shards: Sequence[Shard]) -> WebDataset | Parquet | Files:
+        """The source that it is, by what its shards are."""
+        source = self._source(_kind_of(shards[0]))
+        return source.resolve(shards) if isinstance(source, Parquet) else source
+
+    def probe(self, shards: Sequence[Shard]) -> None:
+        self._source(_kind_of(shards[0])).probe(shards)
+
+    def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[Batch[EncodedImage]]:
+        return self._source(_kind_of(shard)).units(shard, done)
+
+    def _source(self, kind: Kind) -> WebDataset | Parquet | Files:
+        cls: type[WebDataset] | type[Parquet] | type[Files] = Files
+        if kind != "files":
+            cls = WebDataset if kind == "webdataset" else Parquet
+        return cls(
+            uri=self.uri,
+            unit_images=self.unit_images,
+            unit_bytes=self.unit_bytes,
+            max_image_bytes=self.max_image_bytes,
+        )
+
+
+def _kind_of(shard: Shard) -> Kind:
+    if shard.members:
+        return "files"
+    return "parquet" if shard.path.lower().endswith(PARQUET_SUFFIXES) else "webdataset"

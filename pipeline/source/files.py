@@ -1,0 +1,158 @@
+"""Images as loose files: a folder with everything below it, a glob, or one file.
+
+The sorted listing is cut into slices, one shard and one unit each. What has an image suffix is an image; a `.txt` or
+`.json` beside it with the same name up to the last dot travels with it (`sidecars`). Other files are counted in the log
+and left alone; what is hidden (a name or folder that begins with a dot) is not looked at. Rejected: `source_changed`
+(another file, or none, under this name since the plan), `too_many_bytes`, `unsafe_name`. A sidecar that cannot be taken
+is a rejected row too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+
+from pipeline.errors import ConfigError
+from pipeline.formats import IMAGE_SUFFIXES
+from pipeline.records import Batch, EncodedImage, ImageRef, Member, Shard, Sidecar, image_id
+from pipeline.source import names
+from pipeline.source.listing import Listing, find
+from pipeline.source.stream import CHANGED
+from pipeline.source.unit import Limits, UnitBuilder, check_suffixes, nothing
+from pipeline.store import ObjectInfo, Store, open_store
+
+SIDECAR_SUFFIXES: Final = (".txt", ".json")
+_READS_AT_ONCE: Final = 16
+_LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files(Limits):
+    """Loose files. image_suffixes: which are images; lower case, with the dot. sidecars: take .txt and .json along."""
+
+    image_suffixes: tuple[str, ...] = tuple(sorted(IMAGE_SUFFIXES))
+    sidecars: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_suffixes(self.image_suffixes)
+        if not isinstance(self.sidecars, bool):
+            raise ConfigError(f"source.sidecars: expected true or false, got {self.sidecars!r}")
+
+    def shards(self) -> tuple[Shard, ...]:
+        """Slices of the listing. `members` are the images, each followed by its sidecars. Raises SourceError."""
+        listing = find(self.uri, self.image_suffixes)
+        if not listing.found:
+            raise nothing(self.uri, "images (by their suffix)")
+        if listing.kind == "folder":
+            _log_others(self.uri, listing.others)
+        captions = self._captions(listing)
+        slices: list[list[Member]] = [[]]
+        images = size = 0
+        for info in listing.found:
+            if images >= self.unit_images or size >= self.unit_bytes:
+                slices.append([])
+                images = size = 0
+            members = [_member(info), *captions.get(_stem(info.path), ())]
+            slices[-1] += members
+            images += 1
+            size += sum(m.size for m in members if m.size <= self.max_image_bytes)
+        return tuple(_shard(index, members, listing.store.uri) for index, members in enumerate(slices))
+
+    def resolve(self, shards: Sequence[Shard]) -> Files:
+        return self
+
+    def probe(self, shards: Sequence[Shard]) -> None:
+        """Nothing to do: the listing tells that there are images."""
+
+    def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[Batch[EncodedImage]]:
+        """The one unit of a slice; start is 0, stop the number of members. Its files are read concurrently."""
+        if 0 in done:
+            return
+        unit = UnitBuilder(shard=shard, start=0, limits=self)
+        store = open_store(shard.uri)
+        with ThreadPoolExecutor(_READS_AT_ONCE, thread_name_prefix="files") as pool:
+            taken = list(pool.map(lambda member: self._take(store, member), shard.members))
+        starts = [i for i, m in enumerate(shard.members) if m.path.lower().endswith(self.image_suffixes)]
+        for start, stop in zip(starts, [*starts[1:], len(taken)], strict=True):
+            self._add(unit, shard.members[start:stop], taken[start:stop])
+        del taken
+        yield unit.batch(stop=len(shard.members), last=True)
+
+    def _take(self, store: Store, member: Member) -> bytes | tuple[str, str]:
+        """The bytes, or reason and detail."""
+        if unsafe := names.problem(member.path):
+            return "unsafe_name", unsafe
+        if member.size > self.max_image_bytes:
+            return "too_many_bytes", f"{member.size} bytes; source.max_image_bytes is {self.max_image_bytes}"
+        try:
+            return store.read(member.path, etag=member.etag)
+        except OSError as error:
+            if error.errno in CHANGED:
+                return "source_changed", "the file was replaced or removed after the run was planned"
+            raise
+
+    def _add(self, unit: UnitBuilder, members: Sequence[Member], taken: Sequence[bytes | tuple[str, str]]) -> None:
+        """members: an image and its sidecars."""
+        sidecars = tuple(
+            Sidecar(name=member.path.rpartition(".")[2].lower(), data=data)
+            for member, data in zip(members[1:], taken[1:], strict=True)
+            if isinstance(data, bytes)
+        )
+        if isinstance(taken[0], bytes):
+            unit.image(_ref(members[0]), taken[0], sidecars)
+        for member, data in zip(members, taken, strict=True):
+            if not isinstance(data, bytes):
+                unit.reject(_ref(member), *data)
+
+    def _captions(self, listing: Listing) -> dict[str, list[Member]]:
+        """Sidecars by folder and stem."""
+        if not self.sidecars:
+            return {}
+        others: list[ObjectInfo] = list(listing.others)
+        if listing.kind == "object":  # its folder was not listed
+            for suffix in SIDECAR_SUFFIXES:
+                with contextlib.suppress(FileNotFoundError):
+                    others.append(listing.store.stat(_stem(listing.found[0].path) + suffix))
+        found: dict[str, list[Member]] = {}
+        for info in sorted(others, key=lambda o: o.path):
+            if info.path.lower().endswith(SIDECAR_SUFFIXES):
+                found.setdefault(_stem(info.path), []).append(_member(info))
+        return found
+
+
+def _member(info: ObjectInfo) -> Member:
+    return Member(path=info.path, size=info.size, etag=info.etag)
+
+
+def _stem(path: str) -> str:
+    return path.rpartition(".")[0]
+
+
+def _shard(index: int, members: Sequence[Member], root: str) -> Shard:
+    listed = "\n".join(f"{m.path}\0{m.size}\0{m.etag}" for m in members)
+    return Shard(
+        path=f"files-{index:06d}",
+        uri=root,
+        size=sum(m.size for m in members),
+        etag=blake2b(listed.encode(), digest_size=16).hexdigest(),
+        members=tuple(members),
+    )
+
+
+def _ref(member: Member) -> ImageRef:
+    return ImageRef(image_id=image_id("", member.path), key=names.split(member.path)[0], member=member.path)
+
+
+def _log_others(uri: str, others: Sequence[ObjectInfo]) -> None:
+    counts = Counter(names.split(o.path)[1].rpartition(".")[2].lower() or "no suffix" for o in others)
+    if counts:
+        listed = ", ".join(f"{suffix} {count}" for suffix, count in counts.most_common(5))
+        listed = listed.encode("utf-8", "backslashreplace").decode()
+        _LOG.info("%s: %d files are no images by their suffix (%s)", uri, len(others), listed)

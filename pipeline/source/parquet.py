@@ -1,0 +1,202 @@
+"""Images in a column of Parquet files.
+
+The column is binary, or the struct of `bytes` and `path` that Hugging Face datasets writes; the path is never opened.
+The other columns of a row travel as one sidecar (an Arrow IPC stream of that row). A unit is a run of rows within one
+row group; start and stop are row numbers. The member name of a row is its number, nine digits, and so is its key unless
+a `key_column` is named. Rejected rows: `null_image`, `path_only` (a path without bytes), `too_many_bytes`, `null_key`,
+`unsafe_name`, `duplicate_member` (a key that this unit already has).
+
+Failures of a file: `parquet_unreadable` (no or a broken footer), `parquet_schema` (not the columns that the config
+names), `parquet_corrupt` (a page that cannot be decoded), `source_changed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import pyarrow as pa
+
+from pipeline.errors import ConfigError, ShardError, SourceError
+from pipeline.records import Batch, EncodedImage, ImageRef, Shard, Sidecar, image_id
+from pipeline.source import names
+from pipeline.source.listing import find, refusing, shards_of
+from pipeline.source.rowgroups import ParquetRows, Row
+from pipeline.source.unit import ENDED, Limits, UnitBuilder, hop, nothing
+
+PARQUET_SUFFIXES: Final = (".parquet",)
+_AUTO: Final = "auto"
+_USUAL: Final = ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
+_PROBED_SHARDS: Final = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parquet(Limits):
+    """Parquet files: `uri` is a folder (every *.parquet below it), one file, a glob or a brace range.
+
+    image_column: a name, or `auto`: the only column that can hold images (a struct of bytes and path before plain
+    binary), or the one with a usual name such as `image`. key_column: a text or integer column whose values become the
+    keys, or empty.
+    """
+
+    image_column: str = _AUTO
+    key_column: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.image_column, str) or not self.image_column:
+            raise ConfigError(f"source.image_column: expected a column name or auto, got {self.image_column!r}")
+        if not isinstance(self.key_column, str):
+            raise ConfigError(f"source.key_column: expected a column name or nothing, got {self.key_column!r}")
+
+    def shards(self) -> tuple[Shard, ...]:
+        """Sorted by path. Raises SourceError when there is none, or the first readable one lacks the columns."""
+        listing = find(self.uri, PARQUET_SUFFIXES)
+        if not listing.found:
+            raise nothing(self.uri, "*.parquet")
+        shards = shards_of(listing)
+        self.resolve(shards)
+        return shards
+
+    def resolve(self, shards: Sequence[Shard]) -> Parquet:
+        """The same source with the column that `auto` means in the first readable shard: a later shard in which `auto`
+        would mean another one then fails instead. Raises SourceError when that shard lacks a column."""
+        for shard in shards[:_PROBED_SHARDS]:
+            try:
+                with refusing(self.uri), ParquetRows(shard) as file:
+                    return replace(self, image_column=self._image_column(file.schema, shard))
+            except ShardError as error:
+                if error.reason == "parquet_schema":
+                    raise SourceError(error.detail) from error
+        return self  # nothing readable so far; each such shard becomes a failure of its own
+
+    def probe(self, shards: Sequence[Shard]) -> None:
+        """Raises SourceError when none of the first shards has a row that can be read."""
+        few = replace(self, unit_images=1)
+        for shard in shards[:_PROBED_SHARDS]:
+            with refusing(self.uri):
+                first = next(few.units(shard, {}), None)
+            if first is not None and first.items and not first.unit.failure:
+                return
+        probed = min(len(shards), _PROBED_SHARDS)
+        raise SourceError(f"source.uri={self.uri}: no row can be read from the first {probed} Parquet files")
+
+    def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[Batch[EncodedImage]]:
+        """See contracts.Source. Holds one unit and a few rows at a time (see `rowgroups` for the page beneath them)."""
+        position = hop(0, done)
+        if position == ENDED:
+            return
+        unit = UnitBuilder(shard=shard, start=position, limits=self)
+        try:
+            with ParquetRows(shard) as file:
+                image = self._image_column(file.schema, shard)
+                if file.count == 0:
+                    yield unit.batch(stop=0, last=True)
+                while ENDED != position < file.count:
+                    for row in file.read(position):
+                        self._add(unit, shard, image, row)
+                        if not unit.full and not row.ends_group:
+                            continue
+                        stop = row.number + 1
+                        yield unit.batch(stop=stop, last=stop == file.count)
+                        position = hop(stop, done)
+                        unit = UnitBuilder(shard=shard, start=position, limits=self)
+                        if position != stop:
+                            break
+        except ShardError as error:
+            yield unit.failed(error)
+
+    def _add(self, unit: UnitBuilder, shard: Shard, image: str, row: Row) -> None:
+        member = f"{row.number:09d}"
+        key, reason, detail = self._key(unit, row, member)
+        ref = ImageRef(image_id=image_id(shard.path, member), key=key, member=member)
+        cell = row.cells.column(image)[0].as_py()
+        data, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
+        if reason:
+            unit.reject(ref, reason, detail)
+        elif data is None and path is not None:
+            unit.reject(ref, "path_only", f"column {image!r} has a path without bytes, and paths are never opened")
+        elif data is None:
+            unit.reject(ref, "null_image", f"column {image!r} is null in row {row.number}")
+        elif len(data) > self.max_image_bytes:
+            detail = f"{len(data)} bytes; source.max_image_bytes is {self.max_image_bytes}"
+            unit.reject(ref, "too_many_bytes", detail)
+        else:
+            unit.image(ref, data, _others(row.cells, image))
+
+    def _key(self, unit: UnitBuilder, row: Row, member: str) -> tuple[str, str, str]:
+        """The key of a row, and why it cannot be used: reason and detail, or empty."""
+        if not self.key_column:
+            return member, "", ""
+        value = row.cells.column(self.key_column)[0].as_py()
+        if value is None:
+            return member, "null_key", f"column {self.key_column!r} is null in row {row.number}"
+        key = names.tidy(str(value))
+        if unsafe := names.problem(key):
+            return member, "unsafe_name", f"column {self.key_column!r} in row {row.number}: {unsafe}"
+        if key in unit.keys:
+            return key, "duplicate_member", f"the key {key!r} was in this unit before"
+        unit.keys.add(key)
+        return key, "", ""
+
+    def _image_column(self, schema: pa.Schema, shard: Shard) -> str:
+        """Raises ShardError `parquet_schema` that names what is there."""
+        there = ", ".join(f"{f.name} ({f.type})" for f in schema)[:600]
+        if self.key_column:
+            _check(schema, self.key_column, _is_key, f"{shard.uri}: source.key_column", "text or whole numbers", there)
+        if self.image_column != _AUTO:
+            wanted = "binary, or a struct of bytes and path"
+            _check(schema, self.image_column, _is_image, f"{shard.uri}: source.image_column", wanted, there)
+            return self.image_column
+        structs = [f.name for f in schema if pa.types.is_struct(f.type) and _is_image(f.type)]
+        candidates: list[str] = structs or [f.name for f in schema if _is_image(f.type)]
+        usual = [name for name in candidates if name in _USUAL]
+        if len(candidates) > 1 and usual:
+            return min(usual, key=_USUAL.index)
+        if len(candidates) == 1:
+            return candidates[0]
+        found = f"several columns may hold images: {', '.join(candidates)}" if candidates else "no column holds images"
+        raise ShardError(
+            "parquet_schema", f"{shard.uri}: {found}; choose one by source.image_column=NAME out of: {there}", offset=0
+        )
+
+
+def _check(
+    schema: pa.Schema, name: str, fits: Callable[[pa.DataType], bool], what: str, wanted: str, there: str
+) -> None:
+    positions = schema.get_all_field_indices(name)
+    if len(positions) != 1:
+        problem = f"there is no column {name!r}" if not positions else f"{len(positions)} columns are called {name!r}"
+    elif not fits(schema.field(positions[0]).type):
+        problem = f"column {name!r} is {schema.field(positions[0]).type}, expected {wanted}"
+    else:
+        return
+    raise ShardError("parquet_schema", f"{what}: {problem}; the columns are: {there}", offset=0)
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        position = kind.get_field_index("bytes")
+        return position >= 0 and _is_binary(kind.field(position).type)
+    return _is_binary(kind)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+
+
+def _is_key(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind))
+
+
+def _others(cells: pa.RecordBatch, image: str) -> tuple[Sidecar, ...]:
+    """Without the schema's metadata, which would be repeated in every row."""
+    positions = [i for i, name in enumerate(cells.schema.names) if name != image]
+    rest = cells.select(positions).replace_schema_metadata(None)
+    if not rest.num_columns:
+        return ()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rest.schema) as writer:
+        writer.write_batch(rest)
+    return (Sidecar(name="columns", data=sink.getvalue().to_pybytes(), kind="columns"),)

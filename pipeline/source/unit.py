@@ -1,0 +1,133 @@
+"""Where does a unit end: the limits that every source takes, and the batch that grows until it reaches one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from pipeline.errors import ConfigError, ShardError, SourceError
+from pipeline.records import Batch, EncodedImage, ImageRef, Rejected, Shard, Sidecar, Unit, image_id, unit_id
+
+MiB: Final = 1 << 20
+STAGE: Final = "read"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What every source takes. uri: where the images are; see `listing` for folders, globs and brace ranges.
+
+    A unit ends at the first sample with which it holds `unit_images` rows or `unit_bytes` encoded bytes (sidecars
+    count). max_image_bytes: a member larger than this is rejected without being read.
+    """
+
+    uri: str
+    unit_images: int = 128
+    unit_bytes: int = 64 * MiB
+    max_image_bytes: int = 256 * MiB
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.uri, str) or not self.uri.strip():
+            raise ConfigError(
+                f"source.uri: expected a path or URI, got {self.uri!r}; give source.uri=s3://bucket/shards"
+            )
+        for name in ("unit_images", "unit_bytes", "max_image_bytes"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"source.{name}: expected a whole number of at least 1, got {value!r}")
+
+
+def check_suffixes(suffixes: object) -> None:
+    """Raises ConfigError unless these are lower-case suffixes with a dot."""
+    if not isinstance(suffixes, tuple) or not suffixes:
+        raise ConfigError(f"source.image_suffixes: expected a list of suffixes such as .jpg, got {suffixes!r}")
+    for suffix in suffixes:
+        if (
+            not isinstance(suffix, str)
+            or len(suffix) < 2
+            or suffix[0] != "."
+            or "." in suffix[1:]
+            or suffix != suffix.lower()
+        ):
+            raise ConfigError(f"source.image_suffixes: expected a lower-case suffix such as .jpg, got {suffix!r}")
+
+
+class UnitBuilder:
+    """Collects the rows of one unit. Its clock runs from when it is made to `batch`."""
+
+    def __init__(self, *, shard: Shard, start: int, limits: Limits) -> None:
+        self.start = start
+        self.keys: set[str] = set()
+        self.rows = 0
+        self._shard = shard
+        self._limits = limits
+        self._items: list[EncodedImage | Rejected] = []
+        self._bytes = 0
+        self._began = time.perf_counter()
+
+    @property
+    def full(self) -> bool:
+        return self.rows >= self._limits.unit_images or self._bytes >= self._limits.unit_bytes
+
+    def image(self, ref: ImageRef, data: bytes, sidecars: tuple[Sidecar, ...] = ()) -> None:
+        """`ref.sha256` is filled in here."""
+        named = ImageRef(image_id=ref.image_id, key=ref.key, member=ref.member, sha256=sha256(data).hexdigest())
+        self._items.append(EncodedImage(ref=named, data=data, sidecars=sidecars))
+        self.rows += 1
+        self._bytes += len(data) + sum(len(s.data) for s in sidecars)
+
+    def reject(self, ref: ImageRef, reason: str, detail: str) -> None:
+        self._items.append(Rejected(ref=ref, stage=STAGE, reason=reason, detail=detail))
+        self.rows += 1
+
+    def batch(self, *, stop: int, last: bool) -> Batch[EncodedImage]:
+        """Hands the unit over: the builder is empty afterwards, so only the caller holds the bytes."""
+        return self._made(stop=stop, last=last, failure="")
+
+    def failed(self, error: ShardError) -> Batch[EncodedImage]:
+        """What was complete, and a last row that says why the shard cannot be read on.
+
+        Nothing follows a failure, so `stop` has no next unit to name and equals `start`.
+        """
+        place = f"{self._shard.path}@{error.offset}"
+        self.reject(
+            ImageRef(image_id=image_id(self._shard.path, f"@{error.offset}"), key=place, member=place),
+            error.reason,
+            error.detail,
+        )
+        return self._made(stop=self.start, last=True, failure=error.reason)
+
+    def _made(self, *, stop: int, last: bool, failure: str) -> Batch[EncodedImage]:
+        items, self._items = tuple(self._items), []
+        unit = Unit(
+            unit_id=unit_id(self._shard.path, self.start),
+            shard=self._shard.path,
+            uri=self._shard.uri,
+            etag=self._shard.etag,
+            start=self.start,
+            stop=stop,
+            last=last,
+            failure=failure,
+        )
+        return Batch(unit=unit, items=items, seconds={STAGE: time.perf_counter() - self._began})
+
+
+ENDED: Final = -1
+
+
+def hop(position: int, done: Mapping[int, int]) -> int:
+    """The first position at or after `position` that no committed unit covers.
+
+    ENDED when the chain of committed units comes to one that nothing follows (a failure, or an empty shard).
+    """
+    while position in done:
+        if done[position] <= position:
+            return ENDED
+        position = done[position]
+    return position
+
+
+def nothing(uri: str, what: str) -> SourceError:
+    return SourceError(f"source.uri={uri}: no {what} there; check the URI, or choose source=webdataset|parquet|files")

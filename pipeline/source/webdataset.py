@@ -1,0 +1,236 @@
+"""Images in tar shards, as WebDataset lays them out.
+
+A sample is a run of consecutive members with the same key (`names.split`). Its image is the first member with an image
+suffix, one whose extension is nothing but that suffix before others (`0001.png` before `0001.mask.png`); the other
+members are its sidecars. Whatever is neither becomes a row of its own, rejected with a reason:
+
+    no_image_member   a sample in which nothing has an image suffix
+    tar_member_type   a link, device, fifo or sparse file
+    unsafe_name       absolute, `..`, control characters, or too long to write
+    too_many_bytes    a member (or the sample with it) beyond max_image_bytes; it is skipped, not read
+    duplicate_member  a member or key that this unit already has
+
+Folders are passed over. A shard that cannot be read on (`tar`, `stream`) ends with a unit that holds what was complete
+and one more row with the reason. A name that comes twice in a tar, in two units, goes unnoticed: ids then repeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from pipeline.errors import ShardError, SourceError
+from pipeline.formats import IMAGE_SUFFIXES
+from pipeline.records import Batch, EncodedImage, ImageRef, Shard, Sidecar, image_id
+from pipeline.source import names
+from pipeline.source.listing import find, refusing, shards_of
+from pipeline.source.stream import GzipStream, ObjectStream, Stream
+from pipeline.source.tar import TarMember, TarReader
+from pipeline.source.unit import ENDED, Limits, UnitBuilder, check_suffixes, hop, nothing
+
+TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
+_MAX_SAMPLE: Final = 1000  # members that share a key; more means that the keys are not what the writer meant
+_SHARED_NAMES: Final = ("duplicate_member", "unsafe_name")  # other rows may show the same name: the id needs the offset
+_PROBED_SHARDS: Final = 8
+_PROBED_MEMBERS: Final = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebDataset(Limits):
+    """Tar shards: `uri` is a folder (every *.tar, *.tar.gz, *.tgz below it), one shard, a glob or a brace range.
+
+    image_suffixes: which members are images; lower case, with the dot.
+    """
+
+    image_suffixes: tuple[str, ...] = tuple(sorted(IMAGE_SUFFIXES))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_suffixes(self.image_suffixes)
+
+    def shards(self) -> tuple[Shard, ...]:
+        """Sorted by path. Raises SourceError when there is none."""
+        listing = find(self.uri, TAR_SUFFIXES)
+        if not listing.found:
+            raise nothing(self.uri, "*.tar, *.tar.gz or *.tgz")
+        return shards_of(listing)
+
+    def resolve(self, shards: Sequence[Shard]) -> WebDataset:
+        return self
+
+    def probe(self, shards: Sequence[Shard]) -> None:
+        """Reads headers until one names an image. Raises SourceError when the first shards hold none at all."""
+        probed = shards[:_PROBED_SHARDS]
+        problem = "no member has an image suffix"
+        for shard in probed:
+            walk = _Walk(self, shard)
+            try:
+                with refusing(self.uri):
+                    for _ in range(_PROBED_MEMBERS):
+                        member = walk.member()
+                        if member is None:
+                            break
+                        if member.kind == "file" and names.is_image(member.name, self.image_suffixes):
+                            return
+                    else:
+                        return  # a long way in and still readable: let the run judge
+            except ShardError as error:
+                problem = f"{shard.uri}: {error}"
+            finally:
+                walk.close()
+        raise SourceError(f"source.uri={self.uri}: no image in the first {len(probed)} shards ({problem})")
+
+    def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[Batch[EncodedImage]]:
+        """See contracts.Source. Holds one unit and one sample at a time; start and stop are offsets of tar headers."""
+        position = hop(0, done)
+        if position == ENDED:
+            return
+        walk = _Walk(self, shard)
+        try:
+            yield from walk.units(position, done)
+        finally:
+            walk.close()
+
+
+@dataclass
+class _Part:
+    """One member of a sample. reason, detail: why its data was not taken, or empty."""
+
+    name: str
+    offset: int
+    data: bytes = b""
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass
+class _Sample:
+    key: str
+    parts: list[_Part] = field(default_factory=list)
+    size: int = 0
+
+
+class _Walk:
+    """One pass over one shard."""
+
+    def __init__(self, source: WebDataset, shard: Shard) -> None:
+        self._source = source
+        self._shard = shard
+        stream: Stream = ObjectStream(shard)
+        self._stream = stream if shard.path.lower().endswith(".tar") else GzipStream(stream)
+        self._reader = TarReader(self._stream)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def member(self) -> TarMember | None:
+        """The next one that is not a folder."""
+        while (member := self._reader.next()) is not None:
+            if member.kind != "folder":
+                return member
+        return None
+
+    def units(self, position: int, done: Mapping[int, int]) -> Iterator[Batch[EncodedImage]]:
+        unit = UnitBuilder(shard=self._shard, start=position, limits=self._source)
+        sample = _Sample(key="")
+        try:
+            member = self._at(position)
+            if member is None and position:
+                return  # the archive ends with the last committed unit
+            while True:
+                while member is not None and not unit.full:
+                    sample = _Sample(key=names.split(names.tidy(member.name))[0])
+                    member = self._fill(sample, member)
+                    self._add(unit, sample)
+                    sample = _Sample(key="")
+                stop = self._reader.end if member is None else member.offset
+                yield unit.batch(stop=stop, last=member is None)
+                position = hop(stop, done)
+                if member is None or position == ENDED:
+                    return
+                unit = UnitBuilder(shard=self._shard, start=position, limits=self._source)
+                if position != stop:
+                    member = self._at(position)
+                    if member is None:
+                        return
+        except ShardError as error:
+            self._add(unit, sample)
+            yield unit.failed(error)
+
+    def _at(self, position: int) -> TarMember | None:
+        self._stream.skip_to(position)
+        self._reader = TarReader(self._stream)
+        return self.member()
+
+    def _fill(self, sample: _Sample, member: TarMember) -> TarMember | None:
+        """Reads the members of one sample; gives the first of the next. On an error the sample keeps what it has."""
+        following: TarMember | None = member
+        while following is not None:
+            name = names.tidy(following.name)
+            if names.split(name)[0] != sample.key:
+                break
+            if len(sample.parts) == _MAX_SAMPLE:
+                shared = f"more than {_MAX_SAMPLE} members share the key {sample.key[:80]!r}"
+                detail = f"{shared}; a key ends at the first dot of the name: rename them"
+                raise ShardError("sample_too_long", detail, offset=following.offset)
+            sample.parts.append(self._part(sample, following, name))
+            following = self.member()
+        return following
+
+    def _part(self, sample: _Sample, member: TarMember, name: str) -> _Part:
+        part = _Part(name=name, offset=member.offset)
+        limit = self._source.max_image_bytes
+        if unsafe := names.problem(name):
+            shown = name if len(name) <= 200 else f"{name[:200]}..."
+            return replace(part, name=shown, reason="unsafe_name", detail=unsafe)
+        if any(name == other.name for other in sample.parts):
+            return replace(part, reason="duplicate_member", detail="the sample already has a member of this name")
+        if member.kind != "file":
+            return replace(part, reason="tar_member_type", detail=f"{member.what}, not a regular file")
+        if member.size > limit:
+            return replace(
+                part, reason="too_many_bytes", detail=f"{member.size} bytes; source.max_image_bytes is {limit}"
+            )
+        if sample.size + member.size > limit:
+            detail = f"with it the sample has {sample.size + member.size} bytes; source.max_image_bytes is {limit}"
+            return replace(part, reason="too_many_bytes", detail=detail)
+        part.data = self._reader.read()
+        sample.size += member.size
+        return part
+
+    def _add(self, unit: UnitBuilder, sample: _Sample) -> None:
+        """The rows of a sample: one for its image, and one for each member that could not be taken."""
+        if not sample.parts:
+            return
+        main = self._main(sample)
+        if sample.key in unit.keys:
+            detail = "its key was in this unit before; the members of a sample must lie together"
+            first = main or sample.parts[0]
+            unit.reject(self._ref(sample, first, again=True), "duplicate_member", detail)
+            return
+        unit.keys.add(sample.key)
+        if main is not None and not main.reason:
+            sidecars = tuple(
+                Sidecar(name=names.split(p.name)[1], data=p.data)
+                for p in sample.parts
+                if p is not main and not p.reason
+            )
+            unit.image(self._ref(sample, main), main.data, sidecars)
+        rejected = [p for p in sample.parts if p.reason]
+        for part in rejected:
+            unit.reject(self._ref(sample, part, again=part.reason in _SHARED_NAMES), part.reason, part.detail)
+        if main is None and not rejected:
+            found = ", ".join(p.name.rpartition("/")[2] for p in sample.parts[:5])
+            unit.reject(self._ref(sample, sample.parts[0]), "no_image_member", f"the sample holds only {found}")
+
+    def _main(self, sample: _Sample) -> _Part | None:
+        suffixes = self._source.image_suffixes
+        images = [p for p in sample.parts if names.is_image(p.name, suffixes) and p.reason != "duplicate_member"]
+        plain = [p for p in images if "." not in names.split(p.name)[1]]
+        return next(iter(plain or images), None)
+
+    def _ref(self, sample: _Sample, part: _Part, *, again: bool = False) -> ImageRef:
+        name = f"{part.name}@{part.offset}" if again else part.name
+        key = sample.key if len(sample.key) <= 1024 else sample.key[:200]
+        return ImageRef(image_id=image_id(self._shard.path, name), key=key, member=part.name)

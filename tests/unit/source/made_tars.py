@@ -1,0 +1,89 @@
+"""Tars with exactly known contents, and the bytes of a stream without a store."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.records import Batch, EncodedImage, Rejected, Shard
+from pipeline.source.webdataset import WebDataset
+
+
+class BytesStream:
+    """A pipeline.source.stream.Stream over bytes in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self._file = io.BytesIO(data)
+
+    def read(self, count: int) -> bytes:
+        return self._file.read(count)
+
+    def skip_to(self, offset: int) -> None:
+        self._file.seek(offset)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def tar_of(members: Sequence[tuple[str, bytes] | tarfile.TarInfo], format: int = tarfile.USTAR_FORMAT) -> bytes:
+    """A TarInfo is added as it is, without data."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=format) as tar:
+        for member in members:
+            if isinstance(member, tarfile.TarInfo):
+                tar.addfile(member)
+                continue
+            info = tarfile.TarInfo(member[0])
+            info.size = len(member[1])
+            tar.addfile(info, io.BytesIO(member[1]))
+    return buffer.getvalue()
+
+
+def of_type(name: str, flag: bytes, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = flag, link
+    return info
+
+
+def image_bytes(index: int, size: int = 700) -> bytes:
+    """Never zeros, and no two alike."""
+    return (f"image {index} ".encode() * (size // 8 + 2))[: size + 37 * (index % 5)]
+
+
+def packed(data: bytes) -> bytes:
+    return gzip.compress(data, mtime=0)
+
+
+def write(folder: Path, data: bytes, name: str = "a.tar") -> tuple[WebDataset, Shard]:
+    """The shard on disk and a source with units of four images."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(data)
+    source = WebDataset(uri=str(folder), unit_images=4)
+    (shard,) = source.shards()
+    return source, shard
+
+
+def read(
+    folder: Path, data: bytes, name: str = "a.tar", done: Mapping[int, int] | None = None
+) -> list[Batch[EncodedImage]]:
+    source, shard = write(folder, data, name)
+    return list(source.units(shard, done or {}))
+
+
+def images(batches: Sequence[Batch[EncodedImage]]) -> list[tuple[str, bytes]]:
+    return [(i.ref.member, i.data) for b in batches for i in b.items if isinstance(i, EncodedImage)]
+
+
+def rejects(batches: Sequence[Batch[EncodedImage]]) -> list[tuple[str, str]]:
+    return [(i.ref.member, i.reason) for b in batches for i in b.items if isinstance(i, Rejected)]
+
+
+def bare(batches: Sequence[Batch[EncodedImage]]) -> list[tuple[object, object]]:
+    """Batches without their times."""
+    return [(b.unit, b.items) for b in batches]

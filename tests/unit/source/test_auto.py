@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import SourceError
+from pipeline.source.auto import Auto, detect
+from pipeline.source.files import Files
+from pipeline.source.parquet import Parquet
+from pipeline.source.webdataset import WebDataset
+from tests.unit.source.made_tars import images, tar_of
+
+
+def test_by_suffix_without_looking() -> None:
+    assert detect("s3://nowhere/{00..12}.tar") == "webdataset"
+    assert detect("s3://nowhere/*.tar.gz") == "webdataset"
+    assert detect("x.TGZ") == "webdataset"
+    assert detect("s3://nowhere/x/*.parquet") == "parquet"
+    assert detect("x/**/*.jpg") == "files"
+
+
+def test_by_what_lies_there(tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "a.tar").write_bytes(tar_of([("a.jpg", b"1")]))
+    (tmp_path / "p").mkdir()
+    pq.write_table(pa.table({"image": [b"2"]}), tmp_path / "p" / "a.parquet")
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "a.jpg").write_bytes(b"3")
+    (tmp_path / "f" / "a.txt").write_bytes(b"caption")
+    for folder, cls, data in (("t", WebDataset, b"1"), ("p", Parquet, b"2"), ("f", Files, b"3")):
+        source = Auto(uri=str(tmp_path / folder), unit_images=7)
+        shards = source.shards()
+        source.probe(shards)
+        resolved = source.resolve(shards)
+        assert (type(resolved), resolved.unit_images) == (cls, 7)
+        batches = list(source.units(shards[0], {}))
+        assert [d for _, d in images(batches)] == [data]
+        assert [b.items for b in batches] == [b.items for b in resolved.units(shards[0], {})]
+
+
+def test_mixtures_and_nothing_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"")
+    with pytest.raises(SourceError, match="no tar shard, Parquet file or image"):
+        detect(str(tmp_path))
+    (tmp_path / "a.tar").write_bytes(b"")
+    (tmp_path / "a.jpg").write_bytes(b"")
+    with pytest.raises(SourceError, match="1 for source=webdataset, 1 for source=files"):
+        detect(str(tmp_path))

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import ConfigError, SourceError
+from pipeline.records import EncodedImage, Sidecar, image_id
+from pipeline.source.files import Files
+from tests.unit.source.made_tars import images, rejects
+
+
+def put(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+
+
+def read_all(source: Files) -> list[tuple[str, bytes]]:
+    return images([b for shard in source.shards() for b in source.units(shard, {})])
+
+
+def test_a_folder_in_slices(tmp_path: Path) -> None:
+    put(tmp_path, *(f"d{i % 2}/{i}.jpg" for i in range(7)), "x.PNG", "notes.md", ".git/a.jpg", ".b.jpg")
+    source = Files(uri=str(tmp_path), unit_images=3)
+    shards = source.shards()
+    assert [s.path for s in shards] == ["files-000000", "files-000001", "files-000002"]
+    assert [len(s.members) for s in shards] == [3, 3, 2]
+    batches = [b for s in shards for b in source.units(s, {})]
+    names = ["d0/0.jpg", "d0/2.jpg", "d0/4.jpg", "d0/6.jpg", "d1/1.jpg", "d1/3.jpg", "d1/5.jpg", "x.PNG"]
+    assert images(batches) == [(n, n.encode()) for n in names]
+    assert [(b.unit.start, b.unit.stop, b.unit.last) for b in batches] == [(0, 3, True), (0, 3, True), (0, 2, True)]
+    first = batches[0].items[0]
+    assert (first.ref.image_id, first.ref.key) == (image_id("", "d0/0.jpg"), "d0/0")
+    assert list(source.units(shards[0], {0: 3})) == []
+
+
+def test_slices_end_at_bytes_too(tmp_path: Path) -> None:
+    for index in range(6):
+        (tmp_path / f"{index}.jpg").write_bytes(bytes(100))
+    assert [len(s.members) for s in Files(uri=str(tmp_path), unit_bytes=200).shards()] == [2, 2, 2]
+
+
+def test_captions_travel_along(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "a.txt", "a.json", "b.c.jpg", "b.c.txt", "b.txt", "d/a.png", "a.xml")
+    source = Files(uri=str(tmp_path))
+    (shard,) = source.shards()
+    (batch,) = source.units(shard, {})
+    sidecars = {i.ref.member: i.sidecars for i in batch.items if isinstance(i, EncodedImage)}
+    assert sidecars == {
+        "a.jpg": (Sidecar(name="json", data=b"a.json"), Sidecar(name="txt", data=b"a.txt")),
+        "b.c.jpg": (Sidecar(name="txt", data=b"b.c.txt"),),
+        "d/a.png": (),
+    }
+    assert batch.unit.stop == len(shard.members) == 6
+    without = Files(uri=str(tmp_path), sidecars=False)
+    assert [m.path for s in without.shards() for m in s.members] == ["a.jpg", "b.c.jpg", "d/a.png"]
+    for uri in (f"{tmp_path}/a.jpg", f"{tmp_path}/a.*"):
+        (one,) = Files(uri=uri).shards()
+        assert [m.path for m in one.members] == ["a.jpg", "a.json", "a.txt"]
+
+
+def test_globs_and_single_files(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "b.png", "d/c.jpg")
+    assert [n for n, _ in read_all(Files(uri=f"{tmp_path}/*.jpg"))] == ["a.jpg"]
+    assert [n for n, _ in read_all(Files(uri=f"{tmp_path}/**/*.jpg"))] == ["a.jpg", "d/c.jpg"]
+    assert [n for n, _ in read_all(Files(uri=f"{tmp_path}/b.png"))] == ["b.png"]
+
+
+def test_files_that_changed_or_vanished_are_rows(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "b.jpg", "c.jpg", "d.jpg", "d.txt")
+    source = Files(uri=str(tmp_path), max_image_bytes=100)
+    (tmp_path / "e.jpg").write_bytes(bytes(101))
+    (shard,) = source.shards()
+    (tmp_path / "a.jpg").write_bytes(b"other bytes")
+    (tmp_path / "b.jpg").unlink()
+    (tmp_path / "d.txt").unlink()
+    (batch,) = source.units(shard, {})
+    assert images([batch]) == [("c.jpg", b"c.jpg"), ("d.jpg", b"d.jpg")]
+    assert rejects([batch]) == [
+        ("a.jpg", "source_changed"),
+        ("b.jpg", "source_changed"),
+        ("d.txt", "source_changed"),
+        ("e.jpg", "too_many_bytes"),
+    ]
+    assert batch.unit.failure == ""
+
+
+def test_the_etag_of_a_slice_follows_its_files(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "b.jpg")
+    source = Files(uri=str(tmp_path))
+    (before,), (again,) = source.shards(), source.shards()
+    (tmp_path / "a.jpg").write_bytes(b"other")
+    (after,) = source.shards()
+    assert before == again
+    assert before.etag != after.etag
+
+
+def test_what_is_left_alone_is_counted_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put(tmp_path, "a.jpg", "b.heic", "c.heic", "Makefile")
+    with caplog.at_level(logging.INFO):
+        Files(uri=str(tmp_path)).shards()
+    assert "3 files are no images by their suffix (heic 2, no suffix 1)" in caplog.text
+
+
+def test_nothing_there_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, "a.txt")
+    with pytest.raises(SourceError, match="no images"):
+        Files(uri=str(tmp_path)).shards()
+    with pytest.raises(SourceError, match="does not exist"):
+        Files(uri=f"{tmp_path}/gone.jpg").shards()
+    with pytest.raises(ConfigError, match=r"source\.sidecars"):
+        Files(uri="x", sidecars="yes")

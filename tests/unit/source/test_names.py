@@ -1,0 +1,54 @@
+import pytest
+
+from pipeline.source import names
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "extension"),
+    [
+        ("a.jpg", "a", "jpg"),
+        ("x/y.z/a.seg.png", "x/y.z/a", "seg.png"),
+        ("x/README", "x/README", ""),
+        ("x/._a.jpg", "x/._a", "jpg"),
+        (".jpg", ".jpg", ""),
+        ("a..jpg", "a", ".jpg"),
+    ],
+)
+def test_split(name: str, key: str, extension: str) -> None:
+    assert names.split(name) == (key, extension)
+
+
+def test_images_are_told_by_their_last_suffix() -> None:
+    suffixes = (".jpg", ".png")
+    assert [
+        n
+        for n in ("a.jpg", "a.JPG", "a.x.png", "a..jpg", "a.jpg.txt", "jpg", ".jpg", "a.")
+        if names.is_image(n, suffixes)
+    ] == [
+        "a.jpg",
+        "a.JPG",
+        "a.x.png",
+        "a..jpg",
+    ]
+
+
+def test_tidy() -> None:
+    assert [names.tidy(n) for n in ("./a//b/./c.jpg", "/a.jpg", "//a", "a/", "./", "a/../b")] == [
+        "a/b/c.jpg",
+        "/a.jpg",
+        "/a",
+        "a",
+        "",
+        "a/../b",
+    ]
+
+
+def test_what_cannot_be_a_relative_path() -> None:
+    bad = ["", "/a", "..", "a/../b", "a\0b", "a\nb", "\x7f", "x" * 256, "x/" * 600 + "y", "é" * 128]
+    assert all(names.problem(name) for name in bad)
+    assert not any(names.problem(name) for name in ["a", "a..b", "...", "x" * 255, "a b/ü.jpg", "a\\b", "é" * 127])
+
+
+def test_bytes_that_are_not_utf8_become_text() -> None:
+    assert names.text(b"caf\xe9") == r"caf\xe9"
+    assert names.text("café".encode()) == "café"

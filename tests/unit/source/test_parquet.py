@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import ConfigError, SourceError
+from pipeline.records import Batch, EncodedImage, Shard, image_id
+from pipeline.source.parquet import Parquet
+from tests.unit.source.made_tars import bare, image_bytes, images, rejects
+
+TWENTY = [(f"{i:09d}", image_bytes(i)) for i in range(20)]
+TABLE = pa.table({"image": [d for _, d in TWENTY], "caption": [f"no {i}" for i in range(20)], "n": range(20)})
+
+
+def write(folder: Path, table: pa.Table, name: str = "a.parquet", rows: int = 7, **options: object) -> Parquet:
+    folder.mkdir(exist_ok=True)
+    pq.write_table(table, folder / name, row_group_size=rows, **options)
+    return Parquet(uri=str(folder), unit_images=4)
+
+
+def read(source: Parquet) -> list[Batch[EncodedImage]]:
+    return [b for shard in source.shards() for b in source.units(shard, {})]
+
+
+def struct(rows: list[dict[str, object] | None]) -> pa.Array:
+    return pa.array(rows, pa.struct({"bytes": pa.binary(), "path": pa.string()}))
+
+
+def test_units_are_runs_within_row_groups(tmp_path: Path) -> None:
+    batches = read(write(tmp_path, TABLE))
+    assert images(batches) == TWENTY
+    assert [(b.unit.start, b.unit.stop) for b in batches] == [(0, 4), (4, 7), (7, 11), (11, 14), (14, 18), (18, 20)]
+    assert [b.unit.last for b in batches] == [False] * 5 + [True]
+    first = batches[0].items[0]
+    assert (first.ref.image_id, first.ref.key) == (image_id("a.parquet", "000000000"), "000000000")
+
+
+def test_units_end_at_bytes_too(tmp_path: Path) -> None:
+    source = replace(write(tmp_path, TABLE.select(["image"]), rows=100), unit_images=100, unit_bytes=2000)
+    batches = read(source)
+    assert images(batches) == TWENTY
+    assert all(sum(len(i.data) for i in b.items[:-1]) < 2000 for b in batches)
+    assert all(sum(len(i.data) for i in b.items) >= 2000 for b in batches[:-1])
+
+
+def test_other_columns_travel_as_one_row(tmp_path: Path) -> None:
+    nested = TABLE.append_column("boxes", pa.array([[{"x": i, "y": None}] for i in range(20)]))
+    batches = read(write(tmp_path, nested))
+    items = [i for b in batches for i in b.items if isinstance(i, EncodedImage)]
+    rows = []
+    for item in items:
+        (sidecar,) = item.sidecars
+        assert (sidecar.name, sidecar.kind) == ("columns", "columns")
+        rows += pa.ipc.open_stream(sidecar.data).read_all().to_pylist()
+    assert rows == nested.drop_columns(["image"]).to_pylist()
+
+
+def test_the_struct_of_hugging_face_and_its_nulls(tmp_path: Path) -> None:
+    (tmp_path / "secret.jpg").write_bytes(b"never opened")
+    rows = [
+        {"bytes": b"one", "path": "a.jpg"},
+        {"bytes": None, "path": str(tmp_path / "secret.jpg")},
+        {"bytes": None, "path": None},
+        None,
+        {"bytes": b"five", "path": None},
+    ]
+    source = write(tmp_path / "p", pa.table({"image": struct(rows), "thumb": [b"x"] * 5}))
+    batches = read(source)
+    assert images(batches) == [("000000000", b"one"), ("000000004", b"five")]
+    assert rejects(batches) == [
+        ("000000001", "path_only"),
+        ("000000002", "null_image"),
+        ("000000003", "null_image"),
+    ]
+
+
+def test_large_images_are_rejected(tmp_path: Path) -> None:
+    source = replace(write(tmp_path, pa.table({"image": [b"x", b"y" * 101]})), max_image_bytes=100)
+    batches = read(source)
+    assert (len(images(batches)), rejects(batches)) == (1, [("000000001", "too_many_bytes")])
+
+
+def test_keys_from_a_column(tmp_path: Path) -> None:
+    table = pa.table({"image": [b"x"] * 5, "id": ["d/a", None, "../b", "d/a", "c"]})
+    source = replace(write(tmp_path, table), key_column="id", unit_images=10)
+    (batch,) = read(source)
+    assert [i.ref.key for i in batch.items] == ["d/a", "000000001", "000000002", "d/a", "c"]
+    assert [r for _, r in rejects([batch])] == ["null_key", "unsafe_name", "duplicate_member"]
+    numbers = replace(write(tmp_path / "n", TABLE), key_column="n")
+    assert [i.ref.key for b in read(numbers) for i in b.items] == [str(i) for i in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        ({"jpg": [b"1"], "label": [3]}, "jpg"),
+        ({"image": [b"1"], "mask": [b"2"]}, "image"),
+        ({"data": struct([{"bytes": b"1", "path": ""}]), "image": [b"2"]}, "data"),
+        ({"png": [b"2"], "img": [b"1"]}, "img"),
+        ({"blob": pa.array([b"1"], pa.large_binary())}, "blob"),
+    ],
+)
+def test_the_image_column_is_found(table: dict[str, object], column: str, tmp_path: Path) -> None:
+    source = write(tmp_path, pa.table(table))
+    assert source.resolve(source.shards()).image_column == column
+    assert [data for _, data in images(read(source))] == [b"1"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image_column": "img"}, r"no column 'img'.*image \(binary\), caption \(string\), n \(int64\)"),
+        ({"image_column": "caption"}, "column 'caption' is string, expected binary"),
+        ({"key_column": "idx"}, "no column 'idx'"),
+        ({"key_column": "image"}, "column 'image' is binary, expected text"),
+    ],
+)
+def test_columns_that_are_not_there_are_refused(options: dict[str, str], message: str, tmp_path: Path) -> None:
+    source = write(tmp_path, TABLE)
+    with pytest.raises(SourceError, match=message) as caught:
+        replace(source, **options).shards()
+    assert "\n" not in str(caught.value)
+
+
+def test_no_or_several_image_columns_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"no column holds images.*caption"):
+        write(tmp_path / "a", TABLE.select(["caption"])).shards()
+    with pytest.raises(SourceError, match="several columns may hold images: a, b"):
+        write(tmp_path / "b", pa.table({"a": [b"1"], "b": [b"2"]})).shards()
+
+
+def test_a_later_file_with_other_columns_is_a_failure(tmp_path: Path) -> None:
+    write(tmp_path, TABLE)
+    source = write(tmp_path, pa.table({"thumb": [b"1"]}), name="b.parquet")
+    shards = source.shards()
+    (batch,) = source.resolve(shards).units(shards[1], {})
+    assert (batch.unit.failure, batch.unit.last) == ("parquet_schema", True)
+    assert rejects([batch]) == [("b.parquet@0", "parquet_schema")]
+
+
+def test_unreadable_files_are_failures_not_refusals(tmp_path: Path) -> None:
+    source = write(tmp_path, TABLE, name="b.parquet")
+    whole = (tmp_path / "b.parquet").read_bytes()
+    for broken in (whole[:-100], whole[: len(whole) // 2], b"", b"no parquet", whole[:-8] + b"\xff\xff\xff\x7fPAR1"):
+        (tmp_path / "a.parquet").write_bytes(broken)
+        shards = source.shards()
+        (batch,) = source.units(shards[0], {})
+        assert (batch.unit.failure, batch.unit.start, batch.unit.stop) == ("parquet_unreadable", 0, 0)
+        assert list(source.units(shards[0], {0: 0})) == []
+        assert images(list(source.units(shards[1], {}))) == TWENTY
+        source.probe(shards)
+
+
+def test_a_corrupt_page_ends_the_file_with_what_was_whole(tmp_path: Path) -> None:
+    noise = random.Random(3)
+    rows = [noise.randbytes(5000) for _ in range(20)]
+    options = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}
+    source = write(tmp_path, pa.table({"image": rows}), **options)
+    path = tmp_path / "a.parquet"
+    data = bytearray(path.read_bytes())
+    data[data.index(rows[16]) + 2000] ^= 1
+    path.write_bytes(data)
+    batches = read(source)
+    assert [d for _, d in images(batches)] == rows[:14]
+    assert [b.unit.failure for b in batches] == ["", "", "", "", "parquet_corrupt"]
+
+
+def test_whatever_is_committed_the_other_units_are_the_same(tmp_path: Path) -> None:
+    source = write(tmp_path, TABLE)
+    (shard,) = source.shards()
+    all_units = list(source.units(shard, {}))
+    for chosen in itertools.product([False, True], repeat=len(all_units)):
+        done = {b.unit.start: b.unit.stop for b, c in zip(all_units, chosen, strict=True) if c}
+        left = [b for b, c in zip(all_units, chosen, strict=True) if not c]
+        assert bare(list(source.units(shard, done))) == bare(left)
+
+
+def big(folder: Path) -> tuple[Parquet, Shard]:
+    """Ten row groups of 4 MB."""
+    table = pa.table({"image": [os.urandom(200_000) for _ in range(200)]})
+    source = replace(write(folder, table, rows=20, compression="none", use_dictionary=False), unit_images=20)
+    (shard,) = source.shards()
+    return source, shard
+
+
+def test_a_resume_reads_only_its_row_group(tmp_path: Path) -> None:
+    source, shard = big(tmp_path)
+    done = {start: start + 20 for start in range(0, 200, 20) if start != 100}
+    before = psutil.Process().io_counters().read_chars
+    (batch,) = source.units(shard, done)
+    assert (batch.unit.start, len(batch.items)) == (100, 20)
+    assert psutil.Process().io_counters().read_chars - before < 12 << 20
+
+
+def test_memory_is_bounded_by_a_row_group(tmp_path: Path) -> None:
+    source, shard = big(tmp_path)
+    peak = 0
+    for batch in source.units(shard, {}):
+        peak = max(peak, pa.total_allocated_bytes())
+        del batch
+    assert peak < 16 << 20
+
+
+def test_a_replaced_file_is_a_failure(tmp_path: Path) -> None:
+    source = write(tmp_path, TABLE)
+    (shard,) = source.shards()
+    write(tmp_path, TABLE.slice(3))
+    assert [b.unit.failure for b in source.units(shard, {0: 4})] == ["source_changed"]
+    (tmp_path / "a.parquet").unlink()
+    assert [b.unit.failure for b in source.units(shard, {})] == ["source_changed"]
+
+
+def test_a_file_replaced_while_it_is_read_is_a_failure(tmp_path: Path) -> None:
+    source, shard = big(tmp_path)
+    walk = source.units(shard, {})
+    next(walk)
+    (tmp_path / "a.parquet").write_bytes(b"something else")
+    *_, last = walk
+    assert last.unit.failure == "source_changed"
+
+
+def test_empty_files(tmp_path: Path) -> None:
+    source = write(tmp_path, TABLE.slice(0, 0))
+    shards = source.shards()
+    (batch,) = source.units(shards[0], {})
+    assert (batch.items, batch.unit.last, batch.unit.failure) == ((), True, "")
+    assert list(source.units(shards[0], {0: 0})) == []
+    with pytest.raises(SourceError, match="no row"):
+        source.probe(shards)
+    (tmp_path / "e").mkdir()
+    with pytest.raises(SourceError, match=r"\.parquet"):
+        Parquet(uri=str(tmp_path / "e")).shards()
+
+
+@pytest.mark.parametrize("wrong", [{"image_column": ""}, {"image_column": 3}, {"key_column": None}])
+def test_wrong_values_name_their_key(wrong: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=f"source.{next(iter(wrong))}"):
+        Parquet(**{"uri": "x", **wrong})
