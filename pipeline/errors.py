@@ -5,6 +5,7 @@ Every message is one line and says what was expected, what came, which image, ke
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 EXIT_OK: Final = 0
@@ -58,6 +59,10 @@ class ShardError(SegfillError):
         self.detail = detail
         self.offset = offset
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Without this a process that unpickles it (a pool, Ray) dies of a TypeError instead.
+        return partial(ShardError, offset=self.offset), (self.reason, self.detail)
+
 
 class ImageError(SegfillError):
     """One image is rejected; its row in the index carries stage, reason and detail.
@@ -69,3 +74,6 @@ class ImageError(SegfillError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.reason, self.detail)

@@ -153,7 +153,8 @@ class RayData:
             batch_format="pyarrow",
             num_cpus=cpus,
             num_gpus=gpus,
-            compute=ActorPoolStrategy(size=size),
+            # One unit at a time: the first actor that is up must not hoard what the others could do.
+            compute=ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2 if gpus else 1),
             # Ray restarts a dead actor for ever unless told: an image that kills its worker would never let the run
             # end.
             # There is no other way to say so in 2.60 than this argument, which 2.64 will drop.

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-EVERY = 0.2
-"""Seconds between two samples."""
+EVERY = 1.0
+"""Seconds between two samples: each walks page tables, and oftener than this slows down what it watches."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,7 +106,13 @@ def test_another_config_into_the_same_output_is_refused_by_key(
 
 
 def test_clean_removes_the_captions_from_parquet(shards: Path, tmp_path: Path) -> None:
-    code, _, _ = run("clean", f"source.uri={shards / 'parquet'}", f"sink.uri={tmp_path / 'out'}", "sink=parquet")
+    code, _, _ = run(
+        "clean",
+        f"source.uri={shards / 'parquet'}",
+        f"sink.uri={tmp_path / 'out'}",
+        "sink=parquet",
+        "max_reject_share=0.2",
+    )
     assert code == 0
     rows = index(tmp_path / "out")
     tables = [pq.read_table(path) for path in sorted((tmp_path / "out/rendered/filled").glob("*.parquet"))]
