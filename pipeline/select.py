@@ -16,7 +16,9 @@ from pipeline.records import Region, Segment, Segments
 class Select:
     """Chooses segments, grows each one, and unites them.
 
-    labels: those to choose; none given = all. min_score: 0..1. min_area: pixels, before growing.
+    labels: those to choose; none given = all. min_score: 0..1. min_area: pixels, before growing. max_segment_share: a
+    segment that covers more of the image than this is left alone: no caption fills a picture, but a text detector takes
+    a cup, a shirt or a cat's face for one now and then. 1 (never leave one alone) is right for faces.
     dilate_px, dilate_share: each chosen mask grows by dilate_px pixels plus this share of its box's longer side: a
     mask that ends exactly at an edge leaves a rim of what was to go. max_share: an image of which a larger share would
     have to be filled is rejected instead of ruined.
@@ -25,6 +27,7 @@ class Select:
     labels: tuple[str, ...] = ()
     min_score: float = 0.0
     min_area: int = 0
+    max_segment_share: float = 1.0
     dilate_px: int = 0
     dilate_share: float = 0.0
     max_share: float = 1.0
@@ -36,6 +39,7 @@ class Select:
         object.__setattr__(self, "labels", tuple(labels))  # a config brings a list
         _number("min_score", self.min_score, 0, 1)
         _number("min_area", self.min_area, 0, whole=True)
+        _number("max_segment_share", self.max_segment_share, 0, 1)
         _number("dilate_px", self.dilate_px, 0, whole=True)
         _number("dilate_share", self.dilate_share, 0, 1)
         _number("max_share", self.max_share, 0, 1)
@@ -55,7 +59,7 @@ class Select:
         for s in segments.segments:
             if not math.isfinite(s.score):
                 raise ImageError("bad_score", f"expected a finite score for a segment {s.label!r}, got {s.score}")
-        chosen = tuple(i for i, s in enumerate(segments.segments) if self._wants(s))
+        chosen = tuple(i for i, s in enumerate(segments.segments) if self._wants(s, height * width))
         masks = [self._grown(segments.segments[i], height, width) for i in chosen]
         region = masks[0] if len(masks) == 1 else rle.union(masks, height, width)
         area = rle.area(region, height, width)
@@ -64,9 +68,10 @@ class Select:
             raise ImageError("too_much_region", f"{len(chosen)} segments cover {share}")
         return Region(image_id=segments.image_id, height=height, width=width, rle=region, area=area, chosen=chosen)
 
-    def _wants(self, segment: Segment) -> bool:
+    def _wants(self, segment: Segment, pixels: int) -> bool:
         named = not self.labels or segment.label in self.labels
-        return named and segment.score >= self.min_score and segment.area >= self.min_area
+        sized = self.min_area <= segment.area <= self.max_segment_share * pixels
+        return named and sized and segment.score >= self.min_score
 
     def _grown(self, segment: Segment, height: int, width: int) -> bytes:
         longer = max(segment.box[2], segment.box[3])

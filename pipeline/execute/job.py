@@ -28,6 +28,9 @@ image."""
 
 
 class Executor(Protocol):
+    def check(self) -> None:
+        """Raises ConfigError when what it runs on is out of reach. Called before anything is written."""
+
     def run(self, flow: Flow, plan: Plan) -> Iterator[Committed]:
         """Every pending unit, as it is committed, in any order."""
 
@@ -56,6 +59,7 @@ def run(job: Job, out: TextIO, err: TextIO) -> int:
     print(_announcement(job, plan), file=out, flush=True)
     records = dict(before)
     if plan.pending:
+        job.executor.check()
         _prepare(flow, () if before else shards)
         ledger.begin(identity, job.yaml)
         for record in _executed(job, flow, plan, err):

@@ -27,6 +27,9 @@ class Local:
         if self.threads < 1:
             raise ConfigError(f"execute.threads: expected at least 1, got {self.threads}")
 
+    def check(self) -> None:
+        """Nothing that could be away."""
+
     def run(self, flow: line.Flow, plan: Plan) -> Iterator[Committed]:
         cv2.setNumThreads(self.threads)
         hot = flow.load(self.device, self.threads)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -70,6 +71,19 @@ class RayData:
         if self.threads < 1 or self.store_mib < 80 or self.gpus < 0:
             raise ConfigError("execute: expected threads >= 1, store_mib >= 80 and gpus >= 0")
 
+    def check(self) -> None:
+        """Raises ConfigError when nothing listens at the address; Ray itself would try for minutes."""
+        host, _, port = self.address.removeprefix("ray://").rpartition(":")
+        if not self.address or not host:
+            return
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"execute.address: no Ray cluster at {self.address!r} ({_first_line(error)}); start one, "
+                "or leave it empty to use this machine"
+            ) from error
+
     def run(self, flow: line.Flow, plan: Plan) -> Iterator[Committed]:
         with self.session():
             yield from self._run(flow, plan)
@@ -86,6 +100,7 @@ class RayData:
                 ray.shutdown()
 
     def _run(self, flow: line.Flow, plan: Plan) -> Iterator[Committed]:
+        _quiet()
         try:
             _settings(self.store_mib * MiB // 2)
             layout = self.layout if self.layout != "auto" else ("staged" if _count("GPU") else "fused")

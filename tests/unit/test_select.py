@@ -38,6 +38,7 @@ THREE = found(
     [
         (Select(), (0, 1, 2), 400 + 400 - 100 + 1000),
         (Select(labels=("face",)), (0, 2), 700),
+        (Select(max_segment_share=0.02), (0, 2), 700),
         (Select(labels=("text",)), (1,), 1000),
         (Select(labels=("plate",)), (), 0),
         (Select(min_score=0.4), (0, 1, 2), 1700),
