@@ -46,7 +46,7 @@ class RayData:
     """layout: auto is staged when the cluster has GPUs, else fused. address: of a running cluster (`auto`, `ray://...`,
     host:port); empty starts Ray on this machine alone, on loopback. cpus: cores to start it with, 0 = all.
     workers: fused actors, 0 = one a core. readers: shards that are read at the same time, 0 = a quarter of the cores,
-    at least 2. segment_actors, fill_actors: pool sizes of the staged layout, 0 = one a GPU, or one. gpus: share of a
+    at least 1. segment_actors, fill_actors: pool sizes of the staged layout, 0 = one a GPU, or one. gpus: share of a
     GPU for each of those, 0 = a whole one where there are any. threads: intra-op threads of a model on the CPU.
     store_mib: memory of Ray's object store on this machine.
     """
@@ -135,7 +135,7 @@ class RayData:
         return True
 
     def _read(self, flow: line.Flow, plan: Plan) -> Dataset:
-        readers = self.readers or max(2, _count("CPU") // 4)
+        readers = self.readers or max(1, _count("CPU") // 4)
         shards = ray.data.from_arrow([_shard_row(pending) for pending in plan.pending])
         return shards.map_batches(
             Read(flow), batch_size=1, batch_format="pyarrow", num_cpus=0.05, compute=TaskPoolStrategy(size=readers)
