@@ -131,6 +131,8 @@ def decode(hot: Hot, batch: Batch[EncodedImage]) -> Batch[Viewed]:
 def segment(hot: Hot, batch: Batch[Viewed]) -> Batch[Segmented]:
     def work(items: Sequence[Viewed]) -> list[Segmented]:
         answers = [model([item.views[i] for item in items]) for i, model in enumerate(hot.segmenters)]
+        if any(len(answer) != len(items) for answer in answers):
+            raise ImageError("wrong_count", f"{[len(answer) for answer in answers]} answers for {len(items)} images")
         return [
             Segmented(image=item.image, segments=_united(item, [answer[row] for answer in answers]))
             for row, item in enumerate(items)

@@ -1,0 +1,331 @@
+"""No original leaves an anonymize run: whatever stage breaks, however the picture is stored, whatever fills it."""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from jobs.entry import main
+from pipeline import build, flow, rle
+from pipeline.records import Batch, EncodedImage, ImageRef, Mask, Selected, Unit
+from tests.flow.leaks import blobs, leaks, pictures
+from tests.planted import SECRET, jpeg, photo, png, saved, tiff
+
+COLOUR = (255, 0, 160)
+"""Of squares painted on the planted face: no photograph here holds it, and no fill can invent it."""
+FACE = (195, 70, 255, 160)
+"""left, top, right, bottom, upright: within the astronaut's face, and well inside of what is found."""
+MARKS = (SECRET, bytes(COLOUR[::-1]) * 9)
+
+FAULTS = {
+    "decode": ["raise_views", "raise_full", "no_views", "other_size_views", "other_size_full", "float_full"],
+    "segment.faces": [
+        *("raise", "no_answers", "too_many", "nan_pixels", "nan_score", "nan_box", "wrong_size", "other_image"),
+        *("bad_rle", "short_rle"),
+    ],
+    "select": ["raise", "wrong_size", "bad_rle", "lying_area"],
+    "fill": ["raise", "no_patches", "too_many", "not_finite", "wrong_shape", "empty_mask", "half_mask", "outside"],
+    "render": ["raise"],
+}
+CLASS = {
+    "decode": "BrokenDecode",
+    "segment.faces": "BrokenFaces",
+    "select": "BrokenSelect",
+    "fill": "BrokenFill",
+    "render": "BrokenRender",
+    "sink": "BrokenSink",
+}
+
+
+def broken(part: str, how: str) -> list[str]:
+    chosen = ["plugins=[tests]", f"{part}._target_=tests.flow.faults.{CLASS[part]}"]
+    return chosen if part == "render" else [*chosen, f"+{part}.how={how}"]
+
+
+def anonymize(source: Path, out: Path, *overrides: str) -> int:
+    return main("anonymize", [f"source.uri={source}", f"sink.uri={out}", "execute=local", *overrides])
+
+
+def index(out: Path) -> dict[str, dict[str, object]]:
+    rows = [row for path in sorted((out / "images").glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+    return {str(row["member"]): row for row in rows}
+
+
+def marked() -> Image.Image:
+    """The astronaut with two squares on her face that are nowhere else."""
+    array = np.array(photo())
+    for x, y in ((210, 85), (228, 110)):
+        array[y : y + 9, x : x + 9] = COLOUR
+    return Image.fromarray(array)
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[bytes, ...]]:
+    """A folder of three, and what must not be seen again of images that are rejected: the metadata marker, the planted
+    colour as it lies in a BMP, and a piece of each pixel stream."""
+    folder = tmp_path_factory.mktemp("originals")
+    picture = marked().crop((96, 0, 352, 256))
+    files = {"a.jpg": jpeg(picture, subsampling=0), "b.png": png(picture), "c.bmp": saved(picture, "BMP")}
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder, (*MARKS, *(data[len(data) // 2 :][:48] for data in files.values()))
+
+
+@pytest.mark.filterwarnings("ignore:Image appears to be a malformed MPO")  # it is: a secret stands in its index
+def test_the_scan_sees_what_is_planted(originals: tuple[Path, tuple[bytes, ...]]) -> None:
+    folder, secrets = originals
+    found = leaks(folder, secrets, COLOUR)
+    for name in ("a.jpg", "b.png", "c.bmp"):
+        assert sum(line.startswith(name) for line in found) >= 2
+        assert any(line.startswith(name) and "pixels of" in line for line in found)
+
+
+@pytest.mark.parametrize("sink", ["parquet", "files"])
+def test_a_sound_run_publishes_three_pictures_and_nothing_of_the_originals(
+    sink: str, originals: tuple[Path, tuple[bytes, ...]], tmp_path: Path
+) -> None:
+    folder, _ = originals
+    outputs = "render.outputs=[filled,overlay,cutout]"
+    assert anonymize(folder, tmp_path / "out", f"sink={sink}", outputs) == 0
+    assert {row["status"] for row in index(tmp_path / "out").values()} == {"written"}
+    names = [name for name, _ in pictures(tmp_path / "out")]
+    assert sum(name.startswith("rendered/filled") for name in names) == 3
+    assert any(name.startswith("_previews/") for name in names)
+    assert any(name.startswith("report/") for name in names)
+    assert leaks(tmp_path / "out", MARKS, COLOUR) == []
+
+
+@pytest.mark.parametrize(("part", "how"), [(part, how) for part, ways in FAULTS.items() for how in ways])
+def test_a_stage_that_breaks_publishes_nothing(
+    part: str, how: str, originals: tuple[Path, tuple[bytes, ...]], tmp_path: Path
+) -> None:
+    folder, secrets = originals
+    assert anonymize(folder, tmp_path / "out", *broken(part, how)) == 3
+    rows = index(tmp_path / "out")
+    assert {(row["status"], row["output"], row["output_sha256"]) for row in rows.values()} == {("rejected", "", "")}
+    assert len(rows) == 3
+    assert list(pictures(tmp_path / "out")) == []
+    assert leaks(tmp_path / "out", secrets, COLOUR) == []
+
+
+def test_a_fill_that_gives_back_what_it_sees_has_seen_nothing(
+    originals: tuple[Path, tuple[bytes, ...]], tmp_path: Path
+) -> None:
+    folder, _ = originals
+    assert anonymize(folder, tmp_path / "out", *broken("fill", "echo")) == 0
+    assert len(list(pictures(tmp_path / "out"))) >= 3
+    assert leaks(tmp_path / "out", MARKS, COLOUR) == []
+
+
+@pytest.mark.parametrize("how", ["raise_add", "raise_finish"])
+def test_a_sink_that_breaks_stops_the_run_and_leaves_nothing(
+    how: str, originals: tuple[Path, tuple[bytes, ...]], tmp_path: Path
+) -> None:
+    folder, secrets = originals
+    with pytest.raises(Exception, match=r"add|finish"):
+        anonymize(folder, tmp_path / "out", *broken("sink", how))
+    assert not (tmp_path / "out/_run/SUCCESS.json").exists()
+    assert list(pictures(tmp_path / "out")) == []
+    assert leaks(tmp_path / "out", secrets, COLOUR) == []
+
+
+# --- however the picture is stored -----------------------------------------------------------------------------
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""What turns the upright picture into the one that is stored."""
+
+
+def deep(array: np.ndarray, suffix: str) -> bytes:
+    """16 bits a channel, the low byte as a scanner's noise. array: RGB or grey, 8 bits."""
+    noise = np.random.default_rng(5).integers(0, 256, array.shape).astype(np.uint16)
+    ok, data = cv2.imencode(suffix, (array.astype(np.uint16) * 256 + noise)[..., ::-1] if array.ndim == 3 else array)
+    assert ok
+    return data.tobytes()
+
+
+def variants() -> dict[str, bytes]:
+    """The same face in many ways. `plain.png` is the one that the others are compared with."""
+    # A wider picture than high, so that a turn that is not undone shows in its size.
+    upright = photo().crop((0, 0, 512, 400))
+    array = np.array(upright)
+    grey = upright.convert("L")
+    grey16 = saved(Image.fromarray(np.asarray(grey).astype(np.uint16) * 257), "PNG")
+    half = np.dstack([array, np.full(array.shape[:2], 200, np.uint8)])
+    seen = half.copy()
+    seen[..., 3] = 255
+    seen[250:, :200, 3] = 0
+    files = {
+        "plain.png": saved(upright, "PNG"),
+        "rgb16.png": deep(array, ".png"),
+        "rgb16.tif": deep(array, ".tiff"),
+        "grey.png": saved(grey, "PNG"),
+        "grey.jpg": saved(grey, "JPEG", quality=92),
+        "grey16.png": grey16,
+        "cmyk.jpg": saved(upright.convert("CMYK"), "JPEG", quality=92),
+        "cmyk.tif": saved(upright.convert("CMYK"), "TIFF"),
+        "alpha200.png": saved(Image.fromarray(half), "PNG"),
+        "alpha-hole.webp": saved(Image.fromarray(seen), "WEBP", lossless=True, exact=True),
+        "palette.png": saved(upright.quantize(256), "PNG"),
+    }
+    for turn in range(1, 9):
+        stored = upright.transpose(TURNS[turn]) if turn > 1 else upright
+        files[f"turn{turn}.jpg"] = jpeg(stored, orientation=turn)
+        files[f"turn{turn}.png"] = png(stored, orientation=turn)
+    files["turn6.tif"] = tiff_turned(upright, 6)
+    return files
+
+
+def tiff_turned(upright: Image.Image, turn: int) -> bytes:
+    return saved(upright.transpose(TURNS[turn]), "TIFF", tiffinfo={274: turn})
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run over every variant, and one whose face is hidden under alpha 0."""
+    root = tmp_path_factory.mktemp("stored")
+    (root / "in").mkdir()
+    for name, data in variants().items():
+        (root / "in" / name).write_bytes(data)
+    hidden = np.dstack([np.array(marked()), np.full((512, 512), 255, np.uint8)])
+    hidden[40:220, 140:310, 3] = 0
+    (root / "in/hidden.png").write_bytes(saved(Image.fromarray(hidden), "PNG"))
+    (root / "in/hidden.webp").write_bytes(saved(Image.fromarray(hidden), "WEBP", lossless=True, exact=True))
+    assert anonymize(root / "in", root / "out", "sink=files") == 0
+    return root
+
+
+def face_of(array: np.ndarray) -> np.ndarray:
+    """Grey pixels of the face, centred. array: HW or HWC, upright."""
+    left, top, right, bottom = FACE
+    grey = array if array.ndim == 2 else array[..., :3].mean(axis=2)
+    part = grey[top:bottom, left:right].astype(float)
+    return part - part.mean()
+
+
+@pytest.mark.parametrize("name", list(variants()))
+def test_a_face_is_found_and_removed_however_it_is_stored(name: str, stored: Path) -> None:
+    rows = index(stored / "out")
+    row, plain = rows[name], rows["plain.png"]
+    assert row["status"] == "written"
+    assert (row["width"], row["height"]) == (512, 400)
+    assert row["filled_share"] == pytest.approx(plain["filled_share"], rel=0.1)
+    with Image.open(stored / "out" / str(row["output"])) as image:
+        assert image.getexif().get(274, 1) == 1
+        assert "A" not in image.getbands()
+        shown = np.asarray(image.convert("RGB"))
+    assert shown.shape == (400, 512, 3)
+    original, left = face_of(np.array(photo())), face_of(shown)
+    assert original.std() > 25
+    assert left.std() < 3  # one colour, and what an encoder makes of it
+    outside = np.abs(shown[:, 330:].astype(int).mean(axis=2) - np.array(photo())[:400, 330:].astype(int).mean(axis=2))
+    assert np.median(outside) < 60  # the same picture beside it, up to alpha on white and CMYK
+
+
+@pytest.mark.parametrize("name", ["hidden.png", "hidden.webp"])
+def test_a_face_hidden_under_alpha_is_not_published_with_it(name: str, stored: Path) -> None:
+    row = index(stored / "out")[name]
+    with Image.open(stored / "in" / name) as image:
+        assert (np.asarray(image.convert("RGBA"))[90, 214, :3] == COLOUR).all()  # there for whoever looks
+    with Image.open(stored / "out" / str(row["output"])) as image:
+        assert "A" not in image.getbands()
+        inside = np.asarray(image.convert("RGB"))[45:215, 145:305].astype(int)
+    assert (np.abs(inside - COLOUR).max(axis=2) > 40).all()
+    assert face_of(np.asarray(Image.open(stored / "out" / str(row["output"])).convert("RGB"))).std() < 3
+
+
+def test_no_metadata_of_any_variant_is_published(stored: Path) -> None:
+    assert any(SECRET in data for _, data in blobs(stored / "in"))
+    assert [name for name, data in blobs(stored / "out") if SECRET in data] == []
+
+
+# --- inside and outside of the region --------------------------------------------------------------------------
+
+
+def region_of(data: bytes, *overrides: str) -> Mask:
+    """The region that the run fills, HW bool."""
+    config = build.compose("anonymize", ["source.uri=a", "sink.uri=b", "execute=local", *overrides])
+    hot = build.build(config).flow.load("cpu", 1)
+    unit = Unit(unit_id="u", shard="s", uri="s", etag="", start=0, stop=1, last=True)
+    ref = ImageRef(image_id="a", key="a", member="a")
+    batch = Batch(unit=unit, items=(EncodedImage(ref=ref, data=data),), seconds={})
+    (item,) = flow.select(hot, flow.segment(hot, flow.decode(hot, batch))).items
+    assert isinstance(item, Selected)
+    return rle.decode(item.region.rle, item.region.height, item.region.width)
+
+
+def published(name: str, data: bytes, folder: Path, *overrides: str) -> bytes:
+    (folder / "in").mkdir()
+    (folder / "in" / name).write_bytes(data)
+    assert anonymize(folder / "in", folder / "out", "sink=files", *overrides) == 0
+    return (folder / "out/rendered/filled" / name).read_bytes()
+
+
+def rgb(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif"])
+def test_outside_the_region_a_lossless_picture_is_untouched(name: str, tmp_path: Path) -> None:
+    make = {"a.png": png, "a.tif": tiff, "a.bmp": lambda image: saved(image, "BMP")}[name]
+    data = make(photo())
+    before, after, region = rgb(data), rgb(published(name, data, tmp_path)), region_of(data)
+    assert 0.01 < region.mean() < 0.2
+    np.testing.assert_array_equal(before[~region], after[~region])
+    assert (before[region] != after[region]).any(axis=1).mean() > 0.99
+
+
+@pytest.mark.parametrize("options", [{"quality": 90, "subsampling": 0}, {"quality": 75, "subsampling": 2}])
+def test_outside_the_region_a_jpeg_is_the_same_picture_encoded_once_more(
+    options: dict[str, int], tmp_path: Path
+) -> None:
+    data = saved(photo(), "JPEG", **options)
+    before, after, region = rgb(data), rgb(published("a.jpg", data, tmp_path)), region_of(data)
+    once = rgb(saved(Image.fromarray(before), "JPEG", **options))
+    # A block (16 x 16 with 4:2:0) that the region does not touch is encoded alone; its neighbour's colours reach over
+    # by a pixel where they are enlarged again.
+    touched = cv2.dilate(region.reshape(32, 16, 32, 16).any(axis=(1, 3)).astype(np.uint8), np.ones((3, 3)))
+    far = ~touched.astype(bool).repeat(16, 0).repeat(16, 1)
+    assert far.mean() > 0.7
+    np.testing.assert_array_equal(after[far], once[far])
+    near = ~region & ~far
+    bound = np.abs(before.astype(int) - once.astype(int)).max()
+    assert np.quantile(np.abs(after.astype(int) - before.astype(int))[near], 0.9) <= bound
+
+
+@pytest.mark.parametrize("fill", ["solid", "diffuse", "exemplar"])
+def test_inside_the_region_nothing_of_the_original_is_left(fill: str, tmp_path: Path) -> None:
+    """A weak noise is laid over the face, inside the region only: a fill that has seen any of it correlates with it."""
+    face = photo().crop((96, 0, 352, 256))
+    region = region_of(saved(face, "PNG"))
+    noise = np.random.default_rng(7).choice([-8, 8], (256, 256))
+    inner = cv2.erode(region.astype(np.uint8), np.ones((9, 9))).astype(bool)
+    noisy = np.clip(np.array(face).astype(int) + (noise * inner)[..., None], 0, 255).astype(np.uint8)
+    data = saved(Image.fromarray(noisy), "PNG")
+    now = region_of(data)
+    assert (now | ~inner).all()  # all of the noise is in the region that this run fills
+    after = rgb(published("a.png", data, tmp_path, f"fill={fill}"))
+    score, kept = correlation(noisy, noise, inner), correlation(after, noise, inner)
+    assert score > 0.3
+    assert abs(kept) < 4 / np.sqrt(inner.sum())
+    exact = (after[now] == noisy[now]).all(axis=1).mean()
+    assert exact < 0.02
+
+
+def correlation(array: np.ndarray, noise: np.ndarray, where: np.ndarray) -> float:
+    """Of the noise with what is fine in a picture."""
+    grey = array.astype(np.float32).mean(axis=2)
+    fine = (grey - cv2.blur(grey, (5, 5)))[where]
+    spread = fine.std() * noise[where].std()
+    return float(((fine - fine.mean()) * noise[where]).mean() / spread) if spread else 0.0
