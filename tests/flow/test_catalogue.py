@@ -1,0 +1,106 @@
+"""The catalogue of bad input through the whole line: every case has the outcome that the catalogue says, and no row is
+lost."""
+
+import os
+from collections import defaultdict
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.entry import main
+from tests.flow import catalogue
+from tests.flow.outputs import totals
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def anonymize(source: Path, out: Path, *overrides: str) -> int:
+    more = ["execute=local", "max_reject_share=1.0", *overrides]
+    return main("anonymize", [f"source.uri={source}", f"sink.uri={out}", *more])
+
+
+def outcomes(out: Path) -> dict[str, list[tuple[str, str]]]:
+    """Shard -> (member, outcome) in the order of the source."""
+    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for path in sorted((out / "images").glob("*.parquet")):
+        for row in pq.read_table(path).to_pylist():
+            rejected = row["status"] == "rejected"
+            found[row["shard"]].append(
+                (row["member"], f"{row['stage']}: {row['reason']}" if rejected else row["status"])
+            )
+    return found
+
+
+def test_every_image_of_the_catalogue_has_its_own_outcome(tmp_path: Path) -> None:
+    made = catalogue.images()
+    source = tmp_path / "source"
+    source.mkdir()
+    # A folder each: a tar's members with one key would be one sample.
+    entries = [catalogue.entry(f"{i}/{name}", data) for i, (name, (data, _)) in enumerate(made.items())]
+    (source / "images.tar").write_bytes(catalogue.tar(*entries))
+    code = anonymize(source, tmp_path / "out")
+    (rows,) = outcomes(tmp_path / "out").values()
+    assert code == 0
+    assert {member.split("/")[1]: outcome for member, outcome in rows} == {
+        n: outcome for n, (_, outcome) in made.items()
+    }
+    assert len(rows) == len(made) == totals(str(tmp_path / "out"))["images"]
+
+
+@pytest.mark.parametrize("kind", ["tars", "parquets"])
+def test_every_shard_of_the_catalogue_has_its_rows_and_no_other(kind: str, tmp_path: Path) -> None:
+    made = getattr(catalogue, kind)()
+    source = tmp_path / "source"
+    source.mkdir()
+    for name, (data, _) in made.items():
+        (source / name).write_bytes(data)
+    code = anonymize(source, tmp_path / "out", "source.max_image_bytes=2000000")
+    got = outcomes(tmp_path / "out")
+    said = {name: [outcome for _, outcome in got.get(name, [])] for name in made}
+    want = {name: list(rows) for name, (_, rows) in made.items()}
+    assert said == {name: [row.replace("shard: ", "read: ") for row in rows] for name, rows in want.items()}
+    assert totals(str(tmp_path / "out"))["images"] == sum(map(len, want.values()))
+    assert code == 3  # a shard that cannot be read to its end is never accepted in silence
+
+
+def test_a_folder_of_traps_is_read_without_hanging(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "sub").mkdir(parents=True)
+    picture = catalogue.saved(catalogue.plain(), "PNG")
+    for name in ("Case.png", "case.png", "sub/deep.png"):
+        (source / name).write_bytes(picture)
+    (source / "sub" / "loop").symlink_to(source)
+    (source / "dangling.png").symlink_to(source / "nowhere.png")
+    os.mkfifo(source / "pipe.png")
+    assert anonymize(source, tmp_path / "out") == 0
+    rows = [row for rows in outcomes(tmp_path / "out").values() for row in rows]
+    assert sorted(rows) == [("Case.png", "unchanged"), ("case.png", "unchanged"), ("sub/deep.png", "unchanged")]
+
+
+REFUSED = {
+    "empty_tar": {"a.tar": catalogue.tar()},
+    "empty_parquet": {"a.parquet": catalogue.parquets()["empty.parquet"][0]},
+    "no_images": {"a.txt": b"text"},
+    "types": {"a.parquet": catalogue.parquets()["types.parquet"][0]},
+    "several_kinds": {"a.tar": catalogue.tars()["fine.tar"][0], "b.parquet": catalogue.parquets()["nulls.parquet"][0]},
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_source_without_a_readable_image_is_refused_and_nothing_written(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for file, data in REFUSED[name].items():
+        (source / file).write_bytes(data)
+    assert anonymize(source, tmp_path / "out") == 2
+    message = capsys.readouterr().err
+    assert str(source) in message
+    assert message.count("\n") == 1
+    assert not list((tmp_path / "out").rglob("*.*"))
+
+
+def test_the_catalogue_is_as_large_as_promised() -> None:
+    assert len(catalogue.images()) + len(catalogue.tars()) + len(catalogue.parquets()) + len(REFUSED) >= 70
