@@ -11,6 +11,11 @@ from tests.bench.bench import Entry, Result
 MIB = 1 << 20
 
 
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampler, "EVERY", 0.1)  # these programs live for less than the second between two samples
+
+
 def hold(mib: int, then: str = "") -> str:
     """A program that fills memory, then runs another statement, then waits long enough to be sampled twice."""
     return f"import subprocess, sys, time; held = b'x' * ({mib} * {MIB}); {then or 'pass'}; time.sleep(0.7)"

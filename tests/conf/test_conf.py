@@ -64,7 +64,7 @@ def test_segmenters_compose_in_the_order_given() -> None:
         ("max_rejectshare=0.5", "max_reject_share"),
         ("+fill.colr=1", "fill.colr"),
         ("max_reject_share=2", "from 0 to 1"),
-        ("chunk=many", "expected int"),
+        ("chunk=many", "whole number"),
         ("select.labels=[txet]", "text"),
     ],
 )
