@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test chaos lint bench clean
 
 help: ## this page
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ demo: setup ## the three jobs on real photographs, into demo/
 
 test: setup lint ## linters, types, import layers, tests
 	$(BIN)/python -m pytest
+
+chaos: setup ## the long fault tests
+	$(BIN)/python -m pytest -m chaos tests/chaos
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,0 +1,81 @@
+"""A driver killed with SIGKILL in the middle of a run: the same command again ends with the undisturbed bytes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.demo_shards import build_bench
+from pipeline.store import open_store
+from tests.flow.outputs import published, totals
+
+IMAGES = 48
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("kill")
+    build_bench(folder, IMAGES, loose=False)
+    return folder / "shards"
+
+
+def start(source: str, out: str, executor: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "jobs.anonymize", f"source.uri={source}", f"sink.uri={out}"]
+    command += [f"execute={executor}", "source.unit_images=6", "sink=files", "max_reject_share=0.5"]
+    return subprocess.Popen(
+        command,
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def commits(out: str) -> int:
+    try:
+        return len(open_store(out).list("_commit"))
+    except FileNotFoundError:
+        return 0
+
+
+def killed_in_the_middle(source: str, out: str, executor: str) -> int:
+    """Commits that stood when the driver was killed: at least one, not all."""
+    process = start(source, out, executor)
+    deadline = time.monotonic() + 120
+    while not commits(out) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    return commits(out)
+
+
+@pytest.mark.parametrize("where", ["disk", "s3"])
+@pytest.mark.parametrize("executor", ["local", "ray"])
+def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(
+    where: str,
+    executor: str,
+    shards: Path,
+    tmp_path: Path,
+    s3,  # type: ignore[no-untyped-def]
+) -> None:
+    quiet, killed = (
+        (s3.uri(f"{executor}-quiet"), s3.uri(f"{executor}-killed"))
+        if where == "s3"
+        else (str(tmp_path / "quiet"), str(tmp_path / "killed"))
+    )
+    assert start(str(shards), quiet, "local").wait() == 0
+    stood = killed_in_the_middle(str(shards), killed, executor)
+    assert 0 < stood < IMAGES / 6
+    again = start(str(shards), killed, executor)
+    said, complaint = again.communicate()
+    assert again.returncode == 0, complaint
+    assert "resuming" in said
+    assert totals(killed) == totals(quiet)
+    assert totals(killed)["images"] == IMAGES
+    assert published(killed) == published(quiet)
+    assert not [entry.path for entry in open_store(killed).list("_staged")]
