@@ -221,6 +221,12 @@ def _machine() -> str:
     return f"{CORES} cores of {model}, {memory:.0f} GiB, {platform.system()} {platform.release().split('-')[0]}"
 
 
+def _notes(old: Path) -> str:
+    """What a person wrote below the figures stays when they are made anew."""
+    _, mark, notes = (old.read_text() if old.exists() else "").partition("\n## Notes")
+    return mark + notes
+
+
 def main() -> int:
     names = [entry.name for entry in ENTRIES]
     parser = argparse.ArgumentParser(prog="python -m tests.bench.bench", description=__doc__)
@@ -251,7 +257,7 @@ def main() -> int:
         if args.images == 1000 and args.only == names
         else f"python -m tests.bench.bench {' '.join(sys.argv[1:])}"
     )
-    args.out.write_text(page(results, args.images, args.repeat, command))
+    args.out.write_text(page(results, args.images, args.repeat, command) + _notes(args.out))
     print(f"{table(results)}\n\n{goals(results)}\n\nwritten to {args.out}")
     return 1 if any(result.failure for result in results) else 0
 
