@@ -27,7 +27,7 @@ def main(folder: Path) -> int:
         shutil.rmtree(folder)
     build_shards(source)
     print(
-        f"{folder}: real photographs of scikit-image as tars, Parquet and a folder; two of them are cut off on purpose\n"
+        f"{folder}: real photographs of scikit-image as tars, Parquet and a folder; two are cut off on purpose\n"
     )
     codes = []
     with RayData().session():
