@@ -26,9 +26,7 @@ def main(folder: Path) -> int:
     if folder.exists():
         shutil.rmtree(folder)
     build_shards(source)
-    print(
-        f"{folder}: real photographs of scikit-image as tars, Parquet and a folder; two are cut off on purpose\n"
-    )
+    print(f"{folder}: real photographs of scikit-image as tars, Parquet and a folder; two are cut off on purpose\n")
     codes = []
     with RayData().session():
         for name, kind, what, options in RUNS:
