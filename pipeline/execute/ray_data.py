@@ -72,7 +72,7 @@ class RayData:
             raise ConfigError("execute: expected threads >= 1, store_mib >= 80 and gpus >= 0")
 
     def check(self) -> None:
-        """Raises ConfigError when nothing listens at the address; Ray itself would try for minutes."""
+        """Raises ConfigError when no cluster takes us. Looks for a listener first: Ray itself would try for minutes."""
         host, _, port = self.address.removeprefix("ray://").rpartition(":")
         if not self.address or not host:
             return
@@ -83,6 +83,8 @@ class RayData:
                 f"execute.address: no Ray cluster at {self.address!r} ({_first_line(error)}); start one, "
                 "or leave it empty to use this machine"
             ) from error
+        with self.session():  # a cluster that listens may still not take us: another version, another token
+            pass
 
     def run(self, flow: line.Flow, plan: Plan) -> Iterator[Committed]:
         with self.session():
