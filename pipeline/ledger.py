@@ -90,10 +90,15 @@ class Ledger:
         reach.
         """
         with self._refusing("cannot be used"):
+            foreign = self._foreign()  # looked for first: a driver beside us may write the manifest after our look
             manifest = self._manifest()
-            if manifest is None:
-                self._require_empty()
-                return False
+        if manifest is None:
+            if foreign:
+                raise OutputError(
+                    f"{self.store.uri} is not empty and not an output of ours (it holds {foreign}); choose an empty or "
+                    "a new sink.uri"
+                )
+            return False
         if difference := identities.differences(manifest, identity):
             raise OutputError(
                 f"{self.store.uri} belongs to another run ({difference}); choose another sink.uri, or repeat that "
@@ -239,19 +244,15 @@ class Ledger:
         except FileNotFoundError:
             return None
 
-    def _require_empty(self) -> None:
+    def _foreign(self) -> str:
+        """An object that no probe of ours left, or ""."""
         try:
             found = [info.path for info in self.store.list(limit=100)]
         except FileNotFoundError:
             if self.store.is_local:  # the first write makes the folder; nobody but its owner makes a bucket
-                return
+                return ""
             raise
-        foreign = [path for path in found if not path.startswith("_run/probe-")]
-        if foreign:
-            raise OutputError(
-                f"{self.store.uri} is not empty and not an output of ours (it holds {foreign[0]}); choose an empty or "
-                "a new sink.uri"
-            )
+        return next((path for path in found if not path.startswith("_run/probe-")), "")
 
     def _create(self, path: str, data: bytes) -> str:
         """The etag, or "" when the object exists."""
