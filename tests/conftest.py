@@ -7,6 +7,8 @@ import pytest
 
 from tests.s3.server import S3, serve
 
+pytest_plugins = ["tests.promises"]
+
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[S3]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -27,19 +28,26 @@ def fuzz(kind: str, first: int, count: int) -> dict[str, int]:
     return met
 
 
-def _judge(met: dict[str, int]) -> None:
+def _judge(kind: str, first: int, count: int, record: Callable[[str, object], None]) -> None:
+    record("tried", count)
+    met = fuzz(kind, first, count)
+    record("held", sum(met.values()))
     assert met["read"] > 0
     assert len(met) > 3  # mutations that reach several checks, not just the first bytes
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_mutated_inputs_are_read_or_refused(kind: str) -> None:
-    _judge(fuzz(kind, 0, 150))
+@pytest.mark.promise("A mutated input is read or refused in 10 s and 1 GB")
+def test_mutated_inputs_are_read_or_refused(kind: str, record_property: Callable[[str, object], None]) -> None:
+    _judge(kind, 0, 150, record_property)
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch", range(20))
-def test_many_mutated_inputs_are_read_or_refused(kind: str, batch: int) -> None:
-    _judge(fuzz(kind, 1000 + batch * 500, 500))
+@pytest.mark.promise("A mutated input is read or refused in 10 s and 1 GB")
+def test_many_mutated_inputs_are_read_or_refused(
+    kind: str, batch: int, record_property: Callable[[str, object], None]
+) -> None:
+    _judge(kind, 1000 + batch * 500, 500, record_property)

@@ -41,6 +41,7 @@ def index(out: Path) -> dict[str, dict[str, object]]:
     return {str(row["member"]): row for row in rows}
 
 
+@pytest.mark.promise("Images in = written + unchanged + rejected, in every unit and run")
 def test_every_image_of_the_folder_has_one_row_and_one_fate(shards: Path, faces_removed) -> None:  # type: ignore[no-untyped-def]
     out, (code, said, _) = faces_removed
     rows = index(out)
@@ -73,6 +74,7 @@ def test_a_picture_without_a_face_keeps_its_pixels_and_loses_its_place(shards: P
     np.testing.assert_array_equal(np.asarray(Image.open(source)), np.asarray(Image.open(stripped)))
 
 
+@pytest.mark.promise("A finished output is never written again")
 def test_a_finished_output_is_left_as_it_is_and_says_so(shards: Path, faces_removed) -> None:  # type: ignore[no-untyped-def]
     out, _ = faces_removed
     before = {path: (out / path).stat().st_mtime_ns for path in everything(str(out))}
@@ -84,6 +86,7 @@ def test_a_finished_output_is_left_as_it_is_and_says_so(shards: Path, faces_remo
     assert {path: (out / path).stat().st_mtime_ns for path in everything(str(out))} == before
 
 
+@pytest.mark.promise("A run that cannot work is refused in one line and writes nothing")
 def test_another_config_into_the_same_output_is_refused_by_key(
     shards: Path,
     faces_removed,
@@ -140,6 +143,7 @@ def test_annotate_finds_things_and_renders_nothing(shards: Path, tmp_path: Path)
         (["source.uri={shards}/folder", "segment.faces.model.sha256=" + "0" * 64], "sha256"),
     ],
 )
+@pytest.mark.promise("A run that cannot work is refused in one line and writes nothing")
 def test_a_run_that_cannot_work_is_refused_in_one_line_and_writes_nothing(
     overrides: list[str], expected: str, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,6 +100,7 @@ def test_a_sound_run_publishes_three_pictures_and_nothing_of_the_originals(
 
 
 @pytest.mark.parametrize(("part", "how"), [(part, how) for part, ways in FAULTS.items() for how in ways])
+@pytest.mark.promise("A stage that breaks, in whatever way, publishes nothing of an original")
 def test_a_stage_that_breaks_publishes_nothing(
     part: str, how: str, originals: tuple[Path, tuple[bytes, ...]], tmp_path: Path
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_stage_that_breaks_publishes_nothing(
     assert leaks(tmp_path / "out", secrets, COLOUR) == []
 
 
+@pytest.mark.promise("A stage that breaks, in whatever way, publishes nothing of an original")
 def test_a_fill_that_gives_back_what_it_sees_has_seen_nothing(
     originals: tuple[Path, tuple[bytes, ...]], tmp_path: Path
 ) -> None:
@@ -122,6 +124,7 @@ def test_a_fill_that_gives_back_what_it_sees_has_seen_nothing(
 
 
 @pytest.mark.parametrize("how", ["raise_add", "raise_finish"])
+@pytest.mark.promise("A stage that breaks, in whatever way, publishes nothing of an original")
 def test_a_sink_that_breaks_stops_the_run_and_leaves_nothing(
     how: str, originals: tuple[Path, tuple[bytes, ...]], tmp_path: Path
 ) -> None:
@@ -215,6 +218,7 @@ def face_of(array: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", list(variants()))
+@pytest.mark.promise("A face is found and removed however it is stored: 8 orientations, 16 bits, CMYK, behind alpha")
 def test_a_face_is_found_and_removed_however_it_is_stored(name: str, stored: Path) -> None:
     rows = index(stored / "out")
     row, plain = rows[name], rows["plain.png"]
@@ -234,6 +238,7 @@ def test_a_face_is_found_and_removed_however_it_is_stored(name: str, stored: Pat
 
 
 @pytest.mark.parametrize("name", ["hidden.png", "hidden.webp"])
+@pytest.mark.promise("A face is found and removed however it is stored: 8 orientations, 16 bits, CMYK, behind alpha")
 def test_a_face_hidden_under_alpha_is_not_published_with_it(name: str, stored: Path) -> None:
     row = index(stored / "out")[name]
     with Image.open(stored / "in" / name) as image:
@@ -245,6 +250,7 @@ def test_a_face_hidden_under_alpha_is_not_published_with_it(name: str, stored: P
     assert face_of(np.asarray(Image.open(stored / "out" / str(row["output"])).convert("RGB"))).std() < 3
 
 
+@pytest.mark.promise("Published bytes carry no metadata of the original, of any kind")
 def test_no_metadata_of_any_variant_is_published(stored: Path) -> None:
     assert any(SECRET in data for _, data in blobs(stored / "in"))
     assert [name for name, data in blobs(stored / "out") if SECRET in data] == []
@@ -277,6 +283,7 @@ def rgb(data: bytes) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif"])
+@pytest.mark.promise("Outside the region pixels stay: equal if lossless, one re-encode if JPEG")
 def test_outside_the_region_a_lossless_picture_is_untouched(name: str, tmp_path: Path) -> None:
     make = {"a.png": png, "a.tif": tiff, "a.bmp": lambda image: saved(image, "BMP")}[name]
     data = make(photo())
@@ -287,6 +294,7 @@ def test_outside_the_region_a_lossless_picture_is_untouched(name: str, tmp_path:
 
 
 @pytest.mark.parametrize("options", [{"quality": 90, "subsampling": 0}, {"quality": 75, "subsampling": 2}])
+@pytest.mark.promise("Outside the region pixels stay: equal if lossless, one re-encode if JPEG")
 def test_outside_the_region_a_jpeg_is_the_same_picture_encoded_once_more(
     options: dict[str, int], tmp_path: Path
 ) -> None:
@@ -305,6 +313,7 @@ def test_outside_the_region_a_jpeg_is_the_same_picture_encoded_once_more(
 
 
 @pytest.mark.parametrize("fill", ["solid", "diffuse", "exemplar"])
+@pytest.mark.promise("Inside the region no pixel of the original survives a fill")
 def test_inside_the_region_nothing_of_the_original_is_left(fill: str, tmp_path: Path) -> None:
     """A weak noise is laid over the face, inside the region only: a fill that has seen any of it correlates with it."""
     face = photo().crop((96, 0, 352, 256))

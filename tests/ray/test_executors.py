@@ -44,6 +44,7 @@ def run(name: str, source: Path | str, out: Path | str, *overrides: str) -> int:
         ("clean", "parquet", ["sink=parquet", "render=everything"]),
     ],
 )
+@pytest.mark.promise("local, fused and staged write the same bytes")
 def test_local_fused_and_staged_write_the_same_bytes(
     name: str, kind: str, options: list[str], shards: Path, tmp_path: Path
 ) -> None:
@@ -59,6 +60,7 @@ def test_local_fused_and_staged_write_the_same_bytes(
 
 
 @pytest.mark.usefixtures("ray_here")
+@pytest.mark.promise("A run on S3 writes the bytes of a run on disk")
 def test_a_run_from_one_bucket_into_the_same_bucket_equals_a_run_on_disk(shards: Path, tmp_path: Path, s3) -> None:  # type: ignore[no-untyped-def]
     source = s3.uri("in")
     store = open_store(source)
