@@ -7,6 +7,7 @@ their own (GPUs) and the codecs plain tasks; between them a unit travels as Arro
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import socket
@@ -25,6 +26,7 @@ os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters of a dea
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
+from ray._private import ray_constants
 from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources, TaskPoolStrategy
 from ray.exceptions import RayError, RayTaskError
 
@@ -44,7 +46,8 @@ MiB = 1 << 20
 @dataclass(frozen=True, kw_only=True)
 class RayData:
     """layout: auto is staged when the cluster has GPUs, else fused. address: of a running cluster (`auto`, `ray://...`,
-    host:port); empty starts Ray on this machine alone, on loopback. cpus: cores to start it with, 0 = all.
+    host:port), which must ask for a token unless it is on loopback; empty starts Ray on this machine alone, on
+    loopback, whatever RAY_ADDRESS says. cpus: cores to start it with, 0 = all.
     workers: fused actors, 0 = one a core. readers: shards that are read at the same time, 0 = a quarter of the cores,
     at least 1. segment_actors, fill_actors: pool sizes of the staged layout, 0 = one a GPU, or one. gpus: share of a
     GPU for each of those, 0 = a whole one where there are any. threads: intra-op threads of a model on the CPU.
@@ -72,8 +75,15 @@ class RayData:
             raise ConfigError("execute: expected threads >= 1, store_mib >= 80 and gpus >= 0")
 
     def check(self) -> None:
-        """Raises ConfigError when no cluster takes us. Looks for a listener first: Ray itself would try for minutes."""
+        """Raises ConfigError when no cluster takes us, or anybody in the network could give it code to run.
+
+        Looks for a listener first: Ray itself would try for minutes."""
         host, _, port = self.address.removeprefix("ray://").rpartition(":")
+        if self.address and not _is_loopback(host) and os.environ.get("RAY_AUTH_MODE") != "token":
+            raise ConfigError(
+                f"execute.address: {self.address!r} is not on loopback, and without a token whoever reaches a Ray "
+                "cluster runs code on it; start it and this job with RAY_AUTH_MODE=token, or leave the address empty"
+            )
         if not self.address or not host:
             return
         try:
@@ -123,8 +133,9 @@ class RayData:
             if self.address:
                 ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
             else:
-                with _hushed():
+                with _hushed(), _on_loopback():
                     ray.init(
+                        address="local",  # not what RAY_ADDRESS says
                         num_cpus=self.cpus or None,
                         include_dashboard=False,
                         log_to_driver=False,
@@ -279,6 +290,25 @@ def _hushed() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nothing)
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Ray 2.60 replaces `_node_ip_address="127.0.0.1"` by the machine's outer address and then listens on all of them,
+    except where it does without clusters: only then are all its sockets on loopback (tests/ray/test_loopback.py)."""
+    kept = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = kept
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _quiet() -> None:
