@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
+from pipeline import watchdog
 from pipeline.errors import ImageError, RefusedError, RunError
 from pipeline.records import Batch, ImageRef, Rejected
 
@@ -43,6 +44,7 @@ def together(
     are rejected."""
     started = time.perf_counter()
     live = [item for item in batch.items if not isinstance(item, Rejected)]
+    watchdog.expect(len(live))
     try:
         answers = list(work(live)) if live else []
         if len(answers) != len(live):
@@ -63,10 +65,13 @@ def _only(answers: Sequence[Out]) -> Out:
 
 
 def _one(item: In, stage: str, work: Callable[[In], Out], picture: Callable[[In], bytes]) -> Out | Rejected:
+    watchdog.expect()
     try:
         return work(item)
     except ImageError as error:
         reason, detail = error.reason, error.detail
+    except MemoryError as error:
+        reason, detail = "out_of_memory", f"{error}".strip() or "the memory of this process did not suffice"
     except (RefusedError, RunError):
         raise
     except Exception as error:  # fail closed: whatever a codec or a model throws, the original is not passed through
@@ -75,5 +80,6 @@ def _one(item: In, stage: str, work: Callable[[In], Out], picture: Callable[[In]
 
 
 def _timed(batch: Batch[In], items: tuple[Out | Rejected, ...], stage: str, started: float) -> Batch[Out]:
+    watchdog.expect(0)
     seconds = {**batch.seconds, stage: batch.seconds.get(stage, 0.0) + time.perf_counter() - started}
     return Batch(unit=batch.unit, items=items, seconds=seconds)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeAlias
 
 from pipeline.attempt import each, together
 from pipeline.contracts import Device, Fill, HotFill, HotSegmenter, Segmenter, Source
@@ -33,9 +34,12 @@ from pipeline.records import (
 )
 from pipeline.render import Render
 from pipeline.select import Select
-from pipeline.sink.unit import Facts, Sink, UnitWriter
+from pipeline.sink.unit import Facts, Previews, Sink, UnitWriter
 from pipeline.store import open_store
 from pipeline.weights import Weights
+
+Images: TypeAlias = Callable[["Hot", Batch[Any], Previews], Batch[Rendered]]
+"""What takes images of one unit to rendered files: `rendered`, `render`, or one image at a time in another process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +60,12 @@ class Flow:
     def __post_init__(self) -> None:
         if type(self.chunk) is not int or self.chunk < 1:
             raise ConfigError(f"chunk: expected a whole number of at least 1, got {self.chunk!r}")
+        shown = {"filled", "overlay", "cutout"} if self.render.private else {"filled"}
+        if not self.fill.active and (needy := shown.intersection(self.render.outputs)):
+            raise ConfigError(
+                f"render.outputs: {', '.join(sorted(needy))} would show what is to be filled, and fill=none fills "
+                "nothing; choose a fill, or render=labels or render=none"
+            )
 
     @property
     def weights(self) -> tuple[Weights, ...]:
@@ -106,21 +116,25 @@ class Hot:
         return self.flow.render.picture(item.image, self.decoder)
 
 
-def run(hot: Hot, batch: Batch[EncodedImage]) -> Committed:
-    """The whole line for one unit in this process, some images at a time."""
+def run(hot: Hot, batch: Batch[EncodedImage], images: Images | None = None) -> Committed:
+    """The whole line for one unit in this process, some images at a time. images: who takes them from bytes to rendered
+    files; the words below unless told otherwise."""
     writer, seconds = hot.flow.sink.writer(batch.unit, hot.flow.facts), batch.seconds
     for start in range(0, len(batch.items), hot.flow.chunk):
         part = Batch(unit=batch.unit, items=batch.items[start : start + hot.flow.chunk], seconds=seconds)
-        seconds = render(hot, fill(hot, select(hot, segment(hot, decode(hot, part)))), writer)
+        seconds = _write((images or rendered)(hot, part, writer.previews), writer)
     return commit(hot, writer, seconds, _bytes(batch.items))
 
 
-def finish(hot: Hot, batch: Batch[Filled]) -> Committed:
+def finish(hot: Hot, batch: Batch[Filled], images: Images | None = None) -> Committed:
     """The end of the line for one unit whose other stages ran elsewhere."""
     writer = hot.flow.sink.writer(batch.unit, hot.flow.facts)
-    return commit(
-        hot, writer, render(hot, batch, writer), _bytes(item.image for item in batch.items if isinstance(item, Filled))
-    )
+    seconds = _write((images or render)(hot, batch, writer.previews), writer)
+    return commit(hot, writer, seconds, _bytes(item.image for item in batch.items if isinstance(item, Filled)))
+
+
+def rendered(hot: Hot, batch: Batch[EncodedImage], previews: Previews) -> Batch[Rendered]:
+    return render(hot, fill(hot, select(hot, segment(hot, decode(hot, batch)))), previews)
 
 
 def decode(hot: Hot, batch: Batch[EncodedImage]) -> Batch[Viewed]:
@@ -170,16 +184,18 @@ def fill(hot: Hot, batch: Batch[Selected]) -> Batch[Filled]:
     return together(batch, "fill", work, hot.picture)
 
 
-def render(hot: Hot, batch: Batch[Filled], writer: UnitWriter) -> Mapping[str, float]:
-    """Renders each image and hands it to the unit's writer; returns the seconds by stage so far."""
-
+def render(hot: Hot, batch: Batch[Filled], previews: Previews) -> Batch[Rendered]:
     def work(item: Filled) -> Rendered:
-        return hot.flow.render(item, hot.decoder, preview=writer.wants_preview(item))
+        return hot.flow.render(item, hot.decoder, preview=previews.wants(item))
 
-    done = each(batch, "render", work, hot.picture)
+    return each(batch, "render", work, hot.picture)
+
+
+def _write(batch: Batch[Rendered], writer: UnitWriter) -> Mapping[str, float]:
+    """Hands rendered images to the unit's writer; returns the seconds by stage so far."""
     started = time.perf_counter()
-    writer.add(done.items)
-    return {**done.seconds, "sink": done.seconds.get("sink", 0.0) + time.perf_counter() - started}
+    writer.add(batch.items)
+    return {**batch.seconds, "sink": batch.seconds.get("sink", 0.0) + time.perf_counter() - started}
 
 
 def commit(hot: Hot, writer: UnitWriter, seconds: Mapping[str, float], bytes_in: int) -> Committed:

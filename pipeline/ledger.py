@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import socket
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,9 @@ CONFIG: Final = "_run/config.yaml"
 SUCCESS: Final = "_run/SUCCESS.json"
 REPORT: Final = "report/index.html"
 COMMITS: Final = "_commit"
+ATTEMPTS: Final = "_attempt"
+MAX_ATTEMPTS: Final = 8
+"""So many workers may die of one unit. Those of a preempted machine count too, hence not fewer."""
 _PUTS_AT_ONCE: Final = 8
 
 
@@ -144,6 +148,31 @@ class Ledger:
         return records
 
     # --- a worker --------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def attempt(self, unit: Unit, word: str) -> Iterator[int]:
+        """Counts how often one word of the line was begun on a unit and never came to an end: yields 1 at first, more
+        when earlier tries took their process with them. Only a death leaves a mark; an exception takes its own back.
+
+        Raises RunError after so many deaths that trying again is no use.
+        """
+        marks = [f"{ATTEMPTS}/{unit.unit_id}-{word}-{number}.json" for number in range(1, MAX_ATTEMPTS + 1)]
+        note = json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode()
+        with self._resumable(f"cannot note an attempt at unit {unit.unit_id}"):
+            number = next((number for number, mark in enumerate(marks, 1) if self._create(mark, note)), 0)
+        if not number:
+            raise RunError(
+                f"unit {unit.unit_id} of {unit.shard}: {MAX_ATTEMPTS} workers died at its {word}, the last ones with "
+                f"one image at a time; look for what kills them, then delete {self.store.join(ATTEMPTS)} to try again"
+            )
+        try:
+            yield number
+        except BaseException:
+            with contextlib.suppress(OSError):  # what ended the attempt is what the user must hear of
+                self.store.delete(marks[number - 1 : number])
+            raise
+        with self._resumable(f"cannot end the attempt at unit {unit.unit_id}"):
+            self.store.delete(marks[:number])
 
     def publish(self, output: UnitOutput, seconds: Mapping[str, float], *, bytes_in: int = 0) -> Committed:
         """Upload a unit's files and commit it; the record that stands, which is another worker's if that was faster.

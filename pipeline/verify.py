@@ -16,7 +16,7 @@ from pipeline.store import ObjectInfo, Store
 
 _HASHES_AT_ONCE: Final = 4
 _PIECE: Final = 4 * 2**20
-_OURS: Final = ("masks/", "images/", "rendered/", "_previews/", "_staged/", "_run/probe-")
+_OURS: Final = ("masks/", "images/", "rendered/", "_previews/", "_staged/", "_attempt/", "_run/probe-")
 """Where objects are that only a commit record makes valid."""
 
 

@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
@@ -33,6 +33,7 @@ from ray.exceptions import RayError, RayTaskError
 from pipeline import flow as line
 from pipeline.contracts import Device
 from pipeline.errors import ConfigError, RunError, SegfillError
+from pipeline.execute.careful import Limits, Word, journalled
 from pipeline.ledger import from_json, to_json
 from pipeline.plan import Pending, Plan
 from pipeline.records import Batch, Committed, Member, Shard
@@ -51,7 +52,7 @@ class RayData:
     workers: fused actors, 0 = one a core. readers: shards that are read at the same time, 0 = a quarter of the cores,
     at least 1. segment_actors, fill_actors: pool sizes of the staged layout, 0 = one a GPU, or one. gpus: share of a
     GPU for each of those, 0 = a whole one where there are any. threads: intra-op threads of a model on the CPU.
-    store_mib: memory of Ray's object store on this machine.
+    store_mib: memory of Ray's object store on this machine. image_seconds, image_mib: limits of careful.py.
     """
 
     layout: Layout = "auto"
@@ -64,6 +65,8 @@ class RayData:
     gpus: float = 0.0
     threads: int = 1
     store_mib: int = 512
+    image_seconds: float = 300.0
+    image_mib: int = 0
 
     def __post_init__(self) -> None:
         if self.layout not in ("auto", "fused", "staged"):
@@ -73,6 +76,11 @@ class RayData:
                 raise ConfigError(f"execute.{name}: expected 0 (choose) or more, got {getattr(self, name)}")
         if self.threads < 1 or self.store_mib < 80 or self.gpus < 0:
             raise ConfigError("execute: expected threads >= 1, store_mib >= 80 and gpus >= 0")
+        _ = self.limits  # checks them
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(seconds=self.image_seconds, memory_mib=self.image_mib)
 
     def check(self) -> None:
         """Raises ConfigError when no cluster takes us, or anybody in the network could give it code to run.
@@ -162,36 +170,35 @@ class RayData:
         cards = _count("GPU")
         device: Device = "cuda" if cards else "cpu"
         gpus = self.gpus or (1.0 if cards else 0.0)
-        decoded = _tasks(self._read(flow, plan), line.decode, flow)
+        decoded = _tasks(self._read(flow, plan), line.decode, flow, self.limits)
         found = self._actors(decoded, Segment, flow, device, self.segment_actors or max(1, cards), cpus=0.2, gpus=gpus)
-        chosen = _tasks(found, line.select, flow)
+        chosen = _tasks(found, line.select, flow, self.limits)
         if flow.fill.active:
             made = self._actors(chosen, Fill, flow, device, self.fill_actors or max(1, cards), cpus=0.2, gpus=gpus)
         else:
-            made = _tasks(chosen, line.fill, flow)
-        return _tasks(made, line.finish, flow)
+            made = _tasks(chosen, line.fill, flow, self.limits)
+        return _tasks(made, line.finish, flow, self.limits)
 
     def _actors(
         self, rows: Dataset, stage: type[Stage], flow: line.Flow, device: Device, size: int, *, cpus: float, gpus: float
     ) -> Dataset:
         return rows.map_batches(
             stage,
-            fn_constructor_args=(flow, device, self.threads),
+            fn_constructor_args=(flow, device, self.threads, self.limits),
             batch_size=1,
             batch_format="pyarrow",
             num_cpus=cpus,
             num_gpus=gpus,
             # One unit at a time: the first actor that is up must not hoard what the others could do.
             compute=ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2 if gpus else 1),
-            # Ray restarts a dead actor for ever unless told: an image that kills its worker would never let the run
-            # end.
+            # Ray restarts a dead actor for ever unless told. One image kills two of them, then careful.py finds it.
             # There is no other way to say so in 2.60 than this argument, which 2.64 will drop.
-            max_restarts=4,
+            max_restarts=100,
         )
 
 
-def _tasks(rows: Dataset, word: Callable[[line.Hot, Batch[Any]], Batch[Any] | Committed], flow: line.Flow) -> Dataset:
-    return rows.map_batches(Task(word, flow), batch_size=1, batch_format="pyarrow", num_cpus=0.2)
+def _tasks(rows: Dataset, word: Word, flow: line.Flow, limits: Limits) -> Dataset:
+    return rows.map_batches(Task(word, flow, limits), batch_size=1, batch_format="pyarrow", num_cpus=0.2)
 
 
 @dataclass(frozen=True)
@@ -211,12 +218,13 @@ class Read:
 class Task:
     """One word of the line as a plain task: what it needs is cheap to load."""
 
-    word: Callable[[line.Hot, Batch[Any]], Batch[Any] | Committed]
+    word: Word
     flow: line.Flow
+    limits: Limits
 
     def __call__(self, table: pa.Table) -> pa.Table:
         cv2.setNumThreads(1)
-        return _apply(self.word, self.flow.load("cpu", 1), table)
+        return _apply(self.word, self.flow.load("cpu", 1), table, self.limits)
 
 
 class Stage:
@@ -226,12 +234,12 @@ class Stage:
     def word(hot: line.Hot, batch: Batch[Any]) -> Batch[Any] | Committed:
         raise NotImplementedError
 
-    def __init__(self, flow: line.Flow, device: Device, threads: int) -> None:
+    def __init__(self, flow: line.Flow, device: Device, threads: int, limits: Limits) -> None:
         cv2.setNumThreads(1)  # with more, some of its sums round otherwise and the bytes differ
-        self.hot = flow.load(device, threads)
+        self.hot, self.limits = flow.load(device, threads), limits
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        return _apply(self.word, self.hot, table)
+        return _apply(self.word, self.hot, table, self.limits)
 
 
 class Run(Stage):
@@ -246,8 +254,8 @@ class Fill(Stage):
     word = staticmethod(line.fill)
 
 
-def _apply(word: Callable[[line.Hot, Batch[Any]], Batch[Any] | Committed], hot: line.Hot, table: pa.Table) -> pa.Table:
-    done = word(hot, unpack(table["unit"][0].as_buffer()))
+def _apply(word: Word, hot: line.Hot, table: pa.Table, limits: Limits) -> pa.Table:
+    done = journalled(word, hot, unpack(table["unit"][0].as_buffer()), limits)
     return _cell(to_json(done).encode() if isinstance(done, Committed) else pack(done))
 
 

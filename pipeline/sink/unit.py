@@ -78,6 +78,19 @@ class UnitFiles:
     segments: tuple[tuple[str, int], ...]
 
 
+@dataclass(kw_only=True, slots=True)
+class Previews:
+    """Which images of a unit the report shows: the first few that have a segment. left: how many more."""
+
+    left: int
+
+    def wants(self, item: Filled) -> bool:
+        """Ask once an image, in source order."""
+        wanted = bool(item.segments.segments) and self.left > 0
+        self.left -= wanted
+        return wanted
+
+
 class UnitWriter:
     """Takes the images of one unit, some at a time, in source order. Holds encoded bytes only."""
 
@@ -86,13 +99,7 @@ class UnitWriter:
         self._unit = unit
         self._facts = facts
         self._items: list[Rendered | Rejected] = []
-        self._previews = 0
-
-    def wants_preview(self, item: Filled) -> bool:
-        """True for the first few images of the unit that have a segment. Ask once an image, in source order."""
-        wanted = bool(item.segments.segments) and self._previews < self._sink.previews
-        self._previews += wanted
-        return wanted
+        self.previews = Previews(left=sink.previews)
 
     def add(self, items: Iterable[Rendered | Rejected]) -> None:
         self._items.extend(items)

@@ -9,7 +9,11 @@ from pipeline.errors import ConfigError
 
 PLACES = ["source.uri=in", "sink.uri=out"]
 CHOICES = [(group, choice) for group, choices in build.groups().items() for choice in choices]
-EXTRA = {("fill", "blur"): ["fill.allow_reversible=true"], ("fill", "pixelate"): ["fill.allow_reversible=true"]}
+EXTRA = {
+    ("fill", "none"): ["render=labels"],
+    ("fill", "blur"): ["fill.allow_reversible=true"],
+    ("fill", "pixelate"): ["fill.allow_reversible=true"],
+}
 
 
 def refusal(*overrides: str, job: str = "clean") -> str:
@@ -26,6 +30,15 @@ def test_every_job_builds(name: str) -> None:
     assert job.flow.name == name
     assert job.flow.render.private == (name == "anonymize")
     assert (job.flow.source.uri, job.flow.sink.uri) == ("in", "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "render"),
+    [("clean", "filled"), ("anonymize", "filled"), ("anonymize", "overlay"), ("anonymize", "cutout")],
+)
+def test_an_output_that_needs_a_fill_is_refused_without_one(name: str, render: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{render} would show .* choose a fill"):
+        build.build(build.compose(name, [*PLACES, "fill=none", f"render={render}"]))
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)

@@ -1,5 +1,6 @@
 """ledger.py on local disk: whose output it is, what is committed, and what the end demands."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -545,3 +546,26 @@ def test_the_report_is_known_by_its_page(ledger: Ledger) -> None:
     assert not ledger.reported()
     ledger.store.put("report/index.html", b"<html>")
     assert ledger.reported()
+
+
+def test_only_deaths_leave_the_mark_of_an_attempt(ledger: Ledger) -> None:
+    unit, died = made(UNITS[0]).unit, []
+    with ledger.attempt(unit, "run") as number:
+        assert number == 1
+    with pytest.raises(ValueError, match="model"), ledger.attempt(unit, "run"):
+        raise ValueError("model")
+    for expected in range(1, 9):
+        death = ledger.attempt(unit, "run")
+        assert death.__enter__() == expected
+        died.append(death)  # nobody leaves it: as when the process is killed
+    with pytest.raises(RunError, match=r"8 workers died at its run.*delete .*_attempt"), ledger.attempt(unit, "run"):
+        pass
+    with ledger.attempt(unit, "decode") as number:
+        assert number == 1
+    ledger.store.delete([f"_attempt/{unit.unit_id}-run-8.json"])
+    with ledger.attempt(unit, "run") as number:
+        assert number == 8
+    assert ledger.store.list("_attempt") == []
+    for death in died:  # or pytest would see generators that were never closed
+        with contextlib.suppress(ValueError):
+            death.__exit__(ValueError, ValueError(), None)

@@ -241,7 +241,7 @@ def test_previews_are_wanted_for_the_first_images_with_a_segment() -> None:
 
     writer = Sink(uri="out", previews=2).writer(UNIT, FACTS)
     asked = [filled(1), filled(2, "face"), filled(3), filled(4, "text"), filled(5, "face")]
-    assert [writer.wants_preview(item) for item in asked] == [False, True, False, True, False]
+    assert [writer.previews.wants(item) for item in asked] == [False, True, False, True, False]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,142 @@
+"""An image that kills, stalls or bloats its worker is found and rejected; nothing else of its unit is lost."""
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from jobs.demo_shards import build as build_shards
+from pipeline import build, flow
+from pipeline.execute import careful, job
+from pipeline.execute.careful import Limits, journalled
+from pipeline.plan import make
+from pipeline.records import Batch
+from pipeline.store import open_store
+from tests.flow.outputs import everything, published, totals
+from tests.planted import photo
+
+DEADLY = [
+    "plugins=[tests]",
+    "decode._target_=tests.flow.deadly.DeadlyDecode",
+    "segment.faces._target_=tests.flow.deadly.DeadlyFaces",
+]
+KILLERS = {
+    "03-segfault": ("decode", "killed_worker"),
+    "04-hang": ("decode", "timed_out"),
+    "05-memory": ("decode", "out_of_memory"),
+    "08-raises": ("segment", "unexpected"),
+    "09-kills": ("segment", "killed_worker"),
+}
+COLOURS = {"08-raises": (0, 255, 0), "09-kills": (0, 0, 255)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve small pictures, five of them deadly, one with a face."""
+    made = tmp_path_factory.mktemp("deadly")
+    for number in range(12):
+        name = next((key for key in KILLERS if key.startswith(f"{number:02d}")), f"{number:02d}-harmless")
+        Image.new("RGB", (48, 40), COLOURS.get(name, (200, 10 * number, 30))).save(made / f"{name}.png")
+    photo().save(made / "06-harmless.png")
+    return made
+
+
+def overrides(source: Path, out: Path, *more: str) -> list[str]:
+    chosen = ["source.unit_images=6", "sink=files", "max_reject_share=0.9", "image_seconds=8", "image_mib=300"]
+    chosen = [c.replace("image_", "execute.image_", 1) if c.startswith("image_") else c for c in chosen]
+    return [f"source.uri={source}", f"sink.uri={out}", *chosen, *more]
+
+
+def index(out: Path) -> dict[str, dict[str, Any]]:
+    rows = [row for path in sorted((out / "images").glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+    return {str(row["key"]): row for row in rows}
+
+
+def fates(out: Path) -> dict[str, tuple[str, str]]:
+    return {key: (row["stage"], row["reason"]) for key, row in index(out).items() if row["status"] == "rejected"}
+
+
+@pytest.mark.promise("An image that kills, stalls or bloats its worker is rejected, the rest of its unit is written")
+@pytest.mark.parametrize("layout", ["ray", "staged"])
+def test_a_run_on_ray_survives_every_kind_of_deadly_image(layout: str, folder: Path, tmp_path: Path) -> None:
+    out, quiet = tmp_path / "out", tmp_path / "quiet"
+    config = build.compose("anonymize", overrides(folder, out, f"execute={layout}", *DEADLY))
+    said = io.StringIO()
+    assert job.run(build.build(config), io.StringIO(), said) == 0, said.getvalue()
+    assert fates(out) == KILLERS
+    assert totals(str(out)) == {"images": 12, "written": 1, "unchanged": 6, "rejected": 5}
+    assert not [path for path in everything(str(out)) if path.startswith("_attempt")]
+    harmless = build.compose("anonymize", overrides(folder, quiet, "execute=local"))
+    assert job.run(build.build(harmless), io.StringIO(), io.StringIO()) == 0
+    for key, row in index(out).items():
+        assert key in KILLERS or row["output_sha256"] == index(quiet)[key]["output_sha256"]
+
+
+@pytest.mark.promise("An image that kills, stalls or bloats its worker is rejected, the rest of its unit is written")
+def test_the_plain_loop_dies_twice_of_an_image_and_then_rejects_it(folder: Path, tmp_path: Path) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    for name in ("02-harmless", "03-segfault"):
+        (few / f"{name}.png").write_bytes((folder / f"{name}.png").read_bytes())
+    command = [sys.executable, "-m", "jobs.anonymize", *overrides(few, tmp_path / "out", "execute=local", *DEADLY)]
+    codes = [subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True).returncode for _ in range(3)]
+    assert codes == [-11, -11, 0]
+    assert fates(tmp_path / "out") == {"03-segfault": ("decode", "killed_worker")}
+    assert totals(str(tmp_path / "out")) == {"images": 2, "written": 0, "unchanged": 1, "rejected": 1}
+
+
+@pytest.fixture
+def suspicious(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every unit is taken for one that killed two workers."""
+    monkeypatch.setattr(careful, "_TRUSTED_ATTEMPTS", 0)
+
+
+@pytest.mark.promise("One image at a time in a process of its own gives the same bytes")
+def test_alone_gives_the_bytes_of_the_plain_loop(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    build_shards(tmp_path)
+    chosen = ["source.unit_images=8", "max_reject_share=0.2", "execute=local", "sink=parquet", "render=everything"]
+
+    def run(out: str) -> dict[str, str]:
+        config = build.compose("clean", [f"source.uri={tmp_path / 'folder'}", f"sink.uri={tmp_path / out}", *chosen])
+        assert job.run(build.build(config), io.StringIO(), io.StringIO()) == 0
+        return published(str(tmp_path / out))
+
+    plain = run("plain")
+    request.getfixturevalue("suspicious")
+    assert run("alone") == plain
+
+
+@pytest.mark.promise("One image at a time in a process of its own gives the same bytes")
+def test_each_word_alone_gives_what_it_gives_together(
+    folder: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    config = build.compose("anonymize", [f"source.uri={folder}", f"sink.uri={tmp_path}", "fill=diffuse"])
+    line = build.build(config).flow
+    hot = line.load("cpu", 1)
+    pending = make(line.source.shards(), ()).pending[0]
+    batch: Batch[Any] = next(iter(line.source.units(pending.shard, pending.done)))
+    together: list[Batch[Any]] = [batch]
+    words: list[Callable[[flow.Hot, Batch[Any]], Any]] = [flow.decode, flow.segment, flow.select, flow.fill]
+    for word in words:
+        together.append(word(hot, together[-1]))
+    request.getfixturevalue("suspicious")
+    for word, before, after in zip(words, together, together[1:], strict=False):
+        alone = journalled(word, hot, before, Limits())
+        assert repr(alone.items) == repr(after.items)  # type: ignore[union-attr]
+    committed = journalled(flow.finish, hot, together[-1], Limits())
+    assert committed.counts.images == 12  # type: ignore[union-attr]
+
+
+def test_the_limits_are_checked_before_the_run(folder: Path, tmp_path: Path) -> None:
+    for wrong in ("execute.image_seconds=0", "execute.image_mib=-1"):
+        command = [sys.executable, "-m", "jobs.anonymize", *overrides(folder, tmp_path / "out"), wrong]
+        done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+        assert done.returncode == 2
+        assert wrong.split("=")[0] in done.stderr
+    assert open_store(str(tmp_path)).list() == []
