@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline import build
+from pipeline.credentials import redact
 from pipeline.decode import Decode
 from pipeline.errors import (
     EXIT_FAILED,
@@ -80,6 +81,7 @@ def run(settings: Audit) -> int:
 
 
 def _settings(arguments: Sequence[str]) -> Audit:
+    build.refuse_secrets(arguments)
     try:
         node = cast("build.Node", OmegaConf.to_container(OmegaConf.from_dotlist(list(arguments))))
     except OmegaConfBaseException as error:
@@ -89,7 +91,7 @@ def _settings(arguments: Sequence[str]) -> Audit:
 
 
 def _say(error: object, code: int) -> int:
-    print(f"audit: {' '.join(str(error).split())}", file=sys.stderr)
+    print(redact(f"audit: {' '.join(str(error).split())}"), file=sys.stderr)
     return code
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from omegaconf import OmegaConf
 
 from pipeline import build
+from pipeline.credentials import redact
 from pipeline.errors import (
     EXIT_FAILED,
     EXIT_OK,
@@ -26,7 +28,9 @@ def main(name: str, arguments: Sequence[str] | None = None) -> int:
     """Runs the job `name`. Exit codes: 0 all well, 1 it could not go on, 2 refused before it began, 3 too many
     rejected."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(level=os.environ.get("SEGFILL_LOG", "WARNING"), format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Redacted("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=os.environ.get("SEGFILL_LOG", "WARNING"), handlers=[handler])
     try:
         if {"--help", "-h"} & set(arguments):
             print(help_text(name))
@@ -45,6 +49,9 @@ def main(name: str, arguments: Sequence[str] | None = None) -> int:
         return _say(name, error, EXIT_FAILED)
     except KeyboardInterrupt:
         return _say(name, "interrupted; the same command resumes the run", 130)
+    except Exception:  # a fault of ours: shown whole, but whatever it quotes
+        print(redact(traceback.format_exc()), file=sys.stderr)
+        return EXIT_FAILED
 
 
 def help_text(name: str) -> str:
@@ -80,10 +87,18 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], bool]:
         show = True
     for argument in rest:
         if argument.startswith("-"):
-            raise RefusedError(f"{argument}: no such option; there are --help and --cfg job, all else is key=value")
+            option = argument.partition("=")[0]
+            raise RefusedError(f"there is no option {option}, only --help and --cfg job; all else is key=value")
     return rest, show
 
 
 def _say(name: str, error: object, code: int) -> int:
-    print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+    print(redact(f"{name}: {' '.join(str(error).split())}"), file=sys.stderr)
     return code
+
+
+class _Redacted(logging.Formatter):
+    """Other libraries log what they like."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))

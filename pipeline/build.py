@@ -19,11 +19,13 @@ from typing import Final, Literal, TypeAlias, cast, get_args, get_origin, get_ty
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import conf
+from pipeline import credentials
 from pipeline.contracts import Segmenter
 from pipeline.errors import ConfigError
 from pipeline.execute.job import Executor, Job
@@ -45,10 +47,8 @@ _NOT_SEMANTIC: Final = (
     "plugins",
 )
 
-_CREDENTIAL: Final = re.compile(r"secret|passw|token|credential|(access|api|private|account)_?key", re.IGNORECASE)
-_SIGNED_URI: Final = re.compile(
-    r"://[^/@\s]+:[^/@\s]+@|[?&](X-Amz-Signature|X-Goog-Signature|sig|AWSAccessKeyId)=", re.IGNORECASE
-)
+# `${key}` refers to another key. A resolver (`${oc.env:X}`) would run code or read what is none of a config's business.
+_REFERENCE: Final = re.compile(r"\$\{[\w.\[\]]+\}")
 
 
 def groups() -> dict[str, dict[str, str]]:
@@ -69,28 +69,29 @@ def about(job: str) -> str:
 
 def compose(job: str, overrides: Sequence[str] = ()) -> DictConfig:
     """The config of a job with command-line overrides (`key=value`, `group=choice`). Raises ConfigError."""
+    refuse_secrets(overrides)
+    parsed = _parse(overrides)
     try:
         with initialize_config_module(config_module="conf", version_base="1.3"):
-            _refuse_credentials(overrides)
-            _check_overrides(job, overrides)
+            _check_overrides(job, parsed)
             config = hydra_compose(config_name=job, overrides=list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"config: {_one_line(error)}") from error
-    _refuse_credentials(f"{key}={value}" for key, value in flat(config).items())
+    refuse_secrets(f"{key}={value}" for key, value in flat(config).items())
     return config
 
 
 def build(config: DictConfig) -> Job:
     """The frozen objects that a composed config names."""
-    missing = sorted(OmegaConf.missing_keys(config))
+    try:
+        missing = sorted(OmegaConf.missing_keys(config))
+        tree = cast("dict[str, Node]", OmegaConf.to_container(config, resolve=True))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"config: {_one_line(error)}") from error
     if missing:
         raise ConfigError(
             f"{missing[0]} is required: give {missing[0]}=VALUE, for instance {missing[0]}={_example(missing[0])}"
         )
-    try:
-        tree = cast("dict[str, Node]", OmegaConf.to_container(config, resolve=True))
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"config: {_one_line(error)}") from error
     plugins = tuple(str(p) for p in cast("list[Node]", tree.pop("plugins")))
     executor = construct(tree.pop("execute"), "execute", ("pipeline", *plugins))
     share, name = tree.pop("max_reject_share"), str(tree.pop("job"))
@@ -241,13 +242,23 @@ def _locate(target: Node, path: str, packages: Sequence[str]) -> type:
     return found
 
 
-def _check_overrides(job: str, overrides: Sequence[str]) -> None:
-    """Names the nearest known choice or key, which Hydra's own messages do not."""
-    known = groups()
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    """Raises ConfigError for what is no override, and for one of Hydra itself: its search path could bring configs from
+    anywhere, its callbacks, launchers and logging name classes of their own. Only its composition is used here."""
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
         raise ConfigError(f"cannot read the command line: {_one_line(error)}; expected key=value") from error
+    for override in parsed:
+        for name in (override.key_or_group, override.package or ""):
+            if re.split(r"[./]", name)[0] == "hydra":
+                raise ConfigError(f"{override.key_or_group}: Hydra's own settings cannot be changed; remove it")
+    return parsed
+
+
+def _check_overrides(job: str, parsed: Sequence[Override]) -> None:
+    """Names the nearest known choice or key, which Hydra's own messages do not."""
+    known = groups()
     choices = [override for override in parsed if override.key_or_group in known]
     for override in choices:
         group, value = override.key_or_group, override.value()
@@ -258,7 +269,7 @@ def _check_overrides(job: str, overrides: Sequence[str]) -> None:
     chosen = hydra_compose(config_name=job, overrides=[str(override.input_line) for override in choices])
     for override in parsed:
         key = override.key_or_group
-        if key not in known and not key.startswith("hydra.") and not override.is_add() and not override.is_delete():
+        if key not in known and not override.is_add() and not override.is_delete():
             _check_key(chosen, key)
 
 
@@ -273,15 +284,22 @@ def _check_key(config: DictConfig, name: str) -> None:
         node = below if isinstance(below, DictConfig) else None
 
 
-def _refuse_credentials(assignments: Iterable[str]) -> None:
+def refuse_secrets(assignments: Iterable[str]) -> None:
+    """Credentials, and interpolations that are more than a reference to a key. Raises ConfigError that repeats no
+    value: it may be the secret."""
     for assignment in assignments:
         key, _, value = assignment.partition("=")
-        if _CREDENTIAL.search(key.rpartition(".")[2]) and value.strip("\"' ") not in ("", "null"):
+        name = credentials.redact(key)
+        if credentials.is_credential(key) and value.strip("\"' ") not in ("", "null"):
             raise ConfigError(
-                f"{key} looks like a credential; configs hold none: use the ambient ones (environment, profile, role)"
+                f"{name} looks like a credential; configs hold none: use the ambient ones (environment, profile, role)"
             )
-        if _SIGNED_URI.search(value):
-            raise ConfigError(f"{key}: the URI carries a credential; give a plain URI and use the ambient credentials")
+        if credentials.carries(assignment) or credentials.assigns(assignment):
+            raise ConfigError(f"{name}: the value carries a credential; remove it and use the ambient credentials")
+        if "${" in _REFERENCE.sub("", assignment):
+            raise ConfigError(
+                f"{name}: only ${{key}}, a reference to another key, is understood; let the shell fill in variables"
+            )
 
 
 def _example(key: str) -> str:

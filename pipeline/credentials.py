@@ -1,0 +1,70 @@
+"""What looks like a secret: in a config it is refused, in a message it is struck out.
+
+Credentials come from the ambient environment only (variables, profile, role). So nothing that Segfill is told, and
+nothing that it says or writes, has a reason to hold one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Final
+
+_KEY: Final = (
+    r"secret|passw(or)?d|passphrase|(?<![a-z])pwd(?![a-z])|tokens?(?![a-z])|credential|signature(?![a-z])"
+    r"|(?<![a-z])auth(entication|orization)?(?![\w-])|bearer|connection_?string"
+    r"|(access|api|private|account|signing|encryption|shared|storage)[_-]?key"
+)
+_NAME: Final = re.compile(_KEY, re.IGNORECASE)
+_ASSIGNED: Final = re.compile(
+    rf"""(?P<key>[\w.-]*(?:{_KEY})[\w.-]*["']?\s*[:=]\s*["']?)(?P<value>(?:bearer\s+|basic\s+)?[^\s"',}}&]+)""",
+    re.IGNORECASE,
+)
+_IN_URI: Final = re.compile(r"(?P<key>://)(?P<value>[^\s/:@]*(?::\S*)?)(?=@)")
+_SIGNED: Final = re.compile(
+    r"(?P<key>[?&;](?:X-(?:Amz|Goog)-[A-Za-z-]+|AWSAccessKeyId|GoogleAccessId|Signature|sig|[a-z_-]*token|key|api_?key"
+    r"|password|secret)=)(?P<value>[^&\s\"']+)",
+    re.IGNORECASE,
+)
+_SHAPES: Final = re.compile(
+    r"(?P<key>)(?P<value>\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bgh[pousr]_[A-Za-z0-9]{30,}|\bhf_[A-Za-z0-9]{30,}"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*)"
+)
+_AMBIENT: Final = re.compile(r"SECRET|PASSW|TOKEN|CREDENTIAL|(ACCESS|API|PRIVATE|ACCOUNT|STORAGE)_?KEY", re.IGNORECASE)
+_NO_SECRET: Final = re.compile(r"(FILE|PATH|DIR|MODE|URL|URI|ARN|APPLICATION_CREDENTIALS)$", re.IGNORECASE)
+_SHORTEST: Final = 8
+"""Characters of a variable's value from which on it is taken for a secret; `true` and `none` are none."""
+_STRUCK: Final = "***"
+
+
+def is_credential(key: str) -> bool:
+    """Does any part of a dotted key name a credential?"""
+    return bool(_NAME.search(key))
+
+
+def carries(text: str) -> bool:
+    """Does a value hold one: user or password in a URI, a signature, a key of a known form, an ambient secret?"""
+    return any(pattern.search(text) for pattern in (_IN_URI, _SIGNED, _SHAPES)) or any(
+        secret in text for secret in _ambient()
+    )
+
+
+def assigns(text: str) -> bool:
+    """Does a text, such as an override with a nested value, set a credential-like key?"""
+    return any(match["value"] not in ("null", "''", '""') for match in _ASSIGNED.finditer(text))
+
+
+def redact(text: str) -> str:
+    """`text` with every secret that can be told as one struck out."""
+    for secret in _ambient():
+        text = text.replace(secret, _STRUCK)
+    for pattern in (_IN_URI, _SIGNED, _SHAPES, _ASSIGNED):
+        text = pattern.sub(rf"\g<key>{_STRUCK}", text)
+    return text
+
+
+def _ambient() -> Iterator[str]:
+    """Values of the variables that hold credentials, the longest first: one may be a part of another."""
+    values = (value for name, value in os.environ.items() if _AMBIENT.search(name) and not _NO_SECRET.search(name))
+    yield from sorted((value for value in values if len(value) >= _SHORTEST), key=len, reverse=True)
