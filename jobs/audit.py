@@ -19,7 +19,7 @@ from typing import cast
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline import build
+from pipeline import build, seals
 from pipeline.credentials import redact
 from pipeline.decode import Decode
 from pipeline.errors import (
@@ -73,7 +73,7 @@ def run(settings: Audit) -> int:
     receipt = audit(store, hot, decoder, sample=settings.sample, score=settings.score)
     print(receipt.text())
     if settings.receipt:
-        store.put("audit/receipt.json", receipt.json())
+        seals.put_sealed(store, seals.AUDIT, {"audit/receipt.json": receipt.json()})
     if receipt.passes(settings.max_residual):
         return EXIT_OK
     print("audit: did not pass; do not publish this output before these images were looked at", file=sys.stderr)

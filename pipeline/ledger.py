@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from pipeline import identity as identities
-from pipeline import verify
+from pipeline import seals, verify
 from pipeline.commits import from_json, to_json
 from pipeline.errors import OutputError, RunError
 from pipeline.identity import Identity
@@ -132,19 +132,23 @@ class Ledger:
 
     def committed(self) -> dict[str, Committed]:
         """Every committed unit by its id. One listing, then concurrent reads."""
+        return {record.unit.unit_id: record for record, _ in self._records()}
+
+    def _records(self) -> list[tuple[Committed, str]]:
+        """Every commit record and the sha256 of its object."""
         with self._resumable("cannot read the commits"):
             try:
                 paths = [info.path for info in self.store.list(COMMITS)]
             except FileNotFoundError:
-                return {}
-            records = {}
+                return []
+            records = []
             for path, data in self.store.read_many(paths).items():
                 record = from_json(data, self.store.join(path))
                 if path != _commit(record.unit):
                     raise RunError(
                         f"{self.store.join(path)} is the record of unit {record.unit.unit_id}; delete that object"
                     )
-                records[record.unit.unit_id] = record
+                records.append((record, _sha256(data)))
         return records
 
     # --- a worker --------------------------------------------------------------------------------------------
@@ -212,7 +216,7 @@ class Ledger:
         etag = self._create(file.path, file.data)
         if not etag:
             with contextlib.suppress(FileNotFoundError):  # the loser of a race may just have withdrawn it
-                if hashlib.sha256(self.store.read(file.path)).hexdigest() == file.sha256:
+                if _sha256(self.store.read(file.path)) == file.sha256:
                     etag = self.store.stat(file.path).etag
         return _entry(file, etag or self.store.put(file.path, file.data))
 
@@ -238,8 +242,8 @@ class Ledger:
         return self._exists(REPORT)
 
     def finish(self) -> Finished:
-        """Check all that was committed, complete the loose files, remove what no record names, and say so in
-        SUCCESS.json.
+        """Check all that was committed, complete the loose files, remove what no record names, seal the records, and
+        say so in SUCCESS.json.
 
         Raises RunError that names the shard, unit or file when something is missing or different. A second call returns
         what the first one said.
@@ -252,7 +256,8 @@ class Ledger:
                 )
             if self.finished():
                 return _read_success(self.store.read(SUCCESS), manifest.digest, self.store.join(SUCCESS))
-            records = list(self.committed().values())
+            sealed = self._records()
+            records = [record for record, _ in sealed]
             verify.check_chains(records, manifest.source)
             verify.check_names(records)
             listing = {info.path: info for info in self.store.list()}
@@ -262,7 +267,10 @@ class Ledger:
             self.store.delete(junk)
             self.store.sweep()
             finished = _totals(manifest.digest, records, restored, len(junk))
-            self._create(SUCCESS, _success(finished))
+            success = _success(finished)
+            digests = {path: _sha256(data) for path, data in (*self._begun().items(), (SUCCESS, success))}
+            seals.seal(self.store, seals.RUN, digests | {_commit(record.unit): sha256 for record, sha256 in sealed})
+            self._create(SUCCESS, success)
         return finished
 
     # --- inside ----------------------------------------------------------------------------------------------
@@ -272,6 +280,13 @@ class Ledger:
             return identities.from_json(self.store.read(MANIFEST), self.store.join(MANIFEST))
         except FileNotFoundError:
             return None
+
+    def _begun(self) -> dict[str, bytes]:
+        """What `begin` wrote; a run without a `yaml` has no config."""
+        found = {MANIFEST: self.store.read(MANIFEST)}
+        with contextlib.suppress(FileNotFoundError):
+            found[CONFIG] = self.store.read(CONFIG)
+        return found
 
     def _foreign(self) -> str:
         """An object that no probe of ours left, or ""."""
@@ -313,6 +328,10 @@ class Ledger:
 
 def _commit(unit: Unit) -> str:
     return f"{COMMITS}/{unit.unit_id}.json"
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _entry(file: OutputFile, etag: str) -> FileEntry:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline import seals
 from pipeline.errors import EXIT_OK
 from pipeline.records import Committed
 from pipeline.report.progress import duration
@@ -161,7 +162,7 @@ def write_page(
         config=tuple(config.items()),
     )
     # A name in a tar may hold bytes that are no UTF-8: they become \xNN instead of an error at the end of a run.
-    store.put(PATH, render(page).encode("utf-8", "backslashreplace"))
+    seals.put_sealed(store, seals.REPORT, {PATH: render(page).encode("utf-8", "backslashreplace")})
     return store.join(PATH)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import seals
 from pipeline.errors import OutputError, RunError
 from pipeline.ledger import Identity, Ledger, from_json, to_json
 from pipeline.records import Committed, Counts, FileEntry, OutputFile, Unit, unit_id
@@ -377,9 +378,9 @@ def whole_run(ledger: Ledger) -> None:
 
 
 def outputs(root: str) -> dict[str, bytes]:
-    """Every file, hidden ones included, but the commit records: they hold times and attempts."""
+    """Every file, hidden ones included, but the commit records, which hold times and attempts, and their seal."""
     files = {str(p.relative_to(root)): p for p in Path(root).rglob("*") if p.is_file()}
-    return {name: p.read_bytes() for name, p in files.items() if not name.startswith("_commit/")}
+    return {name: p.read_bytes() for name, p in files.items() if not name.startswith(("_commit/", seals.RUN))}
 
 
 def test_killed_before_any_write_the_same_command_ends_like_an_undisturbed_run(tmp_path: Path) -> None:
@@ -434,6 +435,22 @@ def test_the_end_leaves_exactly_what_was_committed(ledger: Ledger, loose: bool) 
     success = ledger.store.read("_run/SUCCESS.json")
     assert ledger.finish() == replace(done, restored=0, removed=0)
     assert ledger.store.read("_run/SUCCESS.json") == success
+
+
+def test_the_end_seals_what_no_record_names(ledger: Ledger) -> None:
+    run_all(ledger, loose=True)
+    ledger.finish()
+    sealed = seals.read(ledger.store.read(seals.RUN))
+    ours = [i.path for i in ledger.store.list() if i.path.startswith(("_run/", "_commit/"))]
+    assert sorted([*sealed, seals.RUN]) == ours
+    for path, sha256 in sealed.items():
+        assert hashlib.sha256(ledger.store.read(path)).hexdigest() == sha256
+    damaged = bytearray(ledger.store.read(seals.RUN))
+    for at in range(0, len(damaged), 7):
+        damaged[at] ^= 1
+        with pytest.raises(ValueError, match="first line"):
+            seals.read(bytes(damaged))
+        damaged[at] ^= 1
 
 
 def test_two_runs_end_with_the_same_success(ledger: Ledger, tmp_path: Path) -> None:
