@@ -1,8 +1,9 @@
 """What a published file is called: safe, the same on every run, and never one name for two files.
 
 Names come from strangers (tar members, folders, Parquet rows). A name that is safe stays as it is. One that is not
-(`..`, absolute, empty parts, control characters, backslashes, bytes that are not UTF-8, too long) is cleaned and gets
-`~` and 8 hex digits of a hash of the original name, so that two names never become one.
+(`..`, absolute, a drive letter, empty parts, control characters, also those that turn the direction of writing,
+backslashes, bytes that are not UTF-8, too long, like our temporary files) is cleaned and gets `~` and 8 hex digits of a
+hash of the original name, so that two names never become one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from typing import Final
 from pipeline.formats import IMAGE_SUFFIXES
 from pipeline.records import ImageRef, OutputFile
 
-_UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff]")
+_UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
+_DRIVE: Final = re.compile(r"^([A-Za-z]):")
+_TEMPORARY: Final = ".segfill-"
+"""How the files begin that a store hides and sweeps away."""
 _SAME: Final = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".tiff": ".tif", ".dib": ".bmp", ".apng": ".png"}
 # A part of a path may have 255 bytes on common file systems, a key 1,024 on S3. The rest is for suffixes and prefixes.
 _PART_BYTES: Final = 180
@@ -40,7 +44,7 @@ def folder_of(shard: str) -> str:
 
 def safe(name: str) -> str:
     """`name` as a relative POSIX path that any store and any tar reader can take; unchanged when it is one already."""
-    clean = "/".join(_part(part) for part in name.split("/"))
+    clean = "/".join(_part(part) for part in _DRIVE.sub(r"\1_", name).split("/"))
     if len(clean.encode()) > _PATH_BYTES:
         clean = clean.encode()[:_PART_BYTES].decode(errors="ignore").replace("/", "_")
     return clean if clean == name else f"{clean}~{_hash(name)}"
@@ -48,6 +52,8 @@ def safe(name: str) -> str:
 
 def _part(part: str) -> str:
     clean = _UNSAFE.sub("_", part).encode()[:_PART_BYTES].decode(errors="ignore")
+    if clean.startswith(_TEMPORARY):
+        return clean.replace(".", "_", 1)
     return "_" if clean in ("", ".", "..") else clean
 
 

@@ -17,6 +17,8 @@ from pipeline.storage import ObjectInfo
 _TEMPORARY = re.compile(r"\.segfill-[0-9a-f]{16}\.tmp")
 """The name of a file that is still being written."""
 _TRIES = 5
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 _Key: TypeAlias = tuple[int, int]
 """Device and inode: the same for every path that leads to one folder."""
@@ -104,30 +106,69 @@ class LocalBackend:
             return ""
 
     def put(self, path: str, data: bytes) -> str:
-        return self._publish(path, data, os.replace)
+        return self._publish(path, data, _replace)
 
-    def _publish(self, path: str, data: bytes, place: Callable[[str, str], None]) -> str:
+    def _publish(self, path: str, data: bytes, place: Callable[[str, str, int], None]) -> str:
         """Write beside the target, make it durable, then let it appear under its name in one step."""
-        target = self._path(path)
-        folder = os.path.dirname(target)
-        descriptor, temporary = _temporary(folder)
+        descriptor, temporary, folder = self._temporary(path)
         try:
-            with open(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(descriptor)
-                etag = _etag(os.fstat(descriptor))
-            place(temporary, target)
+            try:
+                with open(descriptor, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(descriptor)
+                    etag = _etag(os.fstat(descriptor))
+                place(temporary, os.path.basename(path), folder)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=folder)
+            _sync(folder)
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-        _sync_folder(folder)
+            os.close(folder)
         return etag
+
+    def _temporary(self, path: str) -> tuple[int, str, int]:
+        """A new file beside the object, open for writing, its name, and its folder, open."""
+        name = f".segfill-{secrets.token_hex(8)}.tmp"
+        for attempt in range(_TRIES):
+            try:
+                _make(self._root)
+                folder = self._folder(path, make=True)
+            except FileNotFoundError:  # a `delete` has just pruned one of the folders
+                if attempt == _TRIES - 1:
+                    raise
+                continue
+            try:
+                return os.open(name, _NEW, 0o666, dir_fd=folder), name, folder
+            except FileNotFoundError:  # the same, a moment later
+                os.close(folder)
+                if attempt == _TRIES - 1:
+                    raise
+            except OSError:
+                os.close(folder)
+                raise
+        raise AssertionError("not reached")
+
+    def _folder(self, path: str, *, make: bool) -> int:
+        """The folder of an object, open. No link below the root is followed on the way: through one that somebody put
+        there, a run would write or delete outside its output."""
+        folder = os.open(self._root, _FOLDER)
+        for part in path.split("/")[:-1]:
+            above = folder
+            try:
+                folder = _enter(part, above, make=make)
+            finally:
+                os.close(above)
+        return folder
 
     def delete(self, paths: Sequence[str]) -> None:
         for path in paths:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                os.unlink(self._path(path))
+                folder = self._folder(path, make=False)
+                try:
+                    os.unlink(os.path.basename(path), dir_fd=folder)
+                finally:
+                    os.close(folder)
                 self._prune(os.path.dirname(self._path(path)))
 
     def etag_of(self, data: bytes) -> str:
@@ -170,27 +211,35 @@ def _pread(descriptor: int, start: int, stop: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _link(temporary: str, target: str) -> None:
+def _link(temporary: str, target: str, folder: int) -> None:
     """Fails where the target exists, on every file system that has hard links; `rename` would overwrite it."""
     try:
-        os.link(temporary, target)
+        os.link(temporary, target, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except OSError as error:
         if error.errno in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
             raise OSError(errno.ENOTSUP, "this file system has no hard links, hence no conditional create") from error
         raise
 
 
-def _temporary(folder: str) -> tuple[int, str]:
-    """A new file in `folder`, open for writing, and its path."""
-    for attempt in range(_TRIES):
-        _make(folder)
-        path = os.path.join(folder, f".segfill-{secrets.token_hex(8)}.tmp")
-        try:
-            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), path
-        except FileNotFoundError:  # a `delete` has just pruned the folder
-            if attempt == _TRIES - 1:
-                raise
-    raise AssertionError("not reached")
+def _replace(temporary: str, target: str, folder: int) -> None:
+    os.replace(temporary, target, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _enter(name: str, above: int, *, make: bool) -> int:
+    """The folder `name` of the folder `above`, open; made, durably, where it is not there."""
+    try:
+        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=above)
+    except FileNotFoundError:
+        if not make:
+            raise
+    except OSError as error:
+        if error.errno in (errno.ENOTDIR, errno.ELOOP) and stat.S_ISLNK(os.lstat(name, dir_fd=above).st_mode):
+            raise OSError(errno.ELOOP, f"{name} is a symbolic link, none is followed to write; remove it") from error
+        raise
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, dir_fd=above)
+        _sync(above)
+    return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=above)
 
 
 def _make(folder: str) -> None:
@@ -201,16 +250,17 @@ def _make(folder: str) -> None:
     _make(above)
     with contextlib.suppress(FileExistsError, FileNotFoundError):
         os.mkdir(folder)
-        _sync_folder(above)
+        descriptor = os.open(above, _FOLDER)
+        try:
+            _sync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
-def _sync_folder(folder: str) -> None:
+def _sync(folder: int) -> None:
     """Make new names in it durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        os.fsync(folder)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network mounts cannot sync a folder
             raise
-    finally:
-        os.close(descriptor)

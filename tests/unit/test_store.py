@@ -342,6 +342,55 @@ def test_a_failed_write_leaves_nothing(store: Store, tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "root" / "folder")) == ["file"]
 
 
+@pytest.mark.promise("nothing is written or deleted outside the output, also where links in it lead there")
+@pytest.mark.parametrize("where", ["masks", "masks/deep", "masks/deep/er"])
+def test_links_inside_are_not_followed_to_write_or_delete(store: Store, tmp_path: Path, where: str) -> None:
+    victim = tmp_path / "victim"
+    (victim / "deep" / "er").mkdir(parents=True)
+    for folder in (victim, victim / "deep", victim / "deep" / "er"):
+        (folder / "photo.jpg").write_bytes(b"precious")
+    link = tmp_path / "root" / where
+    link.parent.mkdir(parents=True)
+    link.symlink_to(victim)
+    before = sorted(victim.rglob("*"))
+    for path in (f"{where}/new", f"{where}/photo.jpg", f"{where}/deep/new", f"{where}/more/new"):
+        for call in (lambda p=path: store.put(p, b"evil"), lambda p=path: store.delete([p])):
+            with pytest.raises(OSError, match="is a symbolic link, none is followed to write; remove it"):
+                call()
+    with pytest.raises(OSError, match="is a symbolic link"):
+        store.create(f"{where}/new", b"evil")
+    assert not store.create(f"{where}/photo.jpg", b"evil")
+    store.sweep()
+    assert sorted(victim.rglob("*")) == before
+    assert (victim / "photo.jpg").read_bytes() == b"precious"
+
+
+@pytest.mark.promise("nothing is written or deleted outside the output, also where links in it lead there")
+def test_a_link_in_the_place_of_a_file_is_replaced_or_removed_itself(store: Store, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    for name in ("put", "create", "delete"):
+        store.put(f"folder/{name}.other", b"1")
+        (tmp_path / "root" / "folder" / name).symlink_to(victim)
+    (tmp_path / "root" / "folder" / "nowhere").symlink_to(tmp_path / "made")
+    store.put("folder/put", b"new")
+    assert not store.create("folder/create", b"new")
+    assert not store.create("folder/nowhere", b"new")
+    store.delete(["folder/delete"])
+    assert victim.read_bytes() == b"precious"
+    assert not (tmp_path / "made").exists()
+    assert (tmp_path / "root" / "folder" / "put").read_bytes() == b"new"
+    assert not (tmp_path / "root" / "folder" / "put").is_symlink()
+    assert not (tmp_path / "root" / "folder" / "delete").is_symlink()
+
+
+def test_the_root_itself_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    open_store(str(tmp_path / "out")).put("a/b", b"1")
+    assert (tmp_path / "disk" / "a" / "b").read_bytes() == b"1"
+
+
 def test_the_probe_leaves_nothing(store: Store) -> None:
     assert store.probe_conditional_create()
     assert os.listdir(store.uri) == []
