@@ -1,0 +1,173 @@
+"""Names that strangers chose, through every source and every sink: each image is accounted for, nothing leaves the
+output, and what was published can be unpacked by the most careless reader."""
+
+import io
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.entry import main
+from tests.flow import catalogue
+from tests.planted import saved
+
+LONG = "long" * 60
+HOSTILE = [
+    "../climbs",
+    "../../../../../../../../tmp/segfill-escaped",
+    "a/../../climbs",
+    "a/b/../../../climbs",
+    "/absolute",
+    "//absolute",
+    "/etc/cron.d/segfill",
+    "~/home",
+    "~root/home",
+    "./dot",
+    "a/./dot",
+    "a//empty",
+    "..",
+    "...",
+    "..\\..\\windows",
+    "C:\\windows",
+    "c:drive",
+    "\\\\server\\share",
+    "nul\0byte",
+    "new\nline",
+    "\x1b[31mred\x1b[0m",
+    "\u202egnp.exe",
+    "\u2066isolated\u2069",
+    "\u2024\u2024/one-dot-leaders",
+    "\uff0e\uff0e/fullwidth",
+    "a\u2215b",
+    "%2e%2e%2fencoded",
+    "%00",
+    "-rf",
+    "--help",
+    "$(touch ran)",
+    "`touch ran`",
+    "; touch ran",
+    "*",
+    "a?b",
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(1)</script>",
+    "=cmd|' /C calc'!A0",
+    "@SUM(1+1)",
+    "s3://bucket/x",
+    "file:///etc/passwd",
+    "http://127.0.0.1/x",
+    "CON",
+    "name.",
+    "name ",
+    " name",
+    ".segfill-0123456789abcdef",
+    "_run/manifest",
+    "../_commit/x",
+    "nfc-\u00e9",
+    "nfd-e\u0301",
+    "\ud7ff\ufffe",
+    LONG,
+    f"{LONG}/{LONG}/{LONG}/{LONG}/{LONG}",
+]
+PICTURE = saved(catalogue.plain(), "PNG")
+KEPT = "a published name stays inside the output, whatever the source calls its images"
+
+
+def as_tar(folder: Path) -> int:
+    """As a tar writer without scruples packs them: image and caption by turns."""
+    entries = [
+        catalogue.entry(name + suffix, data)
+        for name in HOSTILE
+        for suffix, data in ((".png", PICTURE), (".txt", b"text"))
+    ]
+    (folder / "names.tar").write_bytes(catalogue.tar(*entries))
+    return len(HOSTILE)
+
+
+def as_folder(folder: Path) -> int:
+    """Those that a file system can hold."""
+    for name in HOSTILE:
+        parts = [part for part in name.split("/") if part not in ("", ".", "..")]
+        if not parts or "\0" in name or any(part.startswith(".") for part in parts):  # hidden files are skipped
+            continue
+        path = folder.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_name(path.name + ".png").write_bytes(PICTURE)
+        path.with_name(path.name + ".txt").write_bytes(b"text")
+    return len(list(folder.rglob("*.png")))
+
+
+def as_parquet(folder: Path) -> int:
+    rows = {
+        "image": [{"bytes": PICTURE, "path": f"{name}.png"} for name in HOSTILE],
+        "name": HOSTILE,
+        "../column\0": ["=1+1"] * len(HOSTILE),
+    }
+    pq.write_table(pa.table(rows), folder / "names.parquet")
+    return len(HOSTILE)
+
+
+SOURCES = {
+    "tar": (as_tar, []),
+    "folder": (as_folder, []),
+    "parquet": (as_parquet, ["source=parquet", "source.key_column=name"]),
+}
+
+
+def published(out: Path) -> Iterator[str]:
+    """Every name under which a reader would put a file."""
+    for path in (out / "rendered").rglob("*"):
+        if not path.is_file():
+            continue
+        yield path.relative_to(out).as_posix()
+        if path.suffix == ".tar":
+            with tarfile.open(path) as tar:
+                for member in tar:
+                    assert member.isreg(), member.name
+                    yield member.name
+        elif path.suffix == ".parquet":
+            for row in pq.read_table(io.BytesIO(path.read_bytes())).to_pylist():
+                yield row["image"]["path"]
+
+
+def tree(folder: Path, without: Path) -> list[str]:
+    return sorted(str(path) for path in folder.rglob("*") if not path.is_relative_to(without))
+
+
+@pytest.mark.promise(KEPT)
+@pytest.mark.parametrize("sink", ["tar", "files", "parquet"])
+@pytest.mark.parametrize("source", SOURCES)
+def test_hostile_names(source: str, sink: str, tmp_path: Path) -> None:
+    box, given = tmp_path / "box", tmp_path / "in"
+    out = box / "deep" / "deeper" / "out"
+    given.mkdir()
+    make, options = SOURCES[source]
+    images = make(given)
+    (box / "neighbour").mkdir(parents=True)
+    (box / "neighbour" / "file").write_bytes(b"precious")
+    before = tree(tmp_path, out)
+
+    overrides = [f"source.uri={given}", f"sink.uri={out}", f"sink={sink}", "execute=local", "max_reject_share=1.0"]
+    code = main("anonymize", [*overrides, "render.keep_sidecars=true", *options])
+    assert code == 0
+
+    assert [path for path in tree(tmp_path, out) if path not in before] == [str(out.parent.parent), str(out.parent)]
+    assert not os.path.lexists("/tmp/segfill-escaped.png")
+    rows = [row for path in (out / "images").glob("*.parquet") for row in pq.read_table(path).to_pylist()]
+    lost = images - len([row for row in rows if not row["member"].endswith(".txt")])
+    assert lost <= 0 if source == "tar" else lost == 0  # a tar's captions with such names are rows of their own
+    assert all(row["status"] == "unchanged" or row["reason"] for row in rows)
+    accepted = [row for row in rows if row["status"] == "unchanged"]
+    assert len(accepted) >= images - 16  # the rest are rejected by their names, with a reason
+    names = list(published(out))
+    assert len(names) >= len(accepted)
+    for name in names:
+        assert not {"", ".", ".."} & set(name.split("/")), name
+        assert not any(ord(letter) < 32 or letter in "\\\x7f\u202e\u2066\u2069" for letter in name), name
+        assert name[1:2] != ":", name
+        assert all(len(part.encode()) <= 255 for part in name.split("/")), name
+        assert len(name.encode()) <= 900, name
+    assert len({(row["output"], row["output_member"]) for row in accepted}) == len(accepted)
