@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Final, Literal, TypeAlias
 
 from pipeline.columns import IMAGES, PREVIEWS, parquet, table, utf8
+from pipeline.credentials import redact
 from pipeline.errors import ConfigError
 from pipeline.records import Counts, Filled, OutputFile, Rejected, Rendered, Unit
 from pipeline.sink.images import FILLED, PUBLISH, Items, Place, Published
@@ -192,7 +193,7 @@ def _index_row(unit: Unit, facts: Facts, published: Published, position: int, it
             status="rejected",
             stage=item.stage,
             reason=item.reason,
-            detail=utf8(item.detail),
+            detail=utf8(redact(item.detail)),  # it may quote what a library or a plugin said
             width=item.width,
             height=item.height,
             input_sha256=ref.sha256,

@@ -50,15 +50,16 @@ class S3:
 
 
 @contextlib.contextmanager
-def serve() -> Iterator[S3]:
+def serve(*, key: str = S3.key, secret: str = S3.secret) -> Iterator[S3]:
     """Start a server on free loopback ports with its data in a temporary folder; at the end stop it and delete them.
+    It lets in who has this key and secret.
 
     Raises RuntimeError with the end of the server's log when it does not come up.
     """
     with tempfile.TemporaryDirectory(prefix="segfill-s3-") as folder:
         for attempt in range(3):  # another process may take a port between the look and the start
             ports = _free_ports(5)
-            s3 = S3(endpoint=f"http://{HOST}:{ports[0]}")
+            s3 = S3(endpoint=f"http://{HOST}:{ports[0]}", key=key, secret=secret)
             log = Path(folder) / f"weed-{attempt}.log"
             process = _start(s3, ports, Path(folder) / f"data-{attempt}", log)
             try:
