@@ -267,10 +267,10 @@ class Ledger:
             self.store.delete(junk)
             self.store.sweep()
             finished = _totals(manifest.digest, records, restored, len(junk))
-            success = _success(finished)
-            digests = {path: _sha256(data) for path, data in (*self._begun().items(), (SUCCESS, success))}
+            end = _success(finished)
+            digests = {path: _sha256(data) for path, data in (*self._begun().items(), (SUCCESS, end))}
             seals.seal(self.store, seals.RUN, digests | {_commit(record.unit): sha256 for record, sha256 in sealed})
-            self._create(SUCCESS, success)
+            self._create(SUCCESS, end)
         return finished
 
     # --- inside ----------------------------------------------------------------------------------------------
@@ -349,6 +349,11 @@ def _totals(digest: str, records: Sequence[Committed], restored: int, removed: i
         restored=restored,
         removed=removed,
     )
+
+
+def success(digest: str, records: Sequence[Committed]) -> bytes:
+    """SUCCESS.json as it has to be for these records of the run with that digest."""
+    return _success(_totals(digest, records, 0, 0))
 
 
 def _success(done: Finished) -> bytes:

@@ -21,41 +21,48 @@ _OURS: Final = ("masks/", "images/", "rendered/", "_previews/", "_staged/", "_at
 
 
 def check_chains(records: Collection[Committed], shards: Iterable[str]) -> None:
+    """Raises RunError with the first of the `chain_faults`."""
+    for fault in chain_faults(records, shards):
+        raise RunError(f"{fault}; the same command resumes it")
+
+
+def chain_faults(records: Collection[Committed], shards: Iterable[str]) -> Iterator[str]:
     """Every shard is covered by units without gap or overlap, from 0 to one that says `last`; every unit counts its
-    rejects right. Raises RunError that names the shard or unit."""
-    for record in records:
-        if sum(count for _, _, count in record.rejects) != record.counts.rejected:
-            raise RunError(f"unit {record.unit.unit_id}: {record.counts} does not fit its rejects {record.rejects}")
+    rejects right. Yields what is not so, naming the shard or unit."""
     by_shard: dict[str, list[Committed]] = {shard: [] for shard in shards}
     for record in records:
-        if record.unit.shard not in by_shard:
-            raise RunError(
-                f"unit {record.unit.unit_id} is of {record.unit.shard}, which is no shard of this run's source"
-            )
-        by_shard[record.unit.shard].append(record)
+        if sum(count for _, _, count in record.rejects) != record.counts.rejected:
+            yield f"unit {record.unit.unit_id}: {record.counts} does not fit its rejects {record.rejects}"
+        if record.unit.shard in by_shard:
+            by_shard[record.unit.shard].append(record)
+        else:
+            yield f"unit {record.unit.unit_id} is of {record.unit.shard}, which is no shard of this run's source"
     for shard, chain in by_shard.items():
         position, ended = 0, False
         for unit in sorted((record.unit for record in chain), key=lambda unit: (unit.start, unit.stop)):
             if ended or unit.start != position:
                 what = "an overlap" if ended or unit.start < position else "a gap"
-                raise RunError(
-                    f"{shard}: {what} in its units at {position} ({unit.unit_id}); the same command resumes it"
-                )
+                yield f"{shard}: {what} in its units at {position} ({unit.unit_id})"
             position, ended = unit.stop, unit.last
         if not ended:
-            raise RunError(f"{shard}: not done beyond position {position}; the same command resumes it")
+            yield f"{shard}: not done beyond position {position}"
 
 
 def check_names(records: Iterable[Committed]) -> None:
-    """Raises RunError when two units claim one name for different bytes: one of them would be lost."""
+    """Raises RunError with the first of the `name_faults`."""
+    for fault in name_faults(records):
+        raise RunError(f"{fault}; run into a new output with sink.images=tar")
+
+
+def name_faults(records: Iterable[Committed]) -> Iterator[str]:
+    """Two units claim one name for different bytes: one of them would be lost. Yields each such name."""
     claimed: dict[str, tuple[str, str]] = {}
     for record in records:
         for entry in (*record.files, *record.loose):
             sha256, unit = claimed.setdefault(entry.path, (entry.sha256, record.unit.unit_id))
             if sha256 != entry.sha256:
-                raise RunError(
-                    f"{entry.path} is claimed by unit {unit} and by unit {record.unit.unit_id} with different content; "
-                    "run into a new output with sink.images=tar"
+                yield (
+                    f"{entry.path} is claimed by unit {unit} and by unit {record.unit.unit_id} with different content"
                 )
 
 

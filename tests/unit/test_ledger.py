@@ -440,7 +440,7 @@ def test_the_end_leaves_exactly_what_was_committed(ledger: Ledger, loose: bool) 
 def test_the_end_seals_what_no_record_names(ledger: Ledger) -> None:
     run_all(ledger, loose=True)
     ledger.finish()
-    sealed = seals.read(ledger.store.read(seals.RUN))
+    sealed = seals.read(seals.RUN, ledger.store.read(seals.RUN))
     ours = [i.path for i in ledger.store.list() if i.path.startswith(("_run/", "_commit/"))]
     assert sorted([*sealed, seals.RUN]) == ours
     for path, sha256 in sealed.items():
@@ -449,7 +449,7 @@ def test_the_end_seals_what_no_record_names(ledger: Ledger) -> None:
     for at in range(0, len(damaged), 7):
         damaged[at] ^= 1
         with pytest.raises(ValueError, match="first line"):
-            seals.read(bytes(damaged))
+            seals.read(seals.RUN, bytes(damaged))
         damaged[at] ^= 1
 
 
