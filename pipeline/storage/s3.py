@@ -1,8 +1,9 @@
 """Objects of an S3 bucket below a prefix, through s3fs.
 
-s3fs brings the session, ambient credentials, retries and the translation of errors. We call the S3 operations by name
-and never its file-system methods: those cache listings, expand `*` in names when they delete, read `?versionId=` out of
-keys and publish half an object when a writer fails.
+s3fs brings the session, ambient credentials and the translation of errors. We call the S3 operations by name and never
+its file-system methods: those cache listings, expand `*` in names when they delete, read `?versionId=` out of keys and
+publish half an object when a writer fails. What to try again, and for how long, is decided here alone: botocore and
+s3fs each repeat a request in their own way, and neither a body that breaks off.
 """
 
 from __future__ import annotations
@@ -11,16 +12,22 @@ import contextlib
 import errno
 import hashlib
 import os
+import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from aiohttp import ClientError as ConnectionTrouble
 from botocore.exceptions import (  # type: ignore[import-untyped]
     BotoCoreError,
+    FlexibleChecksumError,
     NoCredentialsError,
     PartialCredentialsError,
+)
+from botocore.exceptions import (
+    ConnectionError as NoConnection,
 )
 from fsspec.asyn import sync
 from s3fs import S3FileSystem
@@ -31,7 +38,33 @@ from pipeline.storage import ObjectInfo
 MAX_PUT: Final = 5 * 2**30
 """S3's limit of a single put. A single put is atomic, conditional and has an MD5 etag: we never upload in parts."""
 _PAGE: Final = 1000  # S3's own limit of keys in one listing page and in one delete
-_TRIES: Final = 4
+
+PATIENCE: Final = 20.0
+"""Seconds for which a request is tried again that met a trouble which may pass. With what follows a request that was
+given up, a run whose storage is lost ends within a minute."""
+IMPATIENCE: Final = 4.0
+"""The same while this process has had no answer yet, and after it gave a request up: a wrong address is told in
+seconds, and what cleans up after a failure does not wait for the storage once more."""
+READ_TIMEOUT: Final = 15.0
+"""Seconds without a byte of an answer after which one try is given up."""
+_FIRST_WAIT, _LONGEST_WAIT = 0.1, 3.0
+
+_PASSING: Final = frozenset(
+    [
+        *("SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "RequestTimeout", "429"),
+        *("BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch"),  # spoilt on the way
+        *("ConditionalRequestConflict", "OperationAborted", "409"),  # somebody else writes it: a retry tells who wins
+    ]
+)
+"""Error codes of troubles that may pass, next to every answer of 500 and above."""
+
+_TROUBLES: Final = (
+    *S3_RETRYABLE_ERRORS,
+    *(ConnectionTrouble, NoConnection, ConnectionError, TimeoutError),  # of aiohttp, botocore and Python
+    FlexibleChecksumError,  # the body is not what its checksum says
+)
+
+Answer = TypeVar("Answer")
 
 
 class S3Backend:
@@ -79,50 +112,43 @@ class S3Backend:
     def _get(self, path: str, etag: str, **arguments: str) -> bytes:
         if etag:
             arguments["IfMatch"] = f'"{etag}"'
-        for attempt in range(_TRIES):
-            try:
-                response = self._call("get_object", Key=self._prefix + path, **arguments)
-            except OSError as error:
-                if etag and _is_precondition(error):
-                    raise OSError(errno.ESTALE, "the object is no longer the one that was listed") from error
-                raise
-            try:
-                with _only_os_errors():
-                    return bytes(sync(_filesystem().loop, _drain, response["Body"]))
-            except OSError as error:
-                # botocore retries a request, but not a body that breaks off.
-                if not isinstance(error.__cause__, S3_RETRYABLE_ERRORS) or attempt == _TRIES - 1:
-                    raise
-                time.sleep(0.2 * 2**attempt)
-        raise AssertionError("not reached")
+        try:
+            return _patiently(lambda: self._body(self._once("get_object", Key=self._prefix + path, **arguments)))
+        except OSError as error:
+            if etag and _is_precondition(error):
+                raise OSError(errno.ESTALE, "the object is no longer the one that was listed") from error
+            raise
+
+    def _body(self, answer: Any) -> bytes:
+        with _only_os_errors():
+            data = bytes(sync(_filesystem().loop, _drain, answer["Body"]))
+        if len(data) != _promised(answer):
+            raise TimeoutError(errno.ETIMEDOUT, f"got {len(data)} of {_promised(answer)} bytes")
+        return data
 
     # --- writing ---------------------------------------------------------------------------------------------
 
     def create(self, path: str, data: bytes) -> str:
-        """May say "" for our own object: when the answer to the first try was lost and the retry met its result."""
-        for attempt in range(_TRIES):
-            try:
-                return self._put(path, data, IfNoneMatch="*")
-            except FileExistsError:
+        """May say "" for our own object: when the answer was lost and another try met what the first one did. Nobody
+        can tell here: aiohttp too sends a request again, unseen, when a kept connection breaks."""
+        try:
+            return _patiently(lambda: self._put(path, data, IfNoneMatch="*"))
+        except FileExistsError:
+            return ""
+        except OSError as error:
+            if _is_precondition(error):
                 return ""
-            except OSError as error:
-                if _is_precondition(error):
-                    return ""
-                # S3: another conditional request for this key was in progress; whose, only a retry tells.
-                if _code(error) not in ("ConditionalRequestConflict", "409") or attempt == _TRIES - 1:
-                    raise
-                time.sleep(0.2 * 2**attempt)
-        raise AssertionError("not reached")
+            raise
 
     def put(self, path: str, data: bytes) -> str:
-        return self._put(path, data)
+        return _patiently(lambda: self._put(path, data))
 
     def _put(self, path: str, data: bytes, **arguments: str) -> str:
         if len(data) > MAX_PUT:
             raise OSError(
                 errno.EFBIG, f"{len(data)} bytes are more than one S3 put takes ({MAX_PUT}); use smaller units"
             )
-        return _etag(self._call("put_object", Key=self._prefix + path, Body=data, **arguments))
+        return _etag(self._once("put_object", Key=self._prefix + path, Body=data, **arguments))
 
     def delete(self, paths: Sequence[str]) -> None:
         for first in range(0, len(paths), _PAGE):
@@ -140,8 +166,49 @@ class S3Backend:
         """A put that was killed leaves nothing."""
 
     def _call(self, operation: str, **arguments: Any) -> Any:
+        return _patiently(lambda: self._once(operation, **arguments))
+
+    def _once(self, operation: str, **arguments: Any) -> Any:
         with _only_os_errors():
             return _filesystem().call_s3(operation, Bucket=self._bucket, **arguments)
+
+
+def _patiently(request: Callable[[], Answer]) -> Answer:
+    """Its answer; tried again for a while after a trouble that may pass."""
+    global _answering
+    deadline = time.monotonic() + (PATIENCE if _answering else IMPATIENCE)
+    wait = _FIRST_WAIT
+    while True:
+        try:
+            answer = request()
+        except OSError as error:
+            if not _may_pass(error):
+                _answering = True
+                raise
+            if time.monotonic() + wait > deadline:
+                _answering = False
+                raise
+        else:
+            _answering = True
+            return answer
+        time.sleep(wait * random.uniform(0.5, 1.0))  # not all workers at the same moment
+        wait = min(2 * wait, _LONGEST_WAIT)
+
+
+_answering = False
+"""Whether this process's last request came to an end. Threads may write it at once: it only sets how long one waits."""
+
+
+def _may_pass(error: OSError) -> bool:
+    answer = getattr(error.__cause__, "response", None) or {}
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= 500 or _code(error) in _PASSING or any(isinstance(e, _TROUBLES) for e in (error, error.__cause__))
+
+
+def _promised(answer: Any) -> int:
+    """The length of the body by the headers: that of the range, which no proxy rewrites, or of the whole."""
+    first, _, rest = str(answer.get("ContentRange", "")).removeprefix("bytes ").partition("-")
+    return int(rest.partition("/")[0]) - int(first) + 1 if rest else int(answer["ContentLength"])
 
 
 def _filesystem() -> Any:
@@ -167,14 +234,12 @@ def _connect(process: int, ambient: frozenset[tuple[str, str]]) -> Any:
         skip_instance_cache=True,
         config_kwargs={
             "connect_timeout": 4,
-            "read_timeout": 20,
+            "read_timeout": READ_TIMEOUT,
             "max_pool_connections": 32,
-            # Three attempts, or AWS_MAX_ATTEMPTS: an endpoint that cannot be reached is told in seconds.
-            "retries": {"mode": "standard"},
+            "retries": {"mode": "standard", "total_max_attempts": 1},
         },
     )
-    # s3fs repeats what botocore gave up on: throttling, timeouts and broken connections, not refused ones.
-    filesystem.retries = 3
+    filesystem.retries = 1
     return filesystem
 
 
