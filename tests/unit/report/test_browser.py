@@ -1,0 +1,222 @@
+"""The report page in a real browser, with code in place of every name: none runs, nothing is fetched."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipeline.records import Counts
+from pipeline.report import page as pages
+from pipeline.report.page import Histogram, Page, Picture, Reject, Row, Stage, State, render
+from pipeline.report.summary import Summary
+from tests.planted import saved
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
+PROMISE = "names on the report page are text: no script runs, nothing is fetched"
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium, chromium-browser or google-chrome on PATH")
+
+RUN = "document.title='pwned'"
+PAYLOADS = [
+    f"<img src=x onerror={RUN}>",
+    f"<img src=x onerror=\"{RUN}\">",
+    f"</script><script>{RUN}</script>",
+    f"</title></head><script>{RUN}</script>",
+    f"</style><script>{RUN}</script>",
+    f"</code></bdi></td><script>{RUN}</script>",
+    f"--><script>{RUN}</script>",
+    f"]]><script>{RUN}</script>",
+    f"\"><script>{RUN}</script>",
+    f"'><svg onload={RUN}>",
+    f"\" onload=\"{RUN}\" x=\"",
+    f"x' autofocus onfocus={RUN} tabindex=1 '",
+    f"<body onload={RUN}>",
+    f"<details open ontoggle={RUN}>",
+    f"<video><source onerror={RUN}></video>",
+    f"<input autofocus onfocus={RUN}>",
+    f"<iframe srcdoc=\"<script>parent.{RUN}</script>\"></iframe>",
+    f"<iframe src=\"javascript:parent.{RUN}\"></iframe>",
+    f"<object data=\"javascript:{RUN}\"></object>",
+    f"<math><mtext><script>{RUN}</script>",
+    f"<template><script>{RUN}</script></template>",
+    f"<noscript><p title=\"</noscript><img src=x onerror={RUN}>\">",
+    f"javascript:{RUN}",
+    f"&lt;script&gt;{RUN}&lt;/script&gt;",
+    f"\u2028<script>{RUN}</script>",
+    f"\u202e<script>{RUN}</script>",
+    f"+ADw-script+AD4-{RUN}+ADw-/script+AD4-",
+    f"{{{{ cycler.__init__.__globals__.os.popen('true') }}}}<script>{RUN}</script>",
+    "{% include '/etc/passwd' %}",
+]  # fmt: skip
+FETCHING = [
+    "<img src=HOST/img>",
+    "<script src=HOST/script></script>",
+    "<link rel=stylesheet href=HOST/css>",
+    "<link rel=preload as=image href=HOST/preload>",
+    "<iframe src=HOST/frame></iframe>",
+    "<object data=HOST/object></object>",
+    "<embed src=HOST/embed>",
+    "<style>@import url(HOST/import); body { background: url(HOST/background) }</style>",
+    "<p style='background: url(HOST/style)'>x",
+    "<svg><image href=HOST/svg /></svg>",
+    "<video src=HOST/video poster=HOST/poster></video>",
+    "<audio src=HOST/audio></audio>",
+    "<input type=image src=HOST/input>",
+]
+LEAVING = ["<base href=HOST/>", "<meta http-equiv=refresh content='0;url=HOST/refresh'>"]
+
+
+class Host(http.server.ThreadingHTTPServer):
+    """Serves one page and notes every request."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.page = b""
+        self.asked: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        server = self.server
+        assert isinstance(server, Host)
+        server.asked.append(self.path)
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.end_headers()
+        self.wfile.write(server.page if self.path == "/page" else b"")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    with Host() as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def shown(host: Host, page: str, folder: Path) -> tuple[str, str, list[str]]:
+    """The page as the browser built it, its title, and all that it asked for beside the page itself."""
+    host.page = page.encode("utf-8", "backslashreplace")
+    command = [CHROMIUM, "--headless=new", "--disable-gpu", "--no-first-run", f"--user-data-dir={folder / 'profile'}"]
+    command += [
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--disable-dev-shm-usage",
+    ]
+    command += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+    command += ["--no-sandbox"] if os.geteuid() == 0 else []
+    command += ["--virtual-time-budget=3000", "--dump-dom", f"{host.url}/page"]
+    done = subprocess.run(command, capture_output=True, timeout=120)
+    dom = done.stdout.decode("utf-8", "replace")
+    assert "<html" in dom, done.stderr.decode("utf-8", "replace")[-1000:]
+    titles = re.findall(r"<title>(.*?)</title>", dom, re.DOTALL)
+    return dom, titles[0] if titles else "", sorted(set(host.asked) - {"/page"})
+
+
+def hostile_page(host: Host) -> tuple[Page, list[str]]:
+    """A page whose every string is code."""
+    codes = [code.replace("HOST", host.url) for code in PAYLOADS + FETCHING + LEAVING]
+    everything = " ".join(codes)
+    counts = Counts(images=9, written=4, unchanged=1, rejected=4)
+    summary = Summary(
+        counts=counts, before=0, wall=1.0, units=1, bytes_in=9, rejects={(code, code): 1 for code in codes},
+        segments=dict.fromkeys(codes, 1), stages={everything: 1.0}, failed=tuple((code, code) for code in codes),
+    )  # fmt: skip
+    pixel = f"data:image/png;base64,{base64.b64encode(saved(Image.new('RGB', (1, 1)), 'PNG')).decode()}"
+    page = Page(
+        job=everything,
+        digest=everything,
+        state=State(word=everything, sentence=everything, tone=everything),
+        summary=summary,
+        bytes_in=everything,
+        speed=everything,
+        took=everything,
+        stages=tuple(Stage(name=code, percent="1", time=code, each=code, colour="#fff") for code in codes),
+        labels=tuple(Row(name=code, count=1, percent="1") for code in codes),
+        reasons=tuple(Row(name=code, count=1, percent="1") for code in codes),
+        histograms=tuple(Histogram(label=code, total=1, heights=("1",)) for code in codes),
+        scores_note=everything,
+        gallery=tuple(Picture(key=code, images=(("before", pixel), (code, ""))) for code in codes),
+        gallery_note=everything,
+        rejects=tuple(Reject(key=code, stage=code, reason=code, detail=code, uri=pixel) for code in codes),
+        facts=tuple((code, code) for code in codes),
+        config=tuple((code, code) for code in codes),
+        rows=len(codes),
+    )
+    return page, codes
+
+
+@pytest.mark.promise(PROMISE)
+def test_code_in_the_place_of_any_name_is_only_shown(host: Host, tmp_path: Path, record_property) -> None:  # type: ignore[no-untyped-def]
+    page, codes = hostile_page(host)
+    dom, title, asked = shown(host, render(page), tmp_path)
+    text = html.unescape(re.sub(r"<[^>]*>", "", dom))
+    visible = [code for code in codes if code in text]
+    record_property("tried", len(codes))
+    record_property("held", len(visible) if title != "pwned" and not asked else 0)
+    assert asked == []
+    assert title.startswith(("Segfill <img src=x", "Segfill &lt;img"))
+    assert not re.search(r"<(script|iframe|object|embed|svg|video|audio|form|input|base|link)\b", dom)
+    assert not re.search(r"<[^>]*\son[a-z]+\s*=", re.sub(r'"[^"]*"', '""', dom))
+    assert visible == codes
+
+
+@pytest.mark.promise(PROMISE)
+def test_where_a_name_were_not_escaped_the_policy_would_still_hold(host: Host, tmp_path: Path) -> None:
+    """The second wall, alone."""
+    page, _ = hostile_page(host)
+    plain = dataclasses.replace(page, job="job", digest="@@@", gallery=(), rejects=(), facts=(), config=())
+    plain = dataclasses.replace(
+        plain, stages=(), labels=(), reasons=(), histograms=(), state=State(word="", sentence="", tone="")
+    )
+    plain = dataclasses.replace(
+        plain, summary=dataclasses.replace(page.summary, failed=(), segments={}, rejects={}, stages={})
+    )
+    plain = dataclasses.replace(plain, bytes_in="", speed="", took="", scores_note="", gallery_note="")
+    codes = "".join(f"<div>{code.replace('HOST', host.url)}</div>" for code in FETCHING + PAYLOADS[:3] + PAYLOADS[7:24])
+    whole = render(plain)
+    assert "@@@" in whole
+    _, title, asked = shown(host, whole.replace("@@@", codes), tmp_path)
+    assert title == "Segfill job: 9 images"
+    assert asked == []
+
+
+def test_without_both_walls_the_browser_does_run_and_fetch_them(host: Host, tmp_path: Path) -> None:
+    """Or the tests above would prove nothing."""
+    codes = "".join(f"<div>{code.replace('HOST', host.url)}</div>" for code in FETCHING + PAYLOADS[:1])
+    _, title, asked = shown(host, f"<!doctype html><title>calm</title><body>{codes}", tmp_path)
+    assert title == "pwned"
+    assert len(asked) >= 8
+
+
+def test_the_policy_is_the_strictest_the_page_can_live_with() -> None:
+    template = Path(pages.__file__).with_name("page.html").read_text()
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', template)
+    assert policy is not None
+    assert policy[1].split("; ") == [
+        "default-src 'none'", "style-src 'unsafe-inline'", "img-src data:", "base-uri 'none'", "form-action 'none'",
+    ]  # fmt: skip
+    before = template[: template.index("Content-Security-Policy")]
+    assert "{{ page" not in before[before.index("<!doctype") :]  # nothing from outside stands before it
