@@ -25,7 +25,27 @@ Detections: TypeAlias = NDArray[np.float32]
 _OUTPUTS: Final = ("537", "538", "539")  # heatmap, log of height and width, offset of y and x; 540 are landmarks
 _STRIDE: Final = 4
 _NO_LIMIT: Final = 1 << 20
-_SCALES: Final = (1.0, 0.5, 0.25)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """One size at which an image is searched. times: relative to the plain look. mirror: left and right swapped. least,
+    most: which boxes count, by their longer side as a share of the image's shorter one."""
+
+    times: float = 1.0
+    mirror: bool = False
+    least: float = 0.0
+    most: float = math.inf
+
+
+_PLAIN: Final = _Look()
+_THOROUGH: Final = (
+    _PLAIN,
+    _Look(mirror=True),
+    _Look(times=2.0, most=0.5),  # small faces; what looks like a large one here is mostly none
+    _Look(times=0.25, least=0.5),  # faces larger than the frame
+)
+"""BENCHMARKS.md's notes have the figures behind the choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +55,9 @@ class Faces:
     model: the weights. side: the longer side that the network sees, in pixels; 0 is full size. score: from which
     probability on. nms: overlap (intersection over union) from which the less likely of two boxes is dropped.
     expand: as deface's `--mask-scale`: the mask reaches past each side of the box by (expand - 1) times its length.
-    shape: `ellipse` inscribed in the expanded box, or the `box` itself. thorough: look at twice `side`, at half and a
-    quarter of that, each also mirrored, and unite what is found: 10 times the work, fewer faces missed.
+    shape: `ellipse` inscribed in the expanded box, or the `box` itself. thorough: also look at the mirror image, at
+    twice `side` for small faces (a smaller image is enlarged, to at most twice its size) and at a quarter of `side` for
+    faces larger than the frame, and unite what is found: 6 times the work, fewer faces missed.
     batch: tiles of one size in one call; more than 1 pays on a GPU.
     """
 
@@ -88,34 +109,35 @@ class HotFaces:
 
     def detect(self, views: Sequence[View]) -> list[Detections]:
         """The boxes themselves, before they are expanded, in full-size pixels. Raises ImageError (`nan_scores`)."""
-        owners, tiles, mirrored = [], [], []
+        owners, looks, tiles = [], [], []
         for owner, view in enumerate(views):
-            for tile, mirror in self._looks(whole(view).pixels):
+            for look in _THOROUGH if self._cold.thorough else (_PLAIN,):
                 owners.append(owner)
-                tiles.append(tile)
-                mirrored.append(mirror)
+                looks.append(look)
+                tiles.append(self._tile(view, look))
         found: list[list[Detections]] = [[] for _ in views]
         for position, answer in self._model.each(tiles, _prepare, self._cold.batch):
             height, width, _ = tiles[position].shape
             boxes = decode(*answer, height=height, width=width, score=self._cold.score)
-            if mirrored[position]:
+            look, view = looks[position], views[owners[position]]
+            if look.mirror:
                 boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
-            view = views[owners[position]]
             boxes[:, :4] *= np.tile(np.array([view.width / width, view.height / height], np.float32), 2)
-            found[owners[position]].append(boxes)
+            share = (boxes[:, 2:4] - boxes[:, :2]).max(axis=1) / min(view.height, view.width)
+            found[owners[position]].append(boxes[(share >= look.least) & (share <= look.most)])
         return [suppress(np.concatenate(boxes), self._cold.nms) for boxes in found]
 
-    def _looks(self, pixels: Rgb) -> list[tuple[Rgb, bool]]:
-        """What the network sees of one image, and whether it is mirrored."""
+    def _tile(self, view: View, look: _Look) -> Rgb:
+        """What the network sees of one image. A thorough view holds up to twice the pixels of the plain look."""
+        pixels = whole(view).pixels
         if not self._cold.thorough:
-            return [(pixels, False)]
-        height, width, _ = pixels.shape
-        looks: list[tuple[Rgb, bool]] = []
-        for scale in _SCALES:
-            size = tuple(max(32, math.ceil(side * scale / 32) * 32) for side in (width, height))
-            tile = pixels if scale == 1.0 else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-            looks += [(tile, False), (tile[:, ::-1], True)]
-        return looks
+            return pixels
+        longer = max(view.height, view.width)
+        scale = look.times * min(1.0, (self._cold.side or longer / 2) / longer)
+        width, height = (max(32, math.ceil(side * scale / 32) * 32) for side in (view.width, view.height))
+        method = cv2.INTER_AREA if height < pixels.shape[0] else cv2.INTER_CUBIC
+        tile = cv2.resize(pixels, (width, height), interpolation=method)
+        return np.asarray(tile[:, ::-1] if look.mirror else tile, np.uint8)
 
     def _segments(self, view: View, found: Detections) -> tuple[Segment, ...]:
         made = []

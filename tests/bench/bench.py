@@ -21,7 +21,7 @@ from typing import Final
 from jobs.demo_shards import BENCH_SIZE, build_bench
 from tests.bench import sampler
 from tests.bench.environments import PINS, python_of
-from tests.bench.outcome import outcome
+from tests.bench.outcome import ALIKE, outcome
 
 ROOT: Final = Path(__file__).parents[2]
 HERE: Final = Path(__file__).parent
@@ -63,7 +63,7 @@ def _ours(module: str) -> Callable[[Path, Path], list[str]]:
 
 def _cold(images: Path, out: Path) -> list[str]:
     where = [f"source.uri={images / 'shards'}", f"sink.uri={out / 'out'}"]
-    return [sys.executable, "-m", "jobs.anonymize", *where, "execute=ray"]
+    return [sys.executable, "-m", "jobs.anonymize", *where, "execute=ray", *ALIKE]
 
 
 def _peer(peer: str, script: str, kind: str, *rest: str) -> Callable[[Path, Path], list[str]]:

@@ -29,6 +29,7 @@ from pipeline.errors import ImageError
 from pipeline.fill.crops import cut
 from pipeline.flow import Flow
 from pipeline.records import EncodedImage, Filled, ImageRef, Rendered, image_id
+from tests.bench.outcome import ALIKE
 
 
 class Worker:
@@ -92,7 +93,9 @@ def _shard(paths: tuple[Path, Path]) -> tuple[int, int]:
 
 def main(shards: Path, out: Path) -> None:
     out.mkdir(parents=True)
-    flow = build.build(build.compose("anonymize", [f"source.uri={shards}", f"sink.uri={out}", "execute=local"])).flow
+    flow = build.build(
+        build.compose("anonymize", [f"source.uri={shards}", f"sink.uri={out}", "execute=local", *ALIKE])
+    ).flow
     cores = multiprocessing.cpu_count()
     ready = multiprocessing.Barrier(cores + 1, timeout=120)  # a worker that cannot load its model
     with ProcessPoolExecutor(cores, initializer=_begin, initargs=(flow, ready)) as pool:  # says so when a process dies

@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline import build
 from pipeline.execute import job
 from pipeline.execute.ray_data import RayData
-from tests.bench.outcome import outcome
+from tests.bench.outcome import ALIKE, outcome
 
 
 def segfill_warm(shards: Path, out: Path) -> float:
@@ -22,7 +22,7 @@ def segfill_warm(shards: Path, out: Path) -> float:
     seconds = 0.0
     with RayData().session():
         for name in ("first", "second"):
-            overrides = [f"source.uri={shards}", f"sink.uri={out / name}", "execute=ray"]
+            overrides = [f"source.uri={shards}", f"sink.uri={out / name}", "execute=ray", *ALIKE]
             made = build.build(build.compose("anonymize", overrides))
             started = time.perf_counter()
             code = job.run(made, io.StringIO(), sys.stderr)

