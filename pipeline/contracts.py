@@ -7,7 +7,7 @@ Cold objects are frozen dataclasses of parameters: cheap, picklable, checked in 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from pipeline.records import Batch, Crop, EncodedImage, Patch, Rejected, Segments, Shard, View
 from pipeline.view import ViewSpec
@@ -56,6 +56,15 @@ class Segmenter(Protocol):
     def weights(self) -> tuple[Weights, ...]: ...
     def load(self, device: Device, threads: int) -> HotSegmenter:
         """threads: intra-op threads on the CPU."""
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A segmenter or fill whose config can only be judged with the weights at hand."""
+
+    def check(self) -> None:
+        """Called once on the driver, when the weights are fetched and before anything is written. Raises
+        ConfigError."""
 
 
 class HotFill(Protocol):

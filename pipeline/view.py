@@ -77,6 +77,18 @@ class Square:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Exact:
+    """The whole image stretched to `height` x `width`."""
+
+    height: int
+    width: int
+    resample: Resample = "bilinear"
+
+    def windows(self, height: int, width: int) -> tuple[Window, ...]:
+        return (Window(box=(0.0, 0.0, float(width), float(height)), height=self.height, width=self.width),)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tiles:
     """Tiles of `side` x `side` full-size pixels that overlap by at least `overlap`; a smaller image is one tile of
     its own size."""
@@ -97,7 +109,7 @@ class Tiles:
         )
 
 
-ViewSpec: TypeAlias = Fit | AtLeast | Square | Tiles
+ViewSpec: TypeAlias = Fit | AtLeast | Square | Exact | Tiles
 
 
 def _up(size: float, multiple: int) -> int:

@@ -12,6 +12,8 @@ from typing import Protocol, TextIO
 
 import pipeline
 from pipeline import plan as planning
+from pipeline.contracts import Checked
+from pipeline.credentials import redact
 from pipeline.errors import RunError, TooManyRejected
 from pipeline.flow import Flow
 from pipeline.ledger import Identity, Ledger
@@ -56,7 +58,7 @@ def run(job: Job, out: TextIO, err: TextIO) -> int:
     identity = _identity(job, shards)
     before = ledger.committed() if ledger.check(identity) else {}
     plan = planning.make(shards, before.values())
-    print(_announcement(job, plan), file=out, flush=True)
+    print(redact(_announcement(job, plan)), file=out, flush=True)
     records = dict(before)
     if plan.pending:
         job.executor.check()
@@ -80,9 +82,9 @@ def run(job: Job, out: TextIO, err: TextIO) -> int:
             facts={"source": flow.source.uri, "output": ledger.store.uri, "code": identity.code, **identity.weights},
             config=job.config,
         )
-    print(summary.text(_places(job)), file=out, flush=True)
+    print(redact(summary.text(_places(job))), file=out, flush=True)
     if code:
-        print(_why_rejected(job, summary), file=err)
+        print(redact(_why_rejected(job, summary)), file=err)
     return code
 
 
@@ -91,6 +93,9 @@ def _prepare(flow: Flow, unread: tuple[Shard, ...]) -> None:
     image."""
     for weights in flow.weights:
         weights.fetch()
+    for part in (*flow.segment, flow.fill):
+        if isinstance(part, Checked):
+            part.check()
     if unread:
         flow.source.probe(unread)
 

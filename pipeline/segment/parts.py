@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,13 @@ from pipeline import rle
 from pipeline.errors import ConfigError, ImageError
 from pipeline.records import Mask, Segment, Tile, View
 from pipeline.weights import Weights
+
+
+class Named(Protocol):
+    """What the tables name a model by."""
+
+    @property
+    def tag(self) -> str: ...
 
 
 def check_number(key: str, value: object, low: float, high: float) -> None:
@@ -46,12 +55,14 @@ def check_finite(*answers: NDArray[np.float32]) -> None:
         raise ImageError("nan_scores", "the model answered with numbers that are not finite; try device=cpu")
 
 
-def segment(crop: Mask, *, x: int, y: int, view: View, label: str, score: float, model: Weights) -> Segment:
+def segment(
+    crop: Mask, *, x: int, y: int, view: View, label: str, score: float, model: Named, class_id: int = 0
+) -> Segment:
     """A record of the mask that is `crop` with its left upper pixel at x, y of the full-size image."""
     code = rle.encode_at(crop, view.height, view.width, x=x, y=y)
     return Segment(
         label=label,
-        class_id=0,
+        class_id=class_id,
         score=float(score),
         rle=code,
         box=rle.box(code, view.height, view.width),

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from pipeline.view import AtLeast, Fit, Square, Tiles, Window
+from pipeline.view import AtLeast, Exact, Fit, Square, Tiles, Window
 
 SIZES = [(1, 1), (1, 4000), (4000, 1), (31, 33), (480, 640), (1000, 1400), (1025, 1023), (3000, 4001)]
 
@@ -66,6 +66,7 @@ def test_at_least_enlarges_the_shorter_side_up_to_the_longest(size: tuple[int, i
 @pytest.mark.parametrize("size", SIZES)
 def test_square_stretches_the_whole_image(size: tuple[int, int]) -> None:
     assert Square(side=320).windows(*size) == (Window(box=whole(*size), height=320, width=320),)
+    assert Exact(height=200, width=320).windows(*size) == (Window(box=whole(*size), height=200, width=320),)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (256, 256), (257, 256), (1000, 1400), (448, 449), (640, 1025)])

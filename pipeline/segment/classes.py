@@ -1,0 +1,100 @@
+"""How the scores of a semantic network become segments: the winner at each pixel, then one mask a class.
+
+Shared by every family that scores classes, with torch or without. Resizing is bilinear between pixel centres, as
+`torch.nn.functional.interpolate(align_corners=False)` and the post-processing of transformers do it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import ConfigError
+from pipeline.records import Segments, View
+from pipeline.segment.parts import Named, check_finite, segment
+
+Floats: TypeAlias = NDArray[np.float32]
+Ids: TypeAlias = NDArray[np.int32]
+
+MOST_PIXELS: Final = 8_000_000
+"""Scores are enlarged to the size of the image, but not past this: of a larger image the map of classes is enlarged."""
+_MOST_CLASSES: Final = 65_536
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassMap:
+    """ids: (h, w) int32, the class of each pixel. scores: (h, w) float32, its probability, 0..1."""
+
+    ids: Ids
+    scores: Floats
+
+
+def check_names(key: str, names: object) -> None:
+    """Raises ConfigError unless these are the names of class 0, 1, ...; "" is a class that is never a segment."""
+    if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names) or not any(names):
+        raise ConfigError(f"segment.{key}: expected the names of class 0, 1, ... ('' for what is none), got {names!r}")
+    if len(names) > _MOST_CLASSES:
+        raise ConfigError(f"segment.{key}: expected at most {_MOST_CLASSES} names, got {len(names)}")
+
+
+def names_of(id2label: Mapping[int, str]) -> tuple[str, ...]:
+    """The names of class 0, 1, ... of a mapping; a number that it leaves out is a class that is never a segment."""
+    return tuple(id2label.get(number, "") for number in range(max(id2label, default=-1) + 1))
+
+
+def fit(height: int, width: int) -> tuple[int, int]:
+    """The size at which classes compete: the image's own, or the largest of its shape with MOST_PIXELS pixels."""
+    scale = min(1.0, math.sqrt(MOST_PIXELS / (height * width)))
+    return max(1, int(height * scale)), max(1, int(width * scale))
+
+
+def winners(values: Floats, size: tuple[int, int], *, logits: bool) -> ClassMap:
+    """The best class of each pixel of `size` (height, width) and its probability.
+
+    values: (classes, h, w), logits or probabilities. Enlarged one class at a time: memory does not grow with classes.
+    Raises ImageError (`nan_scores`).
+    """
+    check_finite(values)
+    best = np.full(size, -np.inf, np.float32)
+    total = np.zeros(size, np.float32)
+    ids = np.zeros(size, np.int32)
+    for number, plane in enumerate(values):
+        large = resized(plane, size)
+        won = large > best
+        if logits:  # the sum of exp(logit - best so far): the softmax without ever holding all classes
+            top = np.maximum(large, best)
+            total = total * np.exp(best - top) + np.exp(large - top)
+        ids[won] = number
+        best = np.maximum(best, large)
+    return ClassMap(ids=ids, scores=np.reciprocal(total) if logits else best)
+
+
+def resized(plane: Floats, size: tuple[int, int]) -> Floats:
+    """(h, w) to `size`, bilinear."""
+    if plane.shape == size:
+        return plane
+    return np.asarray(cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def class_segments(found: ClassMap, view: View, names: Sequence[str], model: Named) -> Segments:
+    """One segment for each class that wins a pixel and has a name; its score is the mean over its pixels."""
+    ids, scores = found.ids, found.scores.clip(0, 1)
+    if ids.shape != (view.height, view.width):
+        size = (view.width, view.height)
+        ids = np.asarray(cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST_EXACT), np.int32)
+        scores = np.asarray(cv2.resize(scores, size, interpolation=cv2.INTER_NEAREST_EXACT), np.float32)
+    made = []
+    for number in np.unique(ids).tolist():
+        if 0 <= number < len(names) and names[number]:  # below 0: none of the classes
+            inside = ids == number
+            score = float(scores[inside].mean(dtype=np.float64))
+            made.append(
+                segment(inside, x=0, y=0, view=view, label=names[number], score=score, model=model, class_id=number)
+            )
+    return Segments(image_id=view.image_id, height=view.height, width=view.width, segments=tuple(made))

@@ -1,0 +1,227 @@
+"""Which class is each pixel? Any exported ONNX network, described in yaml: no code for a new one.
+
+What the yaml says is compared with the file's own inputs and outputs before a run begins; what the file leaves open
+(symbolic sizes), with its first answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from pipeline.contracts import Device
+from pipeline.errors import ConfigError
+from pipeline.records import Rgb, Segments, View
+from pipeline.segment.classes import ClassMap, Floats, check_names, class_segments, fit, resized, winners
+from pipeline.segment.onnx import Model
+from pipeline.segment.parts import check_finite, check_flag, check_number, check_onnx, check_whole, whole
+from pipeline.view import Exact, Fit, Resample
+from pipeline.weights import Weights
+
+_NUMBERS: Final = {TensorProto.FLOAT: np.float32, TensorProto.INT64: np.int64, TensorProto.INT32: np.int32}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxModel:
+    """One segment for each class present.
+
+    model: the weights. names: of class 0, 1, ...; "" is never a segment (a background). layout: of the input.
+    height, width: what the network sees: the image stretched to that, or, with keep_aspect, its longer side shrunk to
+    `height` (which must equal width), sides rounded up to `multiple`. colour: order of the channels. Pixels are divided
+    by `scale`, then `mean` is subtracted and the rest divided by `deviation`, each of three channels in `colour` order.
+    result: `logits` or `probabilities` of each class, (n, classes, h, w) or in the layout nhwc (n, h, w, classes);
+    `binary`: (n, 1, h, w) or (n, h, w), probability of names[0]; `label_map`: (n, h, w) or (n, 1, h, w) numbers of
+    classes, whose segments have score 1. output: the name of that output, needed when there are several.
+    threshold: binary only: from this probability on a pixel is inside. batch: images in one call; more pays on a GPU.
+    """
+
+    model: Weights
+    names: tuple[str, ...]
+    result: Literal["logits", "probabilities", "binary", "label_map"]
+    height: int
+    width: int
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    keep_aspect: bool = False
+    multiple: int = 32
+    resample: Resample = "bilinear"
+    colour: Literal["rgb", "bgr"] = "rgb"
+    scale: float = 255.0
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    deviation: tuple[float, ...] = (1.0, 1.0, 1.0)
+    output: str = ""
+    threshold: float = 0.5
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        check_onnx("onnx_model.model", self.model)
+        check_names("onnx_model.names", self.names)
+        for key, known in (
+            ("result", ("logits", "probabilities", "binary", "label_map")),
+            ("layout", ("nchw", "nhwc")),
+            ("resample", ("bilinear", "area", "lanczos")),
+            ("colour", ("rgb", "bgr")),
+        ):
+            if getattr(self, key) not in known:
+                raise ConfigError(
+                    f"segment.onnx_model.{key}: expected {' or '.join(known)}, got {getattr(self, key)!r}"
+                )
+        for key in ("height", "width"):
+            check_whole(f"onnx_model.{key}", getattr(self, key), 1, 1 << 14)
+        check_flag("onnx_model.keep_aspect", self.keep_aspect)
+        check_whole("onnx_model.multiple", self.multiple, 1, 1024)
+        check_number("onnx_model.scale", self.scale, 1e-6, 1e6)
+        check_number("onnx_model.threshold", self.threshold, 0, 1)
+        check_whole("onnx_model.batch", self.batch, 1, 1024)
+        for key, low in (("mean", -1e6), ("deviation", 1e-6)):
+            values = getattr(self, key)
+            if not isinstance(values, tuple) or len(values) != 3:
+                raise ConfigError(f"segment.onnx_model.{key}: expected three numbers, got {values!r}")
+            for value in values:
+                check_number(f"onnx_model.{key}", value, low, 1e6)
+        if self.keep_aspect and self.height != self.width:
+            raise ConfigError(
+                "segment.onnx_model.height: expected the same as width with keep_aspect, "
+                f"got {self.height} and {self.width}"
+            )
+        if self.result == "binary" and len(self.names) != 1:
+            raise ConfigError(f"segment.onnx_model.names: expected one with result=binary, got {len(self.names)}")
+
+    @property
+    def view(self) -> Exact | Fit:
+        if self.keep_aspect:
+            return Fit(side=self.height, multiple=self.multiple, resample=self.resample)
+        return Exact(height=self.height, width=self.width, resample=self.resample)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(name for name in self.names if name)
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        return (self.model,)
+
+    def check(self) -> None:
+        """Raises ConfigError when the file's input or output is not what this config says."""
+        _described(self, self.model.fetch())
+
+    def load(self, device: Device, threads: int) -> HotOnnxModel:
+        graph, output = _described(self, self.model.fetch())
+        return HotOnnxModel(self, Model(graph, (output,), device, threads))
+
+
+class HotOnnxModel:
+    def __init__(self, cold: OnnxModel, model: Model) -> None:
+        self._cold, self._model = cold, model
+
+    def __call__(self, views: Sequence[View]) -> list[Segments]:
+        tiles = [whole(view).pixels for view in views]
+        found: dict[int, Segments] = {}
+        for position, (answer,) in self._model.each(tiles, self._prepare, self._cold.batch):
+            view = views[position]
+            found[position] = class_segments(self._map(answer, view), view, self._cold.names, self._cold.model)
+        return [found[position] for position in range(len(views))]
+
+    @cached_property
+    def _normal(self) -> tuple[Floats, Floats]:
+        return np.array(self._cold.mean, np.float32), np.array(self._cold.deviation, np.float32)
+
+    def _prepare(self, tile: Rgb) -> Floats:
+        pixels = tile if self._cold.colour == "rgb" else tile[:, :, ::-1]
+        mean, deviation = self._normal
+        scaled: Floats = (pixels.astype(np.float32) / np.float32(self._cold.scale) - mean) / deviation
+        return scaled.transpose(2, 0, 1) if self._cold.layout == "nchw" else scaled
+
+    def _map(self, answer: Floats, view: View) -> ClassMap:
+        """answer: of one image, as `OnnxModel.result` describes it."""
+        cold, size = self._cold, fit(view.height, view.width)
+        if cold.result in ("logits", "probabilities"):
+            planes = answer if cold.layout == "nchw" else answer.transpose(2, 0, 1)
+            if len(planes) != len(cold.names):
+                raise ConfigError(_expected(cold, f"{len(cold.names)} classes (names)", f"{len(planes)}"))
+            return winners(np.ascontiguousarray(planes), size, logits=cold.result == "logits")
+        plane = np.squeeze(answer, axis=(0 if cold.layout == "nchw" else 2)) if answer.ndim == 3 else answer
+        check_finite(plane)
+        if cold.result == "binary":
+            likely = resized(plane, size)
+            return ClassMap(ids=np.where(likely >= cold.threshold, 0, -1).astype(np.int32), scores=likely)
+        if plane.min() < 0 or plane.max() >= len(cold.names):
+            raise ConfigError(
+                _expected(cold, f"classes 0..{len(cold.names) - 1} (names)", f"{plane.min()}..{plane.max()}")
+            )
+        return ClassMap(ids=plane.astype(np.int32), scores=np.ones(plane.shape, np.float32))
+
+
+def _described(cold: OnnxModel, file: Path) -> tuple[onnx.ModelProto, str]:
+    """The graph with only the output that is wanted, and its name. Raises ConfigError for what does not fit."""
+    model = onnx.load(file)
+    graph = model.graph
+    held = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in held]
+    if len(inputs) != 1:
+        raise ConfigError(_expected(cold, "one input", f"{len(inputs)}: {', '.join(v.name for v in inputs)}"))
+    _check_input(cold, inputs[0])
+    outputs = {value.name: value for value in graph.output}
+    name = cold.output or next(iter(outputs))
+    if name not in outputs or (not cold.output and len(outputs) > 1):
+        asked = f"an output {cold.output!r}" if cold.output else "one output, or its name in output="
+        raise ConfigError(_expected(cold, asked, f"{', '.join(outputs)}"))
+    _check_output(cold, outputs[name])
+    kept = [outputs[name]]
+    del graph.input[:], graph.output[:]
+    graph.input.extend(inputs)
+    graph.output.extend(kept)
+    return model, name
+
+
+def _check_input(cold: OnnxModel, value: onnx.ValueInfoProto) -> None:
+    kind, shape = _type(value)
+    height, width = (0, 0) if cold.keep_aspect else (cold.height, cold.width)
+    wanted = (0, 3, height, width) if cold.layout == "nchw" else (0, height, width, 3)
+    if kind != TensorProto.FLOAT:
+        raise ConfigError(_expected(cold, f"an input {value.name!r} of float32", TensorProto.DataType.Name(kind)))
+    fits = len(shape) == 4 and all(
+        not real or not want or real == want for real, want in zip(shape, wanted, strict=True)
+    )
+    if not fits:
+        raise ConfigError(
+            _expected(cold, f"an input {value.name!r} of {_say(wanted)} ({cold.layout}, height, width)", _say(shape))
+        )
+    if cold.keep_aspect and any(shape[axis] for axis in ((2, 3) if cold.layout == "nchw" else (1, 2))):
+        raise ConfigError(_expected(cold, "an input of any size (keep_aspect)", _say(shape)))
+    if shape[0] and not shape[0] == cold.batch == 1:  # the last batch of a unit may be smaller
+        raise ConfigError(_expected(cold, f"batches of up to {cold.batch} (batch)", f"a file made for {shape[0]}"))
+
+
+def _check_output(cold: OnnxModel, value: onnx.ValueInfoProto) -> None:
+    kind, shape = _type(value)
+    if kind not in _NUMBERS or (kind != TensorProto.FLOAT and cold.result != "label_map"):
+        raise ConfigError(_expected(cold, f"an output {value.name!r} of float32", TensorProto.DataType.Name(kind)))
+    many = cold.result in ("logits", "probabilities")
+    count = len(cold.names) if many else 1
+    channel = 1 if cold.layout == "nchw" else 3
+    fits = (len(shape) == 4 and shape[channel] in (0, count)) or (len(shape) == 3 and not many)
+    if shape and not fits:
+        wanted = (0, count, 0, 0) if cold.layout == "nchw" else (0, 0, 0, count)
+        other = "" if many else f" or {_say((0, 0, 0))}"
+        raise ConfigError(_expected(cold, f"an output {value.name!r} of {_say(wanted)}{other}", _say(shape)))
+
+
+def _type(value: onnx.ValueInfoProto) -> tuple[int, tuple[int, ...]]:
+    """The kind of numbers and the sizes, 0 for what the file leaves open."""
+    tensor = value.type.tensor_type
+    return tensor.elem_type, tuple(max(0, dim.dim_value) for dim in tensor.shape.dim)
+
+
+def _say(shape: Sequence[int]) -> str:
+    return "x".join(str(size or "?") for size in shape)
+
+
+def _expected(cold: OnnxModel, expected: str, got: str) -> str:
+    return f"segment.onnx_model: {cold.model.path.name} does not fit this config: expected {expected}, got {got}"
