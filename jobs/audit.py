@@ -71,7 +71,7 @@ def run(settings: Audit) -> int:
     store = open_store(settings.uri)
     hot, decoder = detector.load("cpu", 1), Decode(cache_bytes=0).load()
     receipt = audit(store, hot, decoder, sample=settings.sample, score=settings.score)
-    print(receipt.text())
+    print(redact(receipt.text()))
     if settings.receipt:
         seals.put_sealed(store, seals.AUDIT, {"audit/receipt.json": receipt.json()})
     if receipt.passes(settings.max_residual):

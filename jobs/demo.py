@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jobs.demo_shards import build as build_shards
 from pipeline import build
+from pipeline.credentials import redact
 from pipeline.errors import EXIT_OK, RefusedError, SegfillError
 from pipeline.execute import job
 from pipeline.execute.ray_data import RayData
@@ -43,5 +44,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "demo")))
     except SegfillError as error:
-        print(f"demo: {error}", file=sys.stderr)
+        print(redact(f"demo: {error}"), file=sys.stderr)
         sys.exit(2 if isinstance(error, RefusedError) else 1)

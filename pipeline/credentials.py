@@ -1,7 +1,8 @@
 """What looks like a secret: in a config it is refused, in a message it is struck out.
 
 Credentials come from the ambient environment only (variables, profile, role). So nothing that Segfill is told, and
-nothing that it says or writes, has a reason to hold one.
+nothing that it says or writes, has a reason to hold one. Messages quote strangers too (names of shards, of images, what
+a library said), who could steer a terminal: their control characters are shown, not obeyed.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ _NO_SECRET: Final = re.compile(r"(FILE|PATH|DIR|MODE|URL|URI|ARN|APPLICATION_CRE
 _SHORTEST: Final = 8
 """Characters of a variable's value from which on it is taken for a secret; `true` and `none` are none."""
 _STRUCK: Final = "***"
+_STEERING: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def is_credential(key: str) -> bool:
@@ -56,12 +58,12 @@ def assigns(text: str) -> bool:
 
 
 def redact(text: str) -> str:
-    """`text` with every secret that can be told as one struck out."""
+    """`text` with every secret that can be told as one struck out, and with its control characters made visible."""
     for secret in _ambient():
         text = text.replace(secret, _STRUCK)
     for pattern in (_IN_URI, _SIGNED, _SHAPES, _ASSIGNED):
         text = pattern.sub(rf"\g<key>{_STRUCK}", text)
-    return text
+    return _STEERING.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def _ambient() -> Iterator[str]:

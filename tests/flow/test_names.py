@@ -3,6 +3,7 @@ output, and what was published can be unpacked by the most careless reader."""
 
 import io
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,3 +172,35 @@ def test_hostile_names(source: str, sink: str, tmp_path: Path) -> None:
         assert all(len(part.encode()) <= 255 for part in name.split("/")), name
         assert len(name.encode()) <= 900, name
     assert len({(row["output"], row["output_member"]) for row in accepted}) == len(accepted)
+
+
+@pytest.mark.promise("nothing is written or deleted outside the output, also where links in it lead there")
+@pytest.mark.parametrize("place", ["rendered/filled/link", "masks/link", "rendered/link"])
+def test_what_a_link_in_the_output_leads_to_survives_the_end_of_a_run(place: str, tmp_path: Path) -> None:
+    given, out, victim = tmp_path / "in", tmp_path / "out", tmp_path / "victim"
+    given.mkdir()
+    (given / "a.png").write_bytes(PICTURE)
+    arguments = [f"source.uri={given}", f"sink.uri={out}", "execute=local"]
+    assert main("anonymize", arguments) == 0
+    (out / "_run" / "SUCCESS.json").unlink()  # as if it had been killed just before its end
+    victim.mkdir()
+    (victim / "photo.png").write_bytes(b"precious")
+    (out / place).symlink_to(victim)
+    assert main("anonymize", arguments) == 1
+    assert (victim / "photo.png").read_bytes() == b"precious"
+    (out / place).unlink()
+    assert main("anonymize", arguments) == 0
+
+
+def test_names_cannot_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = tmp_path / "in"
+    given.mkdir()
+    for name in ("\x1b[2Jred\x9b31m.tar", "two\r\nlines.tar", "\u202eturned.tar"):
+        (given / name).write_bytes(b"no tar")
+    (given / "good.tar").write_bytes(catalogue.tar(catalogue.entry("a.png", PICTURE)))
+    assert main("anonymize", [f"source.uri={given}", f"sink.uri={tmp_path / 'out'}", "execute=local"]) == 3
+    assert main("anonymize", [f"source.uri='{given}/\x1b[31mnone'", f"sink.uri={tmp_path / 'other'}"]) == 2
+    said = capsys.readouterr()
+    for text in (said.out, said.err):
+        assert not re.search(r"[^\n\r\x20-\x7e]", text)  # \r: our own progress line
+    assert "lines.tar" in said.out + said.err
