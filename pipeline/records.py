@@ -40,11 +40,13 @@ def seed_of(image: str, index: int = 0) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
-    """One file of a folder listing. path: relative to the source root; size in bytes; etag as the store tells it."""
+    """One file of a folder listing. path: relative to the source root; size in bytes; etag as the store tells it.
+    problem: why it cannot be read, as the listing tells (see storage.ObjectInfo); empty for a file."""
 
     path: str
     size: int
     etag: str
+    problem: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +54,7 @@ class Shard:
     """One object of the source, or a slice of a folder listing.
 
     path: relative to the source root, POSIX. uri: where it is. size: bytes. etag: changes when the bytes change.
-    members: the files of a folder slice, in order; empty for a tar or a Parquet file.
+    members: the files of a folder slice, in order; empty for a tar or a Parquet file. problem: as of a Member.
     """
 
     path: str
@@ -60,6 +62,7 @@ class Shard:
     size: int
     etag: str
     members: tuple[Member, ...] = ()
+    problem: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -76,11 +76,13 @@ class Records:
 def check(store: Store) -> Iterator[Fault]:
     """Every fault of a finished output. Raises OutputError for what is none, OSError for a store that is lost."""
     try:
-        listing = {info.path: info for info in store.list()}
+        objects = store.list(odd=True)
     except FileNotFoundError as error:
         raise OutputError(str(error)) from error
+    listing = {info.path: info for info in objects if not info.problem}
     if SUCCESS not in listing:
         raise OutputError(_unfinished(store, listing))
+    yield from (Fault(path=o.path, what=f"is no file ({o.problem})", mend=_EXTRA) for o in objects if o.problem)
     sealed, faults = _seal(store, listing, seals.RUN)
     yield from faults
     output = Output(store=store, listing=listing, sealed=sealed)

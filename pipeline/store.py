@@ -122,8 +122,9 @@ class Store:
 
     # --- reading ---------------------------------------------------------------------------------------------
 
-    def list(self, prefix: str = "", limit: int = 0) -> list[ObjectInfo]:
-        """Every object below the folder `prefix`, sorted by path; with a `limit`, that many of them.
+    def list(self, prefix: str = "", limit: int = 0, *, odd: bool = False) -> list[ObjectInfo]:
+        """Every object below the folder `prefix`, sorted by path; with a `limit`, that many of them; with `odd`, also
+        the names that cannot be read, see `ObjectInfo.problem`.
 
         A folder that does not exist below the root is empty. Raises FileNotFoundError for a missing root or bucket.
         """
@@ -135,7 +136,7 @@ class Store:
             for info in found:
                 if _fault(info.path):
                     raise OSError(errno.EINVAL, f"{_fault(info.path)}; rename that object")
-        return sorted(found, key=lambda info: info.path)
+        return sorted((info for info in found if odd or not info.problem), key=lambda info: info.path)
 
     def stat(self, path: str) -> ObjectInfo:
         with self._naming(_checked(path)):

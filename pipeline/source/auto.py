@@ -51,11 +51,11 @@ class Auto(Limits):
 
     def resolve(self, shards: Sequence[Shard]) -> WebDataset | Parquet | Files:
         """The source that it is, by what its shards are."""
-        source = self._source(_kind_of(shards[0]))
+        source = self._source(_kind_of(_sound(shards)))
         return source.resolve(shards) if isinstance(source, Parquet) else source
 
     def probe(self, shards: Sequence[Shard]) -> None:
-        self._source(_kind_of(shards[0])).probe(shards)
+        self._source(_kind_of(_sound(shards))).probe(shards)
 
     def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[Batch[EncodedImage]]:
         return self._source(_kind_of(shard)).units(shard, done)
@@ -70,6 +70,11 @@ class Auto(Limits):
             unit_bytes=self.unit_bytes,
             max_image_bytes=self.max_image_bytes,
         )
+
+
+def _sound(shards: Sequence[Shard]) -> Shard:
+    """The first whose name tells what it is; a broken link may have any."""
+    return next((shard for shard in shards if not shard.problem), shards[0])
 
 
 def _kind_of(shard: Shard) -> Kind:

@@ -3,8 +3,8 @@
 The sorted listing is cut into slices, one shard and one unit each. What has an image suffix is an image; a `.txt` or
 `.json` beside it with the same name up to the last dot travels with it (`sidecars`). Other files are counted in the log
 and left alone; what is hidden (a name or folder that begins with a dot) is not looked at. Rejected: `source_changed`
-(another file, or none, under this name since the plan), `too_many_bytes`, `unsafe_name`. A sidecar that cannot be taken
-is a rejected row too.
+(another file, or none, under this name since the plan), `too_many_bytes`, `unsafe_name`, and the problems of `listing`.
+A sidecar that cannot be taken is a rejected row too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.errors import ConfigError
 from pipeline.formats import IMAGE_SUFFIXES
 from pipeline.records import Batch, EncodedImage, ImageRef, Member, Shard, Sidecar, image_id
 from pipeline.source import names
-from pipeline.source.listing import Listing, find
+from pipeline.source.listing import DETAILS, Listing, find
 from pipeline.source.stream import CHANGED
 from pipeline.source.unit import Limits, UnitBuilder, check_suffixes, nothing
 from pipeline.store import ObjectInfo, Store, open_store
@@ -48,7 +48,7 @@ class Files(Limits):
     def shards(self) -> tuple[Shard, ...]:
         """Slices of the listing. `members` are the images, each followed by its sidecars. Raises SourceError."""
         listing = find(self.uri, self.image_suffixes)
-        if not listing.found:
+        if all(info.problem for info in listing.found):
             raise nothing(self.uri, "images (by their suffix)")
         if listing.kind == "folder":
             _log_others(self.uri, listing.others)
@@ -79,7 +79,7 @@ class Files(Limits):
         store = open_store(shard.uri)
         with ThreadPoolExecutor(_READS_AT_ONCE, thread_name_prefix="files") as pool:
             taken = list(pool.map(lambda member: self._take(store, member), shard.members))
-        starts = [i for i, m in enumerate(shard.members) if m.path.lower().endswith(self.image_suffixes)]
+        starts = [i for i, m in enumerate(shard.members) if m.problem or m.path.lower().endswith(self.image_suffixes)]
         for start, stop in zip(starts, [*starts[1:], len(taken)], strict=True):
             self._add(unit, shard.members[start:stop], taken[start:stop])
         del taken
@@ -87,6 +87,8 @@ class Files(Limits):
 
     def _take(self, store: Store, member: Member) -> bytes | tuple[str, str]:
         """The bytes, or reason and detail."""
+        if member.problem:
+            return member.problem, DETAILS[member.problem]
         if unsafe := names.problem(member.path):
             return "unsafe_name", unsafe
         if member.size > self.max_image_bytes:
@@ -128,7 +130,7 @@ class Files(Limits):
 
 
 def _member(info: ObjectInfo) -> Member:
-    return Member(path=info.path, size=info.size, etag=info.etag)
+    return Member(path=info.path, size=info.size, etag=info.etag, problem=info.problem)
 
 
 def _stem(path: str) -> str:

@@ -7,6 +7,13 @@
 
 Paths are relative to the root: the folder itself, the folder of the one object, or the folders before the first special
 character. Parts of a path below the root that begin with a dot are skipped, as the shell does.
+
+A name that cannot be read is never passed over in silence. What has a wanted suffix, and every broken link (it may have
+led to a folder of images), is found with its `problem`: the reason code of its row, or of its failed shard.
+
+    dangling_link   a link to what is not there
+    link_loop       a link that leads back to itself or to a folder above it
+    not_a_file      a named pipe, a socket or a device
 """
 
 from __future__ import annotations
@@ -14,9 +21,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from pipeline.errors import ConfigError, SourceError
 from pipeline.records import Shard
@@ -27,6 +34,12 @@ _SPECIAL = re.compile(r"[*?\[{]")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _MAX_EXPANDED = 1_000_000
+
+DETAILS: Final[Mapping[str, str]] = {
+    "dangling_link": "the link leads to nothing: mount or copy what it should lead to, or remove it",
+    "link_loop": "the link leads back to itself or to a folder above it; remove it",
+    "not_a_file": "a named pipe, a socket or a device, not a regular file; remove it",
+}
 
 
 Kind: TypeAlias = Literal["folder", "object", "pattern"]
@@ -54,13 +67,16 @@ def find(uri: str, suffixes: Collection[str]) -> Listing:
             with contextlib.suppress(FileNotFoundError):  # a folder may be called x.parquet as well
                 return _listing(store, [store.stat(name)], "object", lambda _: True)
         store = open_store(uri)
-        objects = store.list()
-    return _listing(store, objects, "folder", lambda o: _wanted(o.path, suffixes))
+        objects = store.list(odd=True)
+    return _listing(store, objects, "folder", lambda o: _found(o, suffixes))
 
 
 def shards_of(listing: Listing) -> tuple[Shard, ...]:
     """One shard an object."""
-    return tuple(Shard(path=o.path, uri=listing.store.join(o.path), size=o.size, etag=o.etag) for o in listing.found)
+    return tuple(
+        Shard(path=o.path, uri=listing.store.join(o.path), size=o.size, etag=o.etag, problem=o.problem)
+        for o in listing.found
+    )
 
 
 @contextlib.contextmanager
@@ -87,6 +103,10 @@ def _wanted(path: str, suffixes: Collection[str]) -> bool:
     return path.lower().endswith(tuple(suffixes))
 
 
+def _found(info: ObjectInfo, suffixes: Collection[str]) -> bool:
+    return _wanted(info.path, suffixes) or info.problem in ("dangling_link", "link_loop")
+
+
 def _listing(
     store: Store, objects: Iterable[ObjectInfo], kind: Kind, is_wanted: Callable[[ObjectInfo], bool]
 ) -> Listing:
@@ -105,7 +125,7 @@ def _by_pattern(uri: str, suffixes: Collection[str]) -> Listing:
     root, pattern = split_pattern(uri)
     store = open_store(root)
     patterns = expand(pattern)
-    objects = store.list()
+    objects = store.list(odd=True)
     there = {info.path for info in objects}
     chosen: set[str] = set()
     for one in patterns:
@@ -115,7 +135,7 @@ def _by_pattern(uri: str, suffixes: Collection[str]) -> Listing:
             chosen.add(one)
         else:
             raise SourceError(f"source.uri={uri}: {store.join(one)} does not exist; every name of a brace range must")
-    return _listing(store, objects, "pattern", lambda o: o.path in chosen and _wanted(o.path, suffixes))
+    return _listing(store, objects, "pattern", lambda o: o.path in chosen and _found(o, suffixes))
 
 
 def is_pattern(uri: str) -> bool:

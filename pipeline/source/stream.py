@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from pipeline.errors import ShardError
 from pipeline.records import Shard
-from pipeline.source.listing import parent
+from pipeline.source.listing import DETAILS, parent
 from pipeline.store import Reader, open_store
 
 _PIECE: Final = 4 << 20  # bytes of one read; a reader keeps as much again
@@ -67,7 +67,9 @@ class ObjectStream:
 
 
 def open_planned(shard: Shard, start: int = 0) -> Reader:
-    """The object of a shard, guarded by its etag. Raises as `ObjectStream` does."""
+    """The object of a shard, guarded by its etag. Raises as `ObjectStream` does, and ShardError for a `problem`."""
+    if shard.problem:
+        raise ShardError(shard.problem, DETAILS[shard.problem], offset=0)
     folder, name = parent(shard.uri)
     try:
         reader = open_store(folder).open(name, start, etag=shard.etag)

@@ -9,11 +9,16 @@ from typing import Protocol
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectInfo:
-    """One object. path: POSIX, relative to the root of its store. size in bytes. etag: changes with the bytes."""
+    """One object. path: POSIX, relative to the root of its store. size in bytes. etag: changes with the bytes.
+
+    problem: empty; or why a name in a folder is nothing that can be read: `dangling_link`, `link_loop` (a link to
+    itself, or to a folder above it), `not_a_file` (a named pipe, a socket, a device).
+    """
 
     path: str
     size: int
     etag: str
+    problem: str = ""
 
 
 class Backend(Protocol):
@@ -27,7 +32,8 @@ class Backend(Protocol):
     """True: as long as the etag of an object stays, so do its bytes. False: an etag only hints at a change."""
 
     def list(self, folder: str, limit: int) -> list[ObjectInfo]:
-        """Everything below `folder` ("" is the root), unsorted, at most `limit` objects unless that is 0."""
+        """Everything below `folder` ("" is the root), unsorted, at most `limit` objects unless that is 0; what has a
+        `problem` too."""
 
     def stat(self, path: str) -> ObjectInfo: ...
 

@@ -35,17 +35,15 @@ class LocalBackend:
     # --- reading ---------------------------------------------------------------------------------------------
 
     def list(self, folder: str, limit: int) -> list[ObjectInfo]:
-        """Regular files and links to them. A linked folder is entered too, unless it leads in a circle.
-        Links to nowhere, pipes and devices are no files."""
+        """Regular files and links to them. A linked folder is entered too, unless it leads in a circle."""
         os.stat(self._root)  # a root that is not there is an error, an empty folder below it is not
         try:
             info = os.stat(self._path(folder))
         except FileNotFoundError:
             return []
-        found = (ObjectInfo(path=path, size=i.st_size, etag=_etag(i)) for path, i in self._walk(folder, (_key(info),)))
-        return list(islice(found, limit or None))
+        return list(islice(self._walk(folder, (_key(info),)), limit or None))
 
-    def _walk(self, folder: str, above: tuple[_Key, ...]) -> Iterator[tuple[str, os.stat_result]]:
+    def _walk(self, folder: str, above: tuple[_Key, ...]) -> Iterator[ObjectInfo]:
         """`above`: the folders from the root to this one, as `_key`."""
         try:
             with os.scandir(self._path(folder)) as scan:
@@ -59,12 +57,18 @@ class LocalBackend:
             try:
                 info = os.stat(self._path(path))
             except OSError as error:
-                if error.errno in (errno.ENOENT, errno.ELOOP):
-                    continue
-                raise
+                if error.errno not in (errno.ENOENT, errno.ELOOP):
+                    raise
+                if os.path.islink(self._path(path)):  # otherwise it has just been deleted
+                    yield _odd(path, "link_loop" if error.errno == errno.ELOOP else "dangling_link")
+                continue
             if stat.S_ISREG(info.st_mode):
-                yield path, info
-            elif stat.S_ISDIR(info.st_mode) and _key(info) not in above:
+                yield ObjectInfo(path=path, size=info.st_size, etag=_etag(info))
+            elif not stat.S_ISDIR(info.st_mode):
+                yield _odd(path, "not_a_file")
+            elif _key(info) in above:
+                yield _odd(path, "link_loop")
+            else:
                 yield from self._walk(path, (*above, _key(info)))
 
     def stat(self, path: str) -> ObjectInfo:
@@ -182,6 +186,10 @@ class LocalBackend:
                         os.unlink(os.path.join(folder, name))
 
     def _prune(self, folder: str) -> None:
+def _odd(path: str, problem: str) -> ObjectInfo:
+    return ObjectInfo(path=path, size=0, etag="", problem=problem)
+
+
         """Remove the folder and those above it as long as they are empty, but never the root."""
         while folder != self._root and folder.startswith(self._root):
             try:

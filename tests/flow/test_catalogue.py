@@ -2,6 +2,7 @@
 lost."""
 
 import os
+import socket
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -78,18 +79,57 @@ def test_every_shard_of_the_catalogue_has_its_rows_and_no_other(
 
 
 @pytest.mark.promise("Every bad input ends as its case says: written, unchanged, rejected, failed, refused")
-def test_a_folder_of_traps_is_read_without_hanging(tmp_path: Path) -> None:
+def test_a_folder_of_traps_is_read_without_hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "source"
     (source / "sub").mkdir(parents=True)
     picture = catalogue.saved(catalogue.plain(), "PNG")
     for name in ("Case.png", "case.png", "sub/deep.png"):
         (source / name).write_bytes(picture)
     (source / "sub" / "loop").symlink_to(source)
+    (source / "self.png").symlink_to(source / "self.png")
     (source / "dangling.png").symlink_to(source / "nowhere.png")
-    os.mkfifo(source / "pipe.png")
+    (source / "unmounted").symlink_to(source / "volume")
+    (source / "linked.png").symlink_to(source / "Case.png")
+    for name in ("pipe.png", "case.txt", "no_image"):
+        os.mkfifo(source / name)
+    monkeypatch.chdir(source)  # the path of a socket is short
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket.jpg")
     assert anonymize(source, tmp_path / "out") == 0
     rows = [row for rows in outcomes(tmp_path / "out").values() for row in rows]
-    assert sorted(rows) == [("Case.png", "unchanged"), ("case.png", "unchanged"), ("sub/deep.png", "unchanged")]
+    assert sorted(rows) == [
+        ("Case.png", "unchanged"),
+        ("case.png", "unchanged"),
+        ("case.txt", "read: not_a_file"),
+        ("dangling.png", "read: dangling_link"),
+        ("linked.png", "unchanged"),
+        ("pipe.png", "read: not_a_file"),
+        ("self.png", "read: link_loop"),
+        ("socket.jpg", "read: not_a_file"),
+        ("sub/deep.png", "unchanged"),
+        ("sub/loop", "read: link_loop"),
+        ("unmounted", "read: dangling_link"),
+    ]
+
+
+@pytest.mark.promise("Every bad input ends as its case says: written, unchanged, rejected, failed, refused")
+@pytest.mark.parametrize("suffix", [".tar", ".parquet"])
+def test_a_shard_that_is_no_file_fails_by_name(suffix: str, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    data = catalogue.tars()["fine.tar"][0] if suffix == ".tar" else catalogue.parquets()["a_fine.parquet"][0]
+    (source / f"fine{suffix}").write_bytes(data)
+    (source / f"dangling{suffix}").symlink_to(source / "nowhere")
+    (source / "a_loop").symlink_to(source)
+    os.mkfifo(source / f"pipe{suffix}")
+    assert anonymize(source, tmp_path / "out") == 3
+    said = {shard: [outcome for _, outcome in rows] for shard, rows in outcomes(tmp_path / "out").items()}
+    assert said == {
+        f"fine{suffix}": ["unchanged", "unchanged"],
+        f"dangling{suffix}": ["read: dangling_link"],
+        "a_loop": ["read: link_loop"],
+        f"pipe{suffix}": ["read: not_a_file"],
+    }
 
 
 REFUSED = {
