@@ -27,9 +27,10 @@ from omegaconf.errors import OmegaConfBaseException
 import conf
 from pipeline import credentials
 from pipeline.contracts import Segmenter
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, WeightsError
 from pipeline.execute.job import Executor, Job
 from pipeline.flow import Flow
+from pipeline.policy import Policy
 
 CONF: Final = Path(conf.__file__).parent
 JOBS: Final = ("annotate", "clean", "anonymize")
@@ -45,6 +46,7 @@ _NOT_SEMANTIC: Final = (
     "report",
     "max_reject_share",
     "plugins",
+    "policy",
 )
 
 # `${key}` refers to another key. A resolver (`${oc.env:X}`) would run code or read what is none of a config's business.
@@ -57,14 +59,19 @@ def groups() -> dict[str, dict[str, str]]:
     for path in sorted(CONF.rglob("*.yaml")):
         parts = path.relative_to(CONF).with_suffix("").parts
         if len(parts) > 1:
-            first = path.read_text().split("\n", 1)[0]
-            found.setdefault(parts[0], {})["/".join(parts[1:])] = first.removeprefix("#").strip()
+            found.setdefault(parts[0], {})["/".join(parts[1:])] = _first_comment(path)
     return found
+
+
+def _first_comment(path: Path) -> str:
+    """What a yaml is for; `# @package` is Hydra's own."""
+    lines = (line.removeprefix("#").strip() for line in path.read_text().splitlines())
+    return next((line for line in lines if not line.startswith("@package")), "")
 
 
 def about(job: str) -> str:
     """The first line of a job's yaml: what it is for."""
-    return (CONF / f"{job}.yaml").read_text().split("\n", 1)[0].removeprefix("#").strip()
+    return _first_comment(CONF / f"{job}.yaml")
 
 
 def compose(job: str, overrides: Sequence[str] = ()) -> DictConfig:
@@ -98,8 +105,11 @@ def build(config: DictConfig) -> Job:
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         raise ConfigError(f"max_reject_share: expected a number from 0 to 1, got {share!r}")
     tree.pop("private")  # read by interpolation, in the stages that it changes
+    policy = cast("Policy", construct(tree.pop("policy"), "policy", ("pipeline",)))
+    flow = _flow(name, tree, ("pipeline", *plugins))
+    policy.check(flow.weights)
     return Job(
-        flow=_flow(name, tree, ("pipeline", *plugins)),
+        flow=flow,
         executor=cast("Executor", executor),
         max_reject_share=float(share),
         config=semantic(config),
@@ -186,6 +196,8 @@ def construct(node: Node, path: str, packages: Sequence[str]) -> object:
         return cls(**values)
     except ConfigError as error:
         raise ConfigError(str(error) if str(error).startswith(path) else f"{path}: {error}") from error
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{path}: {cls.__name__} does not take these values: {_one_line(error)}") from error
 

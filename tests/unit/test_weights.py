@@ -343,9 +343,9 @@ def test_what_cannot_be_a_name_is_refused_before_anything_runs(uri: str) -> None
         named(uri)
 
 
-@pytest.mark.parametrize("uri", ["http://host/model.onnx", "s3://bucket/model.onnx", "hf:org/name", "model.onnx"])
+@pytest.mark.parametrize("uri", ["http://host/model.onnx", "gs://bucket/model.onnx", "hub:org/name", "model.onnx"])
 def test_other_schemes_say_which_ones_work(uri: str) -> None:
-    with pytest.raises(WeightsError, match="expected pypi:, file: or https:, got"):
+    with pytest.raises(WeightsError, match="expected pypi:, file:, https:, hf: or s3:, got"):
         named(uri)
 
 
@@ -363,3 +363,14 @@ def test_other_fields_are_checked(key: str, value: object) -> None:
     good = {"uri": "file:/model.onnx", "sha256": ZERO, "licence": "MIT"}
     with pytest.raises(ConfigError, match=f"weights.{key}: expected .* got "):
         Weights(**{**good, key: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["hf:org/name", "hf:org/name@main/model.onnx", f"hf:org/name@{'a' * 40}/../x.onnx", "s3://bucket", "s3://b/k/"],
+)
+def test_a_hub_needs_a_commit_and_a_bucket_a_key(uri: str) -> None:
+    with pytest.raises(ConfigError, match=r"weights.uri: expected (hf:OWNER/NAME@REVISION/PATH|s3://bucket/key)"):
+        named(uri)
+    found = named(f"hf:org/name@{'a' * 40}/onnx/model.onnx")
+    assert found.tag == "model-00000000"
