@@ -6,11 +6,18 @@ committed already, and its reader hops over those without reading them.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import RunError
 from pipeline.formats import IMAGE_SUFFIXES
 from pipeline.records import Committed, Counts, Shard
+from pipeline.source.keys import packed
+from pipeline.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +68,29 @@ def make(shards: Collection[Shard], committed: Collection[Committed]) -> Plan:
         before=sum((r.counts for r in committed), Counts()),
         bytes_before=sum(r.bytes_in for r in committed),
     )
+
+
+def with_keys(plan: Plan, store: Store, committed: Collection[Committed]) -> Plan:
+    """The plan, with what the readers of half-done tars and Parquet files must know of the units over which they hop:
+    their keys, out of their index tables. Raises RunError when one is gone or damaged."""
+    half_done = {p.shard.path for p in plan.pending if p.done and not p.shard.members}
+    keys: dict[str, list[tuple[int, bytes]]] = {}
+    for record in sorted(committed, key=lambda record: record.unit.start):
+        if record.unit.shard in half_done:
+            keys.setdefault(record.unit.shard, []).append((record.unit.start, _keys(store, record)))
+    shards = (replace(p, shard=replace(p.shard, keys=tuple(keys.get(p.shard.path, ())))) for p in plan.pending)
+    return replace(plan, pending=tuple(shards))
+
+
+def _keys(store: Store, record: Committed) -> bytes:
+    index = next(entry.path for entry in record.files if entry.path.startswith("images/"))
+    try:
+        return packed(pq.read_table(io.BytesIO(store.read(index)), columns=["key"])["key"].to_pylist())
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(
+            f"{store.join(index)} cannot be read ({' '.join(str(error).split())[:200]}); delete the record of unit "
+            f"{record.unit.unit_id} under _commit/ and the same command does it again"
+        ) from error
 
 
 def finished(committed: Collection[Committed]) -> bool:

@@ -55,6 +55,7 @@ class Shard:
 
     path: relative to the source root, POSIX. uri: where it is. size: bytes. etag: changes when the bytes change.
     members: the files of a folder slice, in order; empty for a tar or a Parquet file. problem: as of a Member.
+    keys: start of each committed unit and the hashes of its keys (`source.keys`), for a reader that hops over it.
     """
 
     path: str
@@ -63,6 +64,7 @@ class Shard:
     etag: str
     members: tuple[Member, ...] = ()
     problem: str = ""
+    keys: tuple[tuple[int, bytes], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

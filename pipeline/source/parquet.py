@@ -4,7 +4,7 @@ The column is binary, or the struct of `bytes` and `path` that Hugging Face data
 The other columns of a row travel as one sidecar (an Arrow IPC stream of that row). A unit is a run of rows within one
 row group; start and stop are row numbers. The member name of a row is its number, nine digits, and so is its key unless
 a `key_column` is named. Rejected rows: `null_image`, `path_only` (a path without bytes), `too_many_bytes`, `null_key`,
-`unsafe_name`, `duplicate_member` (a key that this unit already has).
+`unsafe_name`, `duplicate_member` (a key that this file already has).
 
 Failures of a file: `parquet_unreadable` (no or a broken footer), `parquet_schema` (not the columns that the config
 names), `parquet_corrupt` (a page that cannot be decoded), `source_changed`.
@@ -21,6 +21,7 @@ import pyarrow as pa
 from pipeline.errors import ConfigError, ShardError, SourceError
 from pipeline.records import Batch, EncodedImage, ImageRef, Shard, Sidecar, image_id
 from pipeline.source import names
+from pipeline.source.keys import Keys
 from pipeline.source.listing import find, refusing, shards_of
 from pipeline.source.rowgroups import ParquetRows, Row
 from pipeline.source.unit import ENDED, Limits, UnitBuilder, hop, nothing
@@ -87,7 +88,8 @@ class Parquet(Limits):
         position = hop(0, done)
         if position == ENDED:
             return
-        unit = UnitBuilder(shard=shard, start=position, limits=self)
+        unit, keys = UnitBuilder(shard=shard, start=position, limits=self), Keys(shard)
+        keys.hopped(0, position)
         try:
             with ParquetRows(shard) as file:
                 image = self._image_column(file.schema, shard)
@@ -95,21 +97,22 @@ class Parquet(Limits):
                     yield unit.batch(stop=0, last=True)
                 while ENDED != position < file.count:
                     for row in file.read(position):
-                        self._add(unit, shard, image, row)
+                        self._add(unit, shard, keys, image, row)
                         if not unit.full and not row.ends_group:
                             continue
                         stop = row.number + 1
                         yield unit.batch(stop=stop, last=stop == file.count)
                         position = hop(stop, done)
+                        keys.hopped(stop, position)
                         unit = UnitBuilder(shard=shard, start=position, limits=self)
                         if position != stop:
                             break
         except ShardError as error:
             yield unit.failed(error)
 
-    def _add(self, unit: UnitBuilder, shard: Shard, image: str, row: Row) -> None:
+    def _add(self, unit: UnitBuilder, shard: Shard, keys: Keys, image: str, row: Row) -> None:
         member = f"{row.number:09d}"
-        key, reason, detail = self._key(unit, row, member)
+        key, reason, detail = self._key(keys, row, member)
         ref = ImageRef(image_id=image_id(shard.path, member), key=key, member=member)
         cell = row.cells.column(image)[0].as_py()
         data, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
@@ -125,7 +128,7 @@ class Parquet(Limits):
         else:
             unit.image(ref, data, _others(row.cells, image))
 
-    def _key(self, unit: UnitBuilder, row: Row, member: str) -> tuple[str, str, str]:
+    def _key(self, keys: Keys, row: Row, member: str) -> tuple[str, str, str]:
         """The key of a row, and why it cannot be used: reason and detail, or empty."""
         if not self.key_column:
             return member, "", ""
@@ -135,9 +138,8 @@ class Parquet(Limits):
         key = names.tidy(str(value))
         if unsafe := names.problem(key):
             return member, "unsafe_name", f"column {self.key_column!r} in row {row.number}: {unsafe}"
-        if key in unit.keys:
-            return key, "duplicate_member", f"the key {key!r} was in this unit before"
-        unit.keys.add(key)
+        if not keys.first(key):
+            return key, "duplicate_member", f"the key {key!r} was in this file before"
         return key, "", ""
 
     def _image_column(self, schema: pa.Schema, shard: Shard) -> str:

@@ -59,7 +59,6 @@ class UnitBuilder:
 
     def __init__(self, *, shard: Shard, start: int, limits: Limits) -> None:
         self.start = start
-        self.keys: set[str] = set()
         self.rows = 0
         self._shard = shard
         self._limits = limits

@@ -8,10 +8,10 @@ members are its sidecars. Whatever is neither becomes a row of its own, rejected
     tar_member_type   a link, device, fifo or sparse file
     unsafe_name       absolute, `..`, control characters, or too long to write
     too_many_bytes    a member (or the sample with it) beyond max_image_bytes; it is skipped, not read
-    duplicate_member  a member or key that this unit already has
+    duplicate_member  a member that its sample already has, or a key that the shard already has
 
 Folders are passed over. A shard that cannot be read on (`tar`, `stream`) ends with a unit that holds what was complete
-and one more row with the reason. A name that comes twice in a tar, in two units, goes unnoticed: ids then repeat.
+and one more row with the reason.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pipeline.errors import ShardError, SourceError
 from pipeline.formats import IMAGE_SUFFIXES
 from pipeline.records import Batch, EncodedImage, ImageRef, Shard, Sidecar, image_id
 from pipeline.source import names
+from pipeline.source.keys import Keys
 from pipeline.source.listing import find, refusing, shards_of
 from pipeline.source.stream import GzipStream, ObjectStream, Stream
 from pipeline.source.tar import TarMember, TarReader
@@ -120,6 +121,7 @@ class _Walk:
         stream: Stream = ObjectStream(shard)
         self._stream = stream if shard.path.lower().endswith(".tar") else GzipStream(stream)
         self._reader = TarReader(self._stream)
+        self._keys = Keys(shard)
 
     def close(self) -> None:
         self._stream.close()
@@ -133,6 +135,7 @@ class _Walk:
 
     def units(self, position: int, done: Mapping[int, int]) -> Iterator[Batch[EncodedImage]]:
         unit = UnitBuilder(shard=self._shard, start=position, limits=self._source)
+        self._keys.hopped(0, position)
         sample = _Sample(key="")
         try:
             member = self._at(position)
@@ -149,6 +152,7 @@ class _Walk:
                 position = hop(stop, done)
                 if member is None or position == ENDED:
                     return
+                self._keys.hopped(stop, position)
                 unit = UnitBuilder(shard=self._shard, start=position, limits=self._source)
                 if position != stop:
                     member = self._at(position)
@@ -204,12 +208,11 @@ class _Walk:
         if not sample.parts:
             return
         main = self._main(sample)
-        if sample.key in unit.keys:
-            detail = "its key was in this unit before; the members of a sample must lie together"
+        if not self._keys.first(_shown(sample.key)):
+            detail = "its key was in this shard before; the members of a sample must lie together"
             first = main or sample.parts[0]
             unit.reject(self._ref(sample, first, again=True), "duplicate_member", detail)
             return
-        unit.keys.add(sample.key)
         if main is not None and not main.reason:
             sidecars = tuple(
                 Sidecar(name=names.split(p.name)[1], data=p.data)
@@ -232,5 +235,9 @@ class _Walk:
 
     def _ref(self, sample: _Sample, part: _Part, *, again: bool = False) -> ImageRef:
         name = f"{part.name}@{part.offset}" if again else part.name
-        key = sample.key if len(sample.key) <= 1024 else sample.key[:200]
-        return ImageRef(image_id=image_id(self._shard.path, name), key=key, member=part.name)
+        return ImageRef(image_id=image_id(self._shard.path, name), key=_shown(sample.key), member=part.name)
+
+
+def _shown(key: str) -> str:
+    """A key as the tables have it; one that is far too long names no image that could be written."""
+    return key if len(key) <= 1024 else key[:200]

@@ -7,12 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from jobs.entry import main
 from tests.flow import catalogue
-from tests.flow.outputs import totals
+from tests.flow.outputs import published, totals
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -110,6 +111,32 @@ def test_a_folder_of_traps_is_read_without_hanging(tmp_path: Path, monkeypatch: 
         ("sub/loop", "read: link_loop"),
         ("unmounted", "read: dangling_link"),
     ]
+
+
+@pytest.mark.promise("A name that comes again anywhere in a shard is a row with its reason, also after a resume")
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+def test_a_duplicate_in_another_unit_is_a_row_whatever_was_committed_before(kind: str, tmp_path: Path) -> None:
+    names, data = ["a", "b", "c", "a", "d", "b"], catalogue.saved(catalogue.plain(8, 8), "PNG")
+    source, out = tmp_path / f"a.{kind}", tmp_path / "out"
+    more = ["source.unit_images=2"]
+    if kind == "tar":
+        source.write_bytes(catalogue.tar(*(catalogue.entry(f"{name}.png", data) for name in names)))
+    else:
+        pq.write_table(pa.table({"image": pa.array([data] * 6, pa.binary()), "name": names}), source)
+        more += ["source=parquet", "source.key_column=name"]
+    again = "read: duplicate_member"
+    assert anonymize(source, out, *more) == 0
+    whole = published(str(out))
+    assert [outcome for _, outcome in outcomes(out)[source.name]] == [*["unchanged"] * 3, again, "unchanged", again]
+    records = sorted((out / "_commit").iterdir())
+    assert len(records) == 3
+    for gone in range(1, 7):  # every choice of records but none and all
+        for number, record in enumerate(records):
+            if gone >> number & 1:
+                record.unlink()
+        (out / "_run/SUCCESS.json").unlink()
+        assert anonymize(source, out, *more) == 0
+        assert published(str(out)) == whole
 
 
 @pytest.mark.promise("Every bad input ends as its case says: written, unchanged, rejected, failed, refused")

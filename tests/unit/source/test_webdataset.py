@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.errors import ConfigError, SourceError
 from pipeline.records import EncodedImage, Sidecar, image_id, unit_id
+from pipeline.source import keys as hashes
 from pipeline.source.webdataset import WebDataset
 from tests.unit.source.made_tars import bare, image_bytes, images, of_type, packed, read, rejects, tar_of, write
 
@@ -97,6 +98,22 @@ def test_duplicates(tmp_path: Path) -> None:
     assert images([batch]) == [("a.jpg", b"1"), ("b.jpg", b"3")]
     assert rejects([batch]) == [(name, "duplicate_member") for name in ("a.jpg", "a.txt", "b.jpg")]
     assert len({item.ref.image_id for item in batch.items}) == 5
+
+
+def test_a_key_that_comes_again_in_a_later_unit_is_a_duplicate_whatever_is_committed(tmp_path: Path) -> None:
+    names = ["a", "b", "c", "d", "a", "e", "b", "f", "g", "a"]
+    source, shard = write(tmp_path, tar_of([(f"{name}.jpg", bytes([i])) for i, name in enumerate(names)]))
+    source = replace(source, unit_images=2)
+    whole = list(source.units(shard, {}))
+    assert [name for name, _ in images(whole)] == [f"{name}.jpg" for name in "abcdefg"]
+    assert rejects(whole) == [(f"{name}.jpg", "duplicate_member") for name in "aba"]
+    assert len({item.ref.image_id for batch in whole for item in batch.items}) == len(names)
+    for chosen in range(1 << len(whole)):
+        committed = [batch for i, batch in enumerate(whole) if chosen >> i & 1]
+        keys = tuple((b.unit.start, hashes.packed(item.ref.key for item in b.items)) for b in committed)
+        done = {b.unit.start: b.unit.stop for b in committed}
+        rest = list(source.units(replace(shard, keys=keys), done))
+        assert [b.items for b in rest] == [b.items for b in whole if b not in committed]
 
 
 def test_large_members_are_skipped_not_read(tmp_path: Path) -> None:
