@@ -117,7 +117,7 @@ class Ledger:
         """
         resumes = self.check(identity)
         with self._refusing("cannot be written"):
-            if not self.single_writer and not self.store.probe_conditional_create("_run"):
+            if not self.single_writer and not self._is_conditional():
                 raise OutputError(
                     f"{self.store.uri}: this store has no conditional create, so two workers could both commit a unit; "
                     "choose another sink.uri, or set sink.single_writer=true if nothing else ever writes there"
@@ -161,9 +161,9 @@ class Ledger:
         Raises RunError after so many deaths that trying again is no use.
         """
         marks = [f"{ATTEMPTS}/{unit.unit_id}-{word}-{number}.json" for number in range(1, MAX_ATTEMPTS + 1)]
-        note = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "attempt": uuid.uuid4().hex}).encode()
+        note = json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode()
         with self._resumable(f"cannot note an attempt at unit {unit.unit_id}"):
-            number = next((number for number, mark in enumerate(marks, 1) if self._made(mark, note)), 0)
+            number = next((number for number, mark in enumerate(marks, 1) if self._create(mark, note)), 0)
         if not number:
             raise RunError(
                 f"unit {unit.unit_id} of {unit.shard}: {MAX_ATTEMPTS} workers died at its {word}, the last ones with "
@@ -238,8 +238,14 @@ class Ledger:
         return self._exists(SUCCESS)
 
     def reported(self) -> bool:
-        """True once the report page is there."""
-        return self._exists(REPORT)
+        """True once the report page is there, and its seal."""
+        return self._exists(REPORT) and self._exists(seals.REPORT)
+
+    def report(self, page: bytes) -> None:
+        """Put the run's page and its seal. One that stands remains: the pages of two drivers differ in their times."""
+        with self._resumable("cannot write the report"):
+            standing = page if self._create(REPORT, page) else self.store.read(REPORT)
+            seals.seal(self.store, seals.REPORT, {REPORT: _sha256(standing)})
 
     def finish(self) -> Finished:
         """Check all that was committed, complete the loose files, remove what no record names, seal the records, and
@@ -254,23 +260,30 @@ class Ledger:
                 raise RunError(
                     f"{self.store.uri}: nothing was begun there ({MANIFEST} is missing); start the run again"
                 )
-            if self.finished():
-                return _read_success(self.store.read(SUCCESS), manifest.digest, self.store.join(SUCCESS))
-            sealed = self._records()
-            records = [record for record, _ in sealed]
-            verify.check_chains(records, manifest.source)
-            verify.check_names(records)
-            listing = {info.path: info for info in self.store.list()}
-            verify.require(self.store, listing, records)
-            restored = verify.restore_loose(self.store, listing, records)
-            junk = verify.unreferenced(listing, records)
-            self.store.delete(junk)
-            self.store.sweep()
-            finished = _totals(manifest.digest, records, restored, len(junk))
-            end = _success(finished)
-            digests = {path: _sha256(data) for path, data in (*self._begun().items(), (SUCCESS, end))}
-            seals.seal(self.store, seals.RUN, digests | {_commit(record.unit): sha256 for record, sha256 in sealed})
-            self._create(SUCCESS, end)
+            if not self.finished():
+                try:
+                    return self._end(manifest)
+                except (OSError, RunError):
+                    if not self.finished():  # else another driver has ended the run under our hands
+                        raise
+            return _read_success(self.store.read(SUCCESS), manifest.digest, self.store.join(SUCCESS))
+
+    def _end(self, manifest: Identity) -> Finished:
+        sealed = self._records()
+        records = [record for record, _ in sealed]
+        verify.check_chains(records, manifest.source)
+        verify.check_names(records)
+        listing = {info.path: info for info in self.store.list()}
+        verify.require(self.store, listing, records)
+        restored = verify.restore_loose(self.store, listing, records)
+        junk = verify.unreferenced(listing, records)
+        self.store.delete(junk)
+        self.store.sweep()
+        finished = _totals(manifest.digest, records, restored, len(junk))
+        end = _success(finished)
+        digests = {path: _sha256(data) for path, data in (*self._begun().items(), (SUCCESS, end))}
+        seals.seal(self.store, seals.RUN, digests | {_commit(record.unit): sha256 for record, sha256 in sealed})
+        self._create(SUCCESS, end)
         return finished
 
     # --- inside ----------------------------------------------------------------------------------------------
@@ -288,6 +301,13 @@ class Ledger:
             found[CONFIG] = self.store.read(CONFIG)
         return found
 
+    def _is_conditional(self) -> bool:
+        """Has the store conditional create? Tried twice: a driver that ends the run just now takes a probe away."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.store.probe_conditional_create("_run"):
+                return True
+        return self.store.probe_conditional_create("_run")
+
     def _foreign(self) -> str:
         """An object that no probe of ours left, or ""."""
         try:
@@ -303,15 +323,6 @@ class Ledger:
         if not self.single_writer:
             return self.store.create_with_etag(path, data)
         return "" if self._exists(path) else self.store.put(path, data)
-
-    def _made(self, path: str, data: bytes) -> bool:
-        """Create an object with bytes that nobody else writes; True also when it was created and only the answer was
-        lost."""
-        if self._create(path, data):
-            return True
-        with contextlib.suppress(FileNotFoundError):
-            return self.store.read(path) == data
-        return False
 
     def _exists(self, path: str) -> bool:
         try:

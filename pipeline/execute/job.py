@@ -19,7 +19,7 @@ from pipeline.flow import Flow
 from pipeline.ledger import Identity, Ledger
 from pipeline.plan import Plan
 from pipeline.records import Committed, Shard
-from pipeline.report.page import write_page
+from pipeline.report.page import make_page
 from pipeline.report.progress import Progress
 from pipeline.report.summary import Summary
 from pipeline.store import open_store
@@ -57,7 +57,7 @@ def run(job: Job, out: TextIO, err: TextIO) -> int:
     ledger = Ledger(open_store(flow.sink.uri), single_writer=flow.sink.single_writer)
     identity = _identity(job, shards)
     before = ledger.committed() if ledger.check(identity) else {}
-    plan = planning.with_keys(planning.make(shards, before.values()), ledger.store, before.values())
+    plan = planning.make(shards, before.values())
     print(redact(_announcement(job, plan)), file=out, flush=True)
     records = dict(before)
     if plan.pending:
@@ -71,7 +71,7 @@ def run(job: Job, out: TextIO, err: TextIO) -> int:
     summary = Summary.of(records.values(), seconds=time.monotonic() - started, before=plan.before.images)
     code = summary.exit_code(job.max_reject_share)
     if plan.pending or not ledger.reported():
-        write_page(
+        page = make_page(
             ledger.store,
             tuple(records.values()),
             summary,
@@ -82,6 +82,7 @@ def run(job: Job, out: TextIO, err: TextIO) -> int:
             facts={"source": flow.source.uri, "output": ledger.store.uri, "code": identity.code, **identity.weights},
             config=job.config,
         )
+        ledger.report(page)
     print(redact(summary.text(_places(job))), file=out, flush=True)
     if code:
         print(redact(_why_rejected(job, summary)), file=err)

@@ -114,8 +114,18 @@ class LocalBackend:
 
     def _publish(self, path: str, data: bytes, place: Callable[[str, str, int], None]) -> str:
         """Write beside the target, make it durable, then let it appear under its name in one step."""
-        descriptor, temporary, folder = self._temporary(path)
+        for _ in range(_TRIES - 1):
+            # Another driver may end the run just now: its `sweep` takes our file away, its `delete` the folder.
+            with contextlib.suppress(FileNotFoundError):
+                return self._published(path, data, place)
+        return self._published(path, data, place)
+
+    def _published(self, path: str, data: bytes, place: Callable[[str, str, int], None]) -> str:
+        _make(self._root)
+        folder = self._folder(path, make=True)
+        temporary = f".segfill-{secrets.token_hex(8)}.tmp"
         try:
+            descriptor = os.open(temporary, _NEW, 0o666, dir_fd=folder)
             try:
                 with open(descriptor, "wb") as file:
                     file.write(data)
@@ -130,28 +140,6 @@ class LocalBackend:
         finally:
             os.close(folder)
         return etag
-
-    def _temporary(self, path: str) -> tuple[int, str, int]:
-        """A new file beside the object, open for writing, its name, and its folder, open."""
-        name = f".segfill-{secrets.token_hex(8)}.tmp"
-        for attempt in range(_TRIES):
-            try:
-                _make(self._root)
-                folder = self._folder(path, make=True)
-            except FileNotFoundError:  # a `delete` has just pruned one of the folders
-                if attempt == _TRIES - 1:
-                    raise
-                continue
-            try:
-                return os.open(name, _NEW, 0o666, dir_fd=folder), name, folder
-            except FileNotFoundError:  # the same, a moment later
-                os.close(folder)
-                if attempt == _TRIES - 1:
-                    raise
-            except OSError:
-                os.close(folder)
-                raise
-        raise AssertionError("not reached")
 
     def _folder(self, path: str, *, make: bool) -> int:
         """The folder of an object, open. No link below the root is followed on the way: through one that somebody put
@@ -186,10 +174,6 @@ class LocalBackend:
                         os.unlink(os.path.join(folder, name))
 
     def _prune(self, folder: str) -> None:
-def _odd(path: str, problem: str) -> ObjectInfo:
-    return ObjectInfo(path=path, size=0, etag="", problem=problem)
-
-
         """Remove the folder and those above it as long as they are empty, but never the root."""
         while folder != self._root and folder.startswith(self._root):
             try:
@@ -200,6 +184,10 @@ def _odd(path: str, problem: str) -> ObjectInfo:
 
     def _path(self, path: str) -> str:
         return os.path.join(self._root, path) if path else self._root
+
+
+def _odd(path: str, problem: str) -> ObjectInfo:
+    return ObjectInfo(path=path, size=0, etag="", problem=problem)
 
 
 def _etag(info: os.stat_result) -> str:

@@ -559,10 +559,15 @@ def test_a_late_worker_after_the_end_leaves_nothing(ledger: Ledger) -> None:
     assert names(ledger.store) == before
 
 
-def test_the_report_is_known_by_its_page(ledger: Ledger) -> None:
+def test_the_first_report_stands_and_is_sealed(ledger: Ledger) -> None:
     assert not ledger.reported()
-    ledger.store.put("report/index.html", b"<html>")
+    ledger.store.put("report/index.html", b"first")  # its driver was killed before it could seal the page
+    assert not ledger.reported()
+    ledger.report(b"second")
     assert ledger.reported()
+    assert ledger.store.read("report/index.html") == b"first"
+    sealed = seals.read(seals.REPORT, ledger.store.read(seals.REPORT))
+    assert sealed == {"report/index.html": hashlib.sha256(b"first").hexdigest()}
 
 
 def test_only_deaths_leave_the_mark_of_an_attempt(ledger: Ledger) -> None:

@@ -330,6 +330,27 @@ def test_what_a_killed_writer_leaves_is_hidden_and_swept(store: Store, tmp_path:
     assert (tmp_path / "root" / ".segfill-mine").exists()
 
 
+@pytest.mark.parametrize("folder_too", [False, True])
+def test_a_write_survives_the_sweep_at_the_end_of_another_drivers_run(
+    folder_too: bool, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its half-written file is gone when it wants to give it its name; maybe the folder, too."""
+    fsync, swept = os.fsync, []
+
+    def swept_meanwhile(descriptor: int) -> None:
+        fsync(descriptor)
+        if len(swept) < 2 and list((tmp_path / "root" / "folder").glob(".segfill-*")):
+            store.sweep()
+            swept.append(descriptor)
+            if folder_too:
+                (tmp_path / "root" / "folder").rmdir()
+
+    monkeypatch.setattr(os, "fsync", swept_meanwhile)
+    assert store.create("folder/file", b"whole")
+    assert len(swept) == 2
+    assert store.read("folder/file") == b"whole"
+
+
 def test_a_failed_write_leaves_nothing(store: Store, tmp_path: Path) -> None:
     store.put("folder/file", b"1")
     with pytest.raises(OSError, match="root/folder"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.records import Committed
-from pipeline.report.page import GALLERY, REJECTS, write_page
+from pipeline.report.page import GALLERY, REJECTS, make_page
 from pipeline.report.summary import Summary
 from pipeline.store import Store, open_store
 from tests.unit.report.made_output import HOSTILE, write_output
@@ -34,7 +34,7 @@ class Seen(HTMLParser):
 
 
 def page_of(store: Store, records: list[Committed], *, private: bool = False, exit_code: int = 0) -> str:
-    write_page(
+    page = make_page(
         store,
         records,
         Summary.of(records, seconds=4.0),
@@ -45,7 +45,7 @@ def page_of(store: Store, records: list[Committed], *, private: bool = False, ex
         facts={"source": "file:///photos"},
         config={"segment.faces.min_score": "0.5"},
     )
-    return store.read("report/index.html").decode()
+    return page.decode()
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +61,6 @@ def records(store: Store) -> list[Committed]:
 @pytest.fixture(scope="module")
 def html(store: Store, records: list[Committed]) -> str:
     return page_of(store, records)
-
-
-def test_names_the_uri(store: Store, records: list[Committed]) -> None:
-    summary = Summary.of(records, seconds=1.0)
-    uri = write_page(store, records, summary, name="x", private=True, exit_code=0, digest="", facts={}, config={})
-    assert uri == store.join("report/index.html")
 
 
 def test_nothing_is_fetched_and_nothing_runs(html: str) -> None:
