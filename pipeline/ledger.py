@@ -161,9 +161,9 @@ class Ledger:
         Raises RunError after so many deaths that trying again is no use.
         """
         marks = [f"{ATTEMPTS}/{unit.unit_id}-{word}-{number}.json" for number in range(1, MAX_ATTEMPTS + 1)]
-        note = json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode()
+        note = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "attempt": uuid.uuid4().hex}).encode()
         with self._resumable(f"cannot note an attempt at unit {unit.unit_id}"):
-            number = next((number for number, mark in enumerate(marks, 1) if self._create(mark, note)), 0)
+            number = next((number for number, mark in enumerate(marks, 1) if self._made(mark, note)), 0)
         if not number:
             raise RunError(
                 f"unit {unit.unit_id} of {unit.shard}: {MAX_ATTEMPTS} workers died at its {word}, the last ones with "
@@ -323,6 +323,15 @@ class Ledger:
         if not self.single_writer:
             return self.store.create_with_etag(path, data)
         return "" if self._exists(path) else self.store.put(path, data)
+
+    def _made(self, path: str, data: bytes) -> bool:
+        """Create an object with bytes that nobody else writes; True also when it was created and only the answer was
+        lost."""
+        if self._create(path, data):
+            return True
+        with contextlib.suppress(FileNotFoundError):
+            return self.store.read(path) == data
+        return False
 
     def _exists(self, path: str) -> bool:
         try:

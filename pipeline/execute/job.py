@@ -57,7 +57,7 @@ def run(job: Job, out: TextIO, err: TextIO) -> int:
     ledger = Ledger(open_store(flow.sink.uri), single_writer=flow.sink.single_writer)
     identity = _identity(job, shards)
     before = ledger.committed() if ledger.check(identity) else {}
-    plan = planning.make(shards, before.values())
+    plan = planning.with_keys(planning.make(shards, before.values()), ledger.store, before.values())
     print(redact(_announcement(job, plan)), file=out, flush=True)
     records = dict(before)
     if plan.pending:
