@@ -13,6 +13,13 @@ EXTRA = {
     ("fill", "none"): ["render=labels"],
     ("fill", "blur"): ["fill.allow_reversible=true"],
     ("fill", "pixelate"): ["fill.allow_reversible=true"],
+    **{
+        ("segment", name): [
+            f"segment.{name}.{value}"
+            for value in ("names=[a]", "model.uri=file:/m.safetensors", f"model.sha256={'0' * 64}", "model.licence=MIT")
+        ]
+        for name in ("fcn", "unet")
+    },
     ("segment", "onnx_model"): [
         *(f"segment.onnx_model.{value}" for value in ("names=[a]", "result=binary", "height=8", "width=8")),
         *(f"segment.onnx_model.model.{value}" for value in ("uri=file:/m.onnx", f"sha256={'0' * 64}", "licence=MIT")),

@@ -1,0 +1,107 @@
+"""What our own networks (fcn.py, unet.py) share: weights from one .safetensors file, one segment a class."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pipeline.contracts import Device
+from pipeline.errors import ConfigError
+from pipeline.records import Segments, View
+from pipeline.segment.classes import check_names, class_segments, fit
+from pipeline.segment.parts import Named, check_whole, whole
+from pipeline.segment.preprocess import Preprocess
+from pipeline.segment.torch_options import TorchOptions, need
+from pipeline.view import Fit
+from pipeline.weights import Weights
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.segment.torch_net import ClassNet
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnNetwork:
+    """One segment for each class present.
+
+    model: a .safetensors file with the network's state. names: of class 0, 1, ...; "" is never a segment. side: the
+    longer side that the network sees; larger images are shrunk. width: channels of the first stage. mean, deviation:
+    of red, green, blue in 0..1. run: how torch runs.
+    """
+
+    model: Weights
+    names: tuple[str, ...]
+    side: int = 1024
+    width: int = 64
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    deviation: tuple[float, ...] = (0.229, 0.224, 0.225)
+    run: TorchOptions = field(default_factory=TorchOptions)
+
+    def __post_init__(self) -> None:
+        family = type(self).__name__.lower()
+        if not isinstance(self.model, Weights) or self.model.path.suffix.lower() != ".safetensors":
+            raise ConfigError(
+                f"segment.{family}.model: expected the weights of a .safetensors file, got {self.model!r}"
+            )
+        check_names(f"{family}.names", self.names)
+        check_whole(f"{family}.side", self.side, 32, 1 << 14)
+        check_whole(f"{family}.width", self.width, 1, 1024)
+        _ = self._how
+
+    @property
+    @abstractmethod
+    def multiple(self) -> int:
+        """Of pixels, that each side of what the network sees must be."""
+
+    @abstractmethod
+    def network(self) -> torch.nn.Module:
+        """(n, 3, h, w) to logits (n, classes, h, w)."""
+
+    @property
+    def _how(self) -> Preprocess:
+        return Preprocess(mean=self.mean, deviation=self.deviation)  # the view is the right size already
+
+    @property
+    def view(self) -> Fit:
+        return Fit(side=self.side, multiple=self.multiple, resample="area")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(name for name in self.names if name)
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        return (self.model,)
+
+    def check(self) -> None:
+        """Raises ConfigError or WeightsError when the file holds another network."""
+        need(type(self).__name__.lower(), "torch", "safetensors")
+        from pipeline.segment.torch_net import check_file
+
+        check_file(self.network(), self.model.fetch())
+
+    def load(self, device: Device, threads: int) -> HotClasses:
+        need(type(self).__name__.lower(), "torch", "safetensors")
+        from pipeline.segment.torch_net import ClassNet, Net, fill_in
+
+        net = Net(fill_in(self.network(), self.model.fetch()), device, threads, self.run)
+        return HotClasses(ClassNet(net, self._how, lambda module, batch: module(batch)), self.names, self.model)
+
+
+class HotClasses:
+    """One segment for each class that a network of classes sees."""
+
+    def __init__(self, net: ClassNet, names: Sequence[str], model: Named) -> None:
+        self._net, self._names, self._model = net, names, model
+
+    def __call__(self, views: Sequence[View]) -> list[Segments]:
+        tiles = [whole(view).pixels for view in views]
+        sizes = [fit(view.height, view.width) for view in views]
+        found = {
+            position: class_segments(answer, views[position], self._names, self._model)
+            for position, answer in self._net.each(tiles, sizes)
+        }
+        return [found[position] for position in range(len(views))]

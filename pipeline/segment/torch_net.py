@@ -1,0 +1,165 @@
+"""How a torch network becomes something that can be called: on one device, in batches, answers as numpy arrays.
+
+The only file of this folder besides the networks themselves that imports torch; what loads a network imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional
+
+from pipeline.contracts import Device
+from pipeline.errors import ImageError, RefusedError, WeightsError
+from pipeline.records import Rgb
+from pipeline.segment.classes import ClassMap
+from pipeline.segment.preprocess import Preprocess
+from pipeline.segment.torch_options import TorchOptions
+
+_CLASSES_AT_ONCE: Final = 8
+"""Enlarged together: memory does not grow with the number of classes."""
+
+
+class Net:
+    """A network on its device. Raises RefusedError when the device is not there: a run that was told to use a GPU never
+    crawls on the CPU unseen. threads: intra-op, on the CPU."""
+
+    def __init__(self, module: torch.nn.Module, device: Device, threads: int, options: TorchOptions) -> None:
+        if device == "cuda" and not torch.cuda.is_available():
+            raise RefusedError("device cuda: torch finds no GPU; use device=cpu or install a build of torch with CUDA")
+        torch.set_num_threads(threads)
+        self.device = torch.device(device)
+        self.options = options
+        layout = torch.channels_last if options.channels_last else torch.preserve_format
+        self.module = module.eval().requires_grad_(False).to(self.device)
+        self.module.to(memory_format=layout)  # type: ignore[call-overload]  # torch's own types lack it
+
+    def prepared(self, tile: Rgb, how: Preprocess) -> torch.Tensor:
+        """HWC uint8 to (3, height, width) float32, as the network sees it."""
+        pixels = torch.from_numpy(np.array(tile))
+        if self.device.type == "cuda":
+            pixels = pixels.pin_memory()
+        pixels = pixels.to(self.device, non_blocking=True).permute(2, 0, 1).float()
+        pixels = resized(pixels, how.size(*tile.shape[:2]), how.resample)
+        if how.pad:
+            height, width = pixels.shape[1:]
+            pixels = functional.pad(pixels, (0, max(0, how.pad - width), 0, max(0, how.pad - height)))
+        mean, deviation = (pixels.new_tensor(three).view(3, 1, 1) for three in (how.mean, how.deviation))
+        return (pixels / how.scale - mean) / deviation
+
+    def run(self, call: Callable[[torch.nn.Module], torch.Tensor]) -> torch.Tensor:
+        """What `call` computes with the network, without gradients, at the precision of the options."""
+        kind = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.options.precision)
+        fast = self.device.type == "cuda" and kind is not None
+        with torch.inference_mode(), torch.autocast(self.device.type, dtype=kind, enabled=fast):
+            return call(self.module)
+
+    def batches(self, tiles: Sequence[Rgb], how: Preprocess) -> Iterator[tuple[list[int], torch.Tensor]]:
+        """Positions and (n, 3, h, w) of tiles that the network sees at the same size, at most `batch` at a time. With a
+        batch of 1, an answer never depends on the others."""
+        alike: dict[tuple[int, int], list[int]] = {}
+        for position, tile in enumerate(tiles):
+            alike.setdefault(how.size(*tile.shape[:2]), []).append(position)
+        for positions in alike.values():
+            for start in range(0, len(positions), self.options.batch):
+                some = positions[start : start + self.options.batch]
+                batch = torch.stack([self.prepared(tiles[position], how) for position in some])
+                yield (
+                    some,
+                    batch.contiguous(
+                        memory_format=torch.channels_last if self.options.channels_last else torch.contiguous_format
+                    ),
+                )
+
+
+class ClassNet:
+    """A network whose answer is the logits of classes, (n, classes, h, w) for n images."""
+
+    def __init__(
+        self, net: Net, how: Preprocess, logits: Callable[[torch.nn.Module, torch.Tensor], torch.Tensor]
+    ) -> None:
+        self._net, self._how, self._logits = net, how, logits
+
+    def each(self, tiles: Sequence[Rgb], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, ClassMap]]:
+        """Position of each tile and which class wins at each pixel of a map of its size (height, width), in any order.
+        Raises ImageError (`nan_scores`)."""
+        for positions, batch in self._net.batches(tiles, self._how):
+            answers = self._net.run(lambda module, batch=batch: self._logits(module, batch))  # type: ignore[misc]
+            for position, answer in zip(positions, answers, strict=True):
+                yield position, winners(answer.float(), sizes[position])
+
+
+def resized(pixels: torch.Tensor, size: tuple[int, int], resample: str) -> torch.Tensor:
+    """(3, h, w) of 0..255 to `size`, in whole grey levels, antialiased as Pillow does it."""
+    if tuple(pixels.shape[1:]) == size:
+        return pixels
+    if resample == "nearest":
+        return functional.interpolate(pixels[None], size=size, mode="nearest-exact")[0]
+    large = functional.interpolate(pixels[None], size=size, mode=resample, align_corners=False, antialias=True)[0]
+    return large.round().clamp(0, 255)
+
+
+def winners(logits: torch.Tensor, size: tuple[int, int]) -> ClassMap:
+    """`classes.winners` on the device: (classes, h, w) logits, the best class at each pixel of `size`."""
+    finite(logits)
+    best = logits.new_full(size, -torch.inf)
+    total = logits.new_zeros(size)
+    ids = torch.zeros(size, dtype=torch.int32, device=logits.device)
+    for first in range(0, len(logits), _CLASSES_AT_ONCE):
+        large = enlarged(logits[first : first + _CLASSES_AT_ONCE], size)
+        top, which = large.max(0)
+        ids = torch.where(top > best, which.int() + first, ids)
+        higher = torch.maximum(best, top)
+        total = total * (best - higher).exp() + (large - higher).exp().sum(0)
+        best = higher
+    return ClassMap(ids=ids.cpu().numpy(), scores=total.reciprocal().cpu().numpy())
+
+
+def enlarged(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """(n, h, w) to `size`, bilinear between pixel centres."""
+    return functional.interpolate(planes[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+def finite(*answers: torch.Tensor) -> None:
+    """Raises ImageError: nothing found must never mean nothing computed."""
+    if not all(bool(torch.isfinite(answer).all()) for answer in answers):
+        raise ImageError("nan_scores", "the model answered with numbers that are not finite; try precision=float32")
+
+
+def fill_in(module: torch.nn.Module, file: Path) -> torch.nn.Module:
+    """Loads a .safetensors file into a network of ours. Raises WeightsError when it is another network's."""
+    state = _read(file)
+    _check_fits(module, state, file)
+    module.load_state_dict(state, assign=True)
+    return module
+
+
+def check_file(module: torch.nn.Module, file: Path) -> None:
+    """Raises WeightsError when the file does not hold this network."""
+    _check_fits(module, _read(file), file)
+
+
+def _check_fits(module: torch.nn.Module, state: Mapping[str, torch.Tensor], file: Path) -> None:
+    wanted, found = ({name: tuple(one.shape) for name, one in of.items()} for of in (module.state_dict(), state))
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            expected, got = (str(shapes.get(name, "nothing")) for shapes in (wanted, found))
+            raise WeightsError(
+                f"{file.name} does not fit the network of this config: {name}: expected {expected}, got {got}; correct "
+                "its width, depth, stride or names"
+            )
+
+
+def _read(file: Path) -> dict[str, torch.Tensor]:
+    try:
+        found: dict[str, torch.Tensor] = load_file(file)
+    except Exception as error:  # safetensors raises its own kind
+        raise WeightsError(f"{file.name}: not a readable .safetensors file: {error}") from error
+    if not all(bool(torch.isfinite(value).all()) for value in found.values()):
+        raise WeightsError(f"{file.name}: a weight is not finite")
+    return found
