@@ -45,7 +45,7 @@ given up, a run whose storage is lost ends within a minute."""
 IMPATIENCE: Final = 4.0
 """The same while this process has had no answer yet, and after it gave a request up: a wrong address is told in
 seconds, and what cleans up after a failure does not wait for the storage once more."""
-READ_TIMEOUT: Final = 15.0
+READ_TIMEOUT: Final = 12.0
 """Seconds without a byte of an answer after which one try is given up."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 3.0
 

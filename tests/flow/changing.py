@@ -1,0 +1,25 @@
+"""A stranger who replaces objects of the source while a run reads it: `plugins=[tests]` puts this sink into the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.records import Unit
+from pipeline.sink.unit import Facts, Sink, UnitWriter
+from pipeline.store import open_store
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangingSink(Sink):
+    """The real sink. When the first unit has been read, the objects below `others` replace those of the same names
+    below `source`."""
+
+    source: str
+    others: str
+
+    def writer(self, unit: Unit, facts: Facts) -> UnitWriter:
+        source, others = open_store(self.source), open_store(self.others)
+        for info in others.list():
+            source.put(info.path, others.read(info.path))
+            others.delete([info.path])
+        return super().writer(unit, facts)
