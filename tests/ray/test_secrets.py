@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -158,6 +159,16 @@ def test_a_refusal_by_the_store_repeats_none(ambient: dict[str, str], server: S3
     assert found(said) == []
     assert b"pl4nted" not in done.stdout + done.stderr
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.promise(PROMISE)
+def test_nor_does_the_driver_where_everything_is_logged(server: S3, session: Path) -> None:
+    done = run(server, session, "execute=local", f"source.uri={server.uri('nothing')}", SEGFILL_LOG="DEBUG")
+    assert done.returncode == 2
+    assert b"botocore" in done.stderr
+    assert b"authorization" in done.stderr.lower()
+    assert found({"stdout": done.stdout, "stderr": done.stderr}) == []
+    assert not re.search(rb"[Ss]ignature['\"]?[:=] ?['\"]?[0-9a-f]{8}", done.stderr)
 
 
 @pytest.mark.promise(PROMISE)
