@@ -27,6 +27,7 @@ from pipeline.errors import ConfigError, ImageError
 from pipeline.formats import Header, header_of, open_image, undecodable
 from pipeline.modes import load_rgb
 from pipeline.records import Box, EncodedImage, Pixels, Rgb, Tile, View
+from pipeline.scan import ScanStream
 from pipeline.view import Fit, Resample, ViewSpec, Window
 
 # What follows the transpose of 5..8: mirror left-right (True, False), upside down (False, True), both.
@@ -76,7 +77,7 @@ class Decoder:
     """Decodes for one worker, in one thread. Every method raises ImageError for bytes it cannot decode faithfully.
 
     Reasons: `empty`, `format_not_allowed`, `too_many_bytes`, `too_many_pixels`, `many_frames`, `truncated`,
-    `undecodable`, `unsupported_mode`, `out_of_range`, `not_finite`. Returned arrays are read-only.
+    `undecodable`, `size_mismatch`, `unsupported_mode`, `out_of_range`, `not_finite`. Returned arrays are read-only.
     """
 
     def __init__(self, config: Decode) -> None:
@@ -191,8 +192,11 @@ def _decode(
     encoded: ImageFile.ImageFile, header: Header, float_range: tuple[float, float], size: tuple[int, int]
 ) -> tuple[Rgb, NDArray[np.uint8]]:
     """Loads every pixel (only that finds a truncation) and turns upright. size: height and width that must result."""
+    stream = encoded.fp
     with undecodable(f"{header.format} pixels"):
         rgb, alpha = load_rgb(encoded, header, float_range)
+        if isinstance(stream, ScanStream):
+            stream.check(f"{header.width}x{header.height}")
         if header.format != "TIFF":  # which Pillow turns while it loads
             rgb = turn(rgb, header.orientation)
             alpha = turn(alpha, header.orientation) if alpha.size else alpha

@@ -18,6 +18,7 @@ from typing import Final, Literal, TypeAlias, cast
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from pipeline.errors import ImageError
+from pipeline.scan import ScanStream
 
 Format: TypeAlias = Literal["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF"]
 
@@ -162,7 +163,8 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
     if (missing := _missing(data, kind)) > 0:
         raise ImageError("truncated", f"expected {len(data) + missing} bytes of {kind}, got {len(data)}")
     with undecodable(f"{kind} data"):
-        image = Image.open(io.BytesIO(data), formats=(kind,))
+        stream = ScanStream(data) if kind == "JPEG" else io.BytesIO(data)
+        image = Image.open(stream, formats=(kind,))
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             _refuse_raw(image)
         elif kind == "PNG" and (exif := _png_exif(data)):

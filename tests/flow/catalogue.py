@@ -1,7 +1,7 @@
 """The catalogue of bad and odd input: each made case and what the line must say of it.
 
-Images: name -> (bytes, "unchanged" or "stage: reason"). Shards: name -> (bytes, the outcomes of its rows in order); a
-row "shard: REASON" is the failure of the rest of that shard.
+Images: name -> (bytes, "written", "unchanged" or "stage: reason"). Shards: name -> (bytes, the outcomes of its rows in
+order); a row "shard: REASON" is the failure of the rest of that shard.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageCms, PngImagePlugin
 
-from tests.planted import SRGB, chunk, exif, jpeg, mpo, saved, small
+from tests.flow import crafted
+from tests.planted import SRGB, chunk, exif, jpeg, mpo, photo, saved, small
 
+WRITTEN = "written"
 UNCHANGED = "unchanged"
 TRUNCATED = "decode: truncated"
 BROKEN = "decode: undecodable"
@@ -28,6 +30,7 @@ REFUSED = "decode: format_not_allowed"
 TOO_LARGE = "decode: too_many_pixels"
 FRAMES = "decode: many_frames"
 NO_MODE = "decode: unsupported_mode"
+LYING = "decode: size_mismatch"
 
 Images = dict[str, tuple[bytes, str]]
 Shards = dict[str, tuple[bytes, tuple[str, ...]]]
@@ -48,24 +51,6 @@ def _png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 64)) + chunk(b"IEND", b"")
 
 
-def _resized_jpeg(width: int, height: int) -> bytes:
-    data = bytearray(saved(plain(), "JPEG"))
-    at = data.index(b"\xff\xc0") + 5
-    data[at : at + 4] = struct.pack(">HH", height, width)
-    return bytes(data)
-
-
-def _tiff(entries: list[tuple[int, int, int, int]], after: int = 0) -> bytes:
-    """One little-endian directory at byte 8: (tag, type, count, value), and the offset of the next one."""
-    body = b"".join(struct.pack("<HHII", *entry) for entry in entries)
-    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + body + struct.pack("<I", after) + b"\x80" * 64
-
-
-def _tiff_entries(width: int, height: int) -> list[tuple[int, int, int, int]]:
-    tags = [(256, width), (257, height), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, height), (279, 64)]
-    return [(tag, 4, 1, value) for tag, value in tags]
-
-
 def _gif_bomb() -> bytes:
     return b"GIF89a" + struct.pack("<HH", 65535, 65535) + b"\x80\0\0" + b"\0" * 6 + saved(plain(), "GIF")[13:]
 
@@ -76,8 +61,8 @@ def _text_bomb() -> bytes:
     return saved(plain(), "PNG", pnginfo=info)
 
 
-def _frames(fmt: str, **options: object) -> bytes:
-    more = [plain().transpose(Image.Transpose.FLIP_LEFT_RIGHT), plain().rotate(180)]
+def _frames(fmt: str, number: int = 3, **options: object) -> bytes:
+    more = [plain().rotate(9 * turn + 9) for turn in range(number - 1)]
     return saved(plain(), fmt, save_all=True, append_images=more, **options)
 
 
@@ -104,7 +89,8 @@ def _wide_gamut() -> bytes:
 
 
 def images() -> Images:
-    """Each is one member of one tar; no case holds a face."""
+    """Each is one member of one tar. Those that are written hold a face."""
+    face = photo().crop((96, 0, 352, 256))
     whole = {
         ".jpg": saved(plain(), "JPEG"),
         ".png": saved(plain(), "PNG"),
@@ -130,14 +116,36 @@ def images() -> Images:
         "zip.png": (b"PK\x03\x04" + bytes(40), REFUSED),
         "bomb.png": (_png_header(50_000, 50_000), TOO_LARGE),
         "bomb_most.png": (_png_header(2**31 - 1, 2**31 - 1), TOO_LARGE),
-        "bomb.jpg": (_resized_jpeg(65535, 65535), TOO_LARGE),
-        "bomb.tif": (_tiff(_tiff_entries(65535, 65535)), TOO_LARGE),
+        "bomb.jpg": (crafted.resized_jpeg(whole[".jpg"], 65535, 65535), TOO_LARGE),
+        "bomb.tif": (crafted.tiff(crafted.tiff_entries(65535, 65535)), TOO_LARGE),
         "bomb.gif": (_gif_bomb(), TOO_LARGE),
         "bomb_text.png": (_text_bomb(), BROKEN),
         "no_pixels.png": (_png_header(0, 0), BROKEN),
-        # All its data is there and ends properly; libjpeg, like every viewer, shows the rest of it grey.
-        "lying_size.jpg": (_resized_jpeg(400, 300), UNCHANGED),
-        "loop.tif": (_tiff(_tiff_entries(8, 8), after=8), UNCHANGED),
+        "bomb_frame.gif": (crafted.gif_frame(plain(), 65535), TOO_LARGE),
+        "bomb_frames.gif": (_frames("GIF", 300), FRAMES),
+        "frame_beyond.gif": (crafted.gif_frame(plain(), 60), TRUNCATED),
+        "bomb_lossless.webp": (crafted.webp_lossless(plain(), 16384), TOO_LARGE),
+        "bomb_lossy.webp": (crafted.webp_lossy(plain(), 16383), TOO_LARGE),
+        "bomb_canvas.webp": (crafted.webp_canvas(plain(), 60_000), TOO_LARGE),
+        "canvas_too_large.webp": (crafted.webp_canvas(plain(), 1 << 24), BROKEN),
+        # Every viewer shows the missing part grey, and none the part that the header leaves out.
+        "size_beyond.jpg": (crafted.resized_jpeg(whole[".jpg"], 400, 300), LYING),
+        "size_below.jpg": (crafted.resized_jpeg(saved(face, "JPEG"), 256, 40), LYING),
+        "size_below_restarts.jpg": (
+            crafted.resized_jpeg(saved(face, "JPEG", restart_marker_rows=1), 256, 40),
+            LYING,
+        ),
+        "face.jpg": (saved(face, "JPEG", quality=90), WRITTEN),
+        "face.png": (saved(face, "PNG"), WRITTEN),
+        "face.webp": (saved(face, "WEBP"), WRITTEN),
+        "face_ultra_hdr.jpg": (crafted.ultra_hdr(face), WRITTEN),
+        "face_mpo.jpg": (mpo(face), WRITTEN),
+        "loop.tif": (crafted.tiff(crafted.tiff_entries(8, 8), after=8), UNCHANGED),
+        "ring_2.tif": (crafted.tiff_ring(2), FRAMES),
+        "ring_9.tif": (crafted.tiff_ring(9), FRAMES),
+        "loop_sub.tif": (crafted.tiff_inner_loop(330), UNCHANGED),
+        "loop_exif.tif": (crafted.tiff_inner_loop(34665), UNCHANGED),
+        "loop_gps.tif": (crafted.tiff_inner_loop(34853), UNCHANGED),
         "no_directory.tif": (b"II*\0" + struct.pack("<I", 1 << 30) + bytes(8), BROKEN),
         "pages.tif": (_frames("TIFF"), FRAMES),
         "animated.gif": (_frames("GIF", duration=50), FRAMES),
@@ -145,7 +153,8 @@ def images() -> Images:
         "animated.png": (_frames("PNG", duration=50), FRAMES),
         "mpo.jpg": (mpo(plain()), UNCHANGED),
         "motion.jpg": (whole[".jpg"] + b"\0\0\0\x18ftypmp42" + bytes(3000), UNCHANGED),
-        "gain_map.jpg": (whole[".jpg"] + whole[".jpg"], UNCHANGED),
+        "second.jpg": (whole[".jpg"] + whole[".jpg"], UNCHANGED),
+        "ultra_hdr.jpg": (crafted.ultra_hdr(plain(400, 300)), UNCHANGED),
         "tail.png": (whole[".png"] + b"tail" * 99, UNCHANGED),
         "icc_broken.jpg": (saved(plain(), "JPEG", icc_profile=b"no profile at all"), UNCHANGED),
         "icc_other_space.png": (saved(plain(), "PNG", icc_profile=LAB), UNCHANGED),
