@@ -13,15 +13,18 @@ help: ## this page
 
 setup: $(VENV)/.ready ## a .venv with every pinned dependency
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+# The demo needs neither torch nor the tests' tools; who runs the tests first has both.
+$(VENV)/.demo: EXTRA := demo
+$(VENV)/.ready: EXTRA := dev
+$(VENV)/.demo $(VENV)/.ready: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
 	@$(BIN)/python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
 		{ echo "segfill needs Python 3.11 or 3.12, $(VENV) has $$($(BIN)/python -V); try make PYTHON=python3.11"; exit 1; }
 	@echo "installing into $(VENV) ..."
-	@$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	@$(BIN)/pip install --quiet -c constraints.txt -e '.[$(EXTRA)]'
 	@touch $@
 
-demo: setup ## the three jobs on real photographs, into demo/
+demo: $(VENV)/.demo ## the three jobs on real photographs, into demo/
 	@$(BIN)/python -m jobs.demo demo
 
 test: setup lint ## linters, types, import layers, tests
