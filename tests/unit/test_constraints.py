@@ -40,7 +40,7 @@ def installed_by_dev() -> dict[str, Version]:
             waiting += [(Requirement(line), "") for choice in requirement.extras for line in extras[choice]]
             continue
         part = distribution(requirement.name)
-        found[name] = Version(part.version)
+        found[name] = Version(Version(part.version).public)  # 2.13.0+cpu is the CPU build of 2.13.0
         for wanted in ("", *requirement.extras):
             if (name, wanted) not in seen:
                 seen.add((name, wanted))
