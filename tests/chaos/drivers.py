@@ -1,4 +1,4 @@
-"""Small runs of jobs.anonymize in processes of their own: start, kill, resume, compare.
+"""Small runs of jobs.clean in processes of their own: start, kill, resume, compare.
 
 A driver is forked from a server that has imported everything, so that a run takes a fraction of a second.
 """
@@ -46,7 +46,7 @@ def build(folder: Path) -> Path:
 
 def _picture(shard: int, number: int) -> bytes:
     image = Image.new("RGB", (64, 48), (30, 20 * number, 100 * shard))
-    if number != 2:
+    if number != 4:
         ImageDraw.Draw(image).rectangle((10 + number, 12, 30 + number, 30), (250, 10, 20))
     out = io.BytesIO()
     image.save(out, "PNG")
@@ -62,7 +62,10 @@ def arguments(source: Path, out: str, *more: str) -> list[str]:
         "max_reject_share=0.5",
         "execute=local",
         "plugins=[tests]",
+        "segment=[faces]",
         "segment.faces._target_=tests.chaos.red.Red",
+        "select=faces",
+        "fill=solid",
         *more,
     ]
 
@@ -103,10 +106,10 @@ def _drive(arguments: list[str], environment: dict[str, str], log: str) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     sys.stdout = sys.stderr = os.fdopen(1, "w", closefd=False)
-    if folder := os.environ.get(points.FOLDER):
-        (Path(folder) / "driver").write_text(str(os.getpid()))
+    if (folder := Path(os.environ.get(points.FOLDER, "/nowhere"))).is_dir():
+        (folder / "driver").write_text(str(os.getpid()))
     points.arm()
-    code = main("anonymize", arguments)
+    code = main("clean", arguments)
     sys.stdout.flush()
     sys.exit(code)
 
