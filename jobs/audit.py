@@ -1,27 +1,29 @@
 """`python -m jobs.audit uri=OUT`: the privacy receipt of a finished anonymize run, by another detector (MTCNN).
 
 uri=OUT            the run's output
-sample=N           images to look at, chosen by a hash of their names; 0 (default): all
+sample=1.0         images to look at, chosen by a hash of their names: how many, or a share (default 1.0: all)
 score=0.95         detections from this score on count; MTCNN takes wheels and the like for faces below it
-max_residual=0     share of the images that may still show it a face
-receipt=true       write audit/receipt.json into the output (names and numbers, no pixels)
+least_face=20      pixels; smaller faces are reported, but pass: nobody can be recognised by them
+max_residual=0.0   share of the images that may still show it a face
+sheet=PATH         a local JPEG, outside the output, for the faces that are left; it shows them
 
-Exit codes: 0 passed, 1 it could not go on, 2 refused, 3 a face above max_residual, metadata, or an unreadable image.
+Writes audit/receipt.json into the output (names and numbers, no pixels); what the run's own receipt says of its
+canaries stays in it. Exit codes: 0 passed, 1 it could not go on, 2 refused, 3 a face above max_residual, metadata, an
+unreadable image, or a canary that was not removed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline import build, seals
+from pipeline import build
 from pipeline.credentials import redact
-from pipeline.decode import Decode
 from pipeline.errors import (
     EXIT_FAILED,
     EXIT_OK,
@@ -29,27 +31,12 @@ from pipeline.errors import (
     EXIT_REJECTED,
     ConfigError,
     RefusedError,
+    RunError,
     SegfillError,
 )
-from pipeline.report.audit import audit
-from pipeline.segment.mtcnn import Mtcnn
+from pipeline.execute.audit import Audit
+from pipeline.report.receipt import PATH, Canaries, read
 from pipeline.store import open_store
-
-
-@dataclass(frozen=True, kw_only=True)
-class Audit:
-    uri: str
-    sample: int = 0
-    score: float = 0.95
-    max_residual: float = 0.0
-    receipt: bool = True
-
-    def __post_init__(self) -> None:
-        if self.sample < 0:
-            raise ConfigError(f"audit.sample: expected a whole number of at least 0, got {self.sample}")
-        for key in ("score", "max_residual"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise ConfigError(f"audit.{key}: expected a number from 0 to 1, got {getattr(self, key)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,36 +45,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__doc__)
         return EXIT_OK
     try:
-        return run(_settings(arguments))
+        return run(*_settings(arguments))
     except RefusedError as error:
         return _say(error, EXIT_REFUSED)
     except (SegfillError, OSError) as error:
         return _say(error, EXIT_FAILED)
 
 
-def run(settings: Audit) -> int:
-    node = OmegaConf.to_container(OmegaConf.load(build.CONF / "segment/mtcnn.yaml"))
-    detector = cast("Mtcnn", build.construct(cast("dict[str, build.Node]", node)["mtcnn"], "mtcnn", ("pipeline",)))
-    store = open_store(settings.uri)
-    hot, decoder = detector.load("cpu", 1), Decode(cache_bytes=0).load()
-    receipt = audit(store, hot, decoder, sample=settings.sample, score=settings.score)
+def run(uri: str, audit: Audit) -> int:
+    store, planted = open_store(uri), Canaries(note="none planted: only a run plants them")
+    audit.check_sheet(store)
+    with contextlib.suppress(FileNotFoundError):
+        planted = read(store.read(PATH), store.join(PATH)).canaries
+    receipt = audit.look(store, audit.mtcnn.load("cpu", 1), planted)
+    if not receipt.published:
+        raise RunError(
+            f"{store.join('rendered')}: no images to audit; was it made with sink=none, or is it another run?"
+        )
     print(redact(receipt.text()))
-    if settings.receipt:
-        seals.put_sealed(store, seals.AUDIT, {"audit/receipt.json": receipt.json()})
-    if receipt.passes(settings.max_residual):
-        return EXIT_OK
-    print("audit: did not pass; do not publish this output before these images were looked at", file=sys.stderr)
-    return EXIT_REJECTED
+    for problem in receipt.problems():
+        _say(f"{problem}; look before you publish this output", EXIT_REJECTED)
+    return EXIT_REJECTED if receipt.problems() else EXIT_OK
 
 
-def _settings(arguments: Sequence[str]) -> Audit:
+def _settings(arguments: Sequence[str]) -> tuple[str, Audit]:
     build.refuse_secrets(arguments)
     try:
-        node = cast("build.Node", OmegaConf.to_container(OmegaConf.from_dotlist(list(arguments))))
+        given = cast("dict[str, build.Node]", OmegaConf.to_container(OmegaConf.from_dotlist(list(arguments))))
     except OmegaConfBaseException as error:
         raise ConfigError(f"cannot read the command line: {error}; expected key=value") from error
-    settings = {**cast("dict[str, build.Node]", node), "_target_": "jobs.audit.Audit"}
-    return cast("Audit", build.construct(settings, "audit", ("jobs",)))
+    uri = given.pop("uri", None)
+    if not isinstance(uri, str) or not uri:
+        raise ConfigError("audit.uri is required: give uri=OUT, the output of an anonymize run")
+    files = [OmegaConf.load(build.CONF / path) for path in ("segment/mtcnn.yaml", "audit/mtcnn.yaml")]
+    node = cast("dict[str, build.Node]", OmegaConf.to_container(OmegaConf.merge(*files, {"sample": 1.0})))
+    del node["defaults"], node["canary"]
+    if given.get("sample") == 0:
+        raise ConfigError("audit.sample: expected a number of images, or a share such as 0.1 (1.0: all), got 0")
+    return uri, cast("Audit", build.construct({**node, **given}, "audit", ("pipeline",)))
 
 
 def _say(error: object, code: int) -> int:

@@ -28,6 +28,7 @@ import conf
 from pipeline import credentials
 from pipeline.contracts import Segmenter
 from pipeline.errors import ConfigError, WeightsError
+from pipeline.execute.audit import Auditor
 from pipeline.execute.job import Executor, Job
 from pipeline.flow import Flow
 from pipeline.policy import Policy
@@ -43,6 +44,7 @@ _NOT_SEMANTIC: Final = (
     "sink.uri",
     "sink.single_writer",
     "execute",
+    "audit",
     "report",
     "max_reject_share",
     "plugins",
@@ -106,6 +108,7 @@ def build(config: DictConfig) -> Job:
         raise ConfigError(f"max_reject_share: expected a number from 0 to 1, got {share!r}")
     tree.pop("private")  # read by interpolation, in the stages that it changes
     policy = cast("Policy", construct(tree.pop("policy"), "policy", ("pipeline",)))
+    audit = construct(tree.pop("audit"), "audit", ("pipeline",))
     flow = _flow(name, tree, ("pipeline", *plugins))
     policy.check(flow.weights)
     return Job(
@@ -114,6 +117,7 @@ def build(config: DictConfig) -> Job:
         max_reject_share=float(share),
         config=semantic(config),
         yaml=OmegaConf.to_yaml(config),
+        audit=cast("Auditor", audit),
     )
 
 

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, TextIO
 
@@ -14,7 +14,8 @@ import pipeline
 from pipeline import plan as planning
 from pipeline.contracts import Checked
 from pipeline.credentials import redact
-from pipeline.errors import RunError, TooManyRejected
+from pipeline.errors import EXIT_REJECTED, RunError, TooManyRejected
+from pipeline.execute.audit import Auditor, NoAudit
 from pipeline.flow import Flow
 from pipeline.ledger import Identity, Ledger
 from pipeline.plan import Plan
@@ -40,13 +41,14 @@ class Executor(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """flow and executor as the config built them. max_reject_share: above it the exit code is 3. config: the semantic
-    part, dotted key -> JSON. yaml: the composed config for a person to read."""
+    part, dotted key -> JSON. yaml: the composed config for a person to read. audit: looks at what was published."""
 
     flow: Flow
     executor: Executor
     max_reject_share: float
     config: Mapping[str, str]
     yaml: str
+    audit: Auditor = field(default_factory=NoAudit)
 
 
 def run(job: Job, out: TextIO, err: TextIO) -> int:
@@ -62,6 +64,7 @@ def run(job: Job, out: TextIO, err: TextIO) -> int:
     records = dict(before)
     if plan.pending:
         job.executor.check()
+        job.audit.prepare(flow)
         _prepare(flow, () if before else shards)
         ledger.begin(identity, job.yaml)
         for record in _executed(job, flow, plan, err):
@@ -69,7 +72,8 @@ def run(job: Job, out: TextIO, err: TextIO) -> int:
     if plan.pending or not ledger.finished():
         ledger.finish()
     summary = Summary.of(records.values(), seconds=time.monotonic() - started, before=plan.before.images)
-    code = summary.exit_code(job.max_reject_share)
+    receipt = job.audit.receipt(flow, ledger.store, new=bool(plan.pending))
+    code = EXIT_REJECTED if receipt.problems() else summary.exit_code(job.max_reject_share)
     if plan.pending or not ledger.reported():
         page = make_page(
             ledger.store,
@@ -81,10 +85,15 @@ def run(job: Job, out: TextIO, err: TextIO) -> int:
             digest=identity.digest,
             facts={"source": flow.source.uri, "output": ledger.store.uri, "code": identity.code, **identity.weights},
             config=job.config,
+            receipt=receipt,
         )
         ledger.report(page)
     print(redact(summary.text(_places(job))), file=out, flush=True)
-    if code:
+    if receipt.audited:
+        print(redact(receipt.text()), file=out, flush=True)
+    for problem in receipt.problems():
+        print(redact(f"audit: {problem}; look before you publish this output"), file=err)
+    if summary.exit_code(job.max_reject_share):
         print(redact(_why_rejected(job, summary)), file=err)
     return code
 

@@ -23,8 +23,11 @@ import pyarrow.parquet as pq
 from pipeline.errors import EXIT_OK
 from pipeline.records import Committed
 from pipeline.report.progress import duration
+from pipeline.report.receipt import Receipt
 from pipeline.report.summary import Summary
 from pipeline.store import Store
+
+NOTHING_AUDITED: Final = Receipt()
 
 SCORE_UNITS: Final = 64
 """Units whose mask tables the histograms are made of."""
@@ -116,6 +119,8 @@ class Page:
     rejects: tuple[Reject, ...]
     facts: tuple[tuple[str, str], ...]
     config: tuple[tuple[str, str], ...]
+    receipt: tuple[tuple[str, str], ...]
+    passed: bool
     rows: int = ROWS
 
 
@@ -130,12 +135,14 @@ def make_page(
     digest: str,
     facts: Mapping[str, str],
     config: Mapping[str, str],
+    receipt: Receipt = NOTHING_AUDITED,
 ) -> bytes:
     """The page of a run. store: of its output.
 
     records: every commit record of the output; summary: of the same. name: of the job. private: the run shows no
     original, as its workers made the previews. exit_code: how the run ends. digest: of its identity. facts, config:
-    what made this output, shown as they come. Raises OSError when the store does not give the bytes.
+    what made this output, shown as they come. receipt: of the audit. Raises OSError when the store does not give the
+    bytes.
     """
     units = sorted(records, key=lambda record: (record.unit.shard, record.unit.start))
     histograms, scores_note = _scores(store, units)
@@ -143,7 +150,9 @@ def make_page(
     page = Page(
         job=name,
         digest=digest[:12],
-        state=_state(summary, exit_code),
+        state=_state(summary, exit_code, receipt.problems()),
+        receipt=tuple(receipt.rows()) if receipt.audited else (),
+        passed=not receipt.problems(),
         summary=summary,
         bytes_in=_size(summary.bytes_in),
         speed=f"{summary.images_per_second:.1f}" if summary.fresh else "-",
@@ -175,8 +184,11 @@ def render(page: Page) -> str:
 # --- what the commit records tell ------------------------------------------------------------------------------
 
 
-def _state(summary: Summary, exit_code: int) -> State:
+def _state(summary: Summary, exit_code: int, problems: Sequence[str]) -> State:
     counts = summary.counts
+    if problems:
+        why = f"The audit did not pass (exit code {exit_code}): {'; '.join(problems)}."
+        return State(word="needs a look", sentence=why, tone="bad")
     if exit_code != EXIT_OK:
         why = f"exit code {exit_code}: {counts.rejected:,} of {counts.images:,} images were rejected"
         shards = f"; shards that could not be read to their end: {len(summary.failed):,}" if summary.failed else ""

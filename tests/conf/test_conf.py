@@ -63,9 +63,10 @@ def test_every_choice_builds_and_says_what_it_is(group: str, choice: str) -> Non
     if group == "select":
         override, select = [f"select={choice}", "segment=[faces,text,salient]"], []
     job = build.build(build.compose("clean", [*PLACES, *select, *override, *extra]))
-    part = job.executor if group == "execute" else getattr(job.flow, group)
+    part = {"execute": job.executor, "audit": job.audit}.get(group) or getattr(job.flow, group)
     kinds = [type(p).__module__ for p in (part if isinstance(part, tuple) else (part,))]
-    assert all(kind.startswith(f"pipeline.{group}") for kind in kinds)
+    home = "pipeline.execute.audit" if group == "audit" else f"pipeline.{group}"
+    assert all(kind.startswith(home) for kind in kinds)
 
 
 def test_every_yaml_is_a_choice_a_job_or_the_base() -> None:

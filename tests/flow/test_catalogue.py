@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(120)
 
 
 def anonymize(source: Path, out: Path, *overrides: str) -> int:
-    more = ["execute=local", "max_reject_share=1.0", *overrides]
+    more = ["execute=local", "max_reject_share=1.0", "audit=none", *overrides]
     return main("anonymize", [f"source.uri={source}", f"sink.uri={out}", *more])
 
 

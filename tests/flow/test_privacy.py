@@ -47,7 +47,7 @@ def broken(part: str, how: str) -> list[str]:
 
 
 def anonymize(source: Path, out: Path, *overrides: str) -> int:
-    return main("anonymize", [f"source.uri={source}", f"sink.uri={out}", "execute=local", *overrides])
+    return main("anonymize", [f"source.uri={source}", f"sink.uri={out}", "execute=local", "audit=none", *overrides])
 
 
 def index(out: Path) -> dict[str, dict[str, object]]:

@@ -48,7 +48,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def overrides(source: Path, out: Path, *more: str) -> list[str]:
-    chosen = ["source.unit_images=6", "sink=files", "max_reject_share=0.9", "image_seconds=8", "image_mib=300"]
+    chosen = [
+        "source.unit_images=6",
+        "sink=files",
+        "max_reject_share=0.9",
+        "image_seconds=8",
+        "image_mib=300",
+        "audit=none",
+    ]
     chosen = [c.replace("image_", "execute.image_", 1) if c.startswith("image_") else c for c in chosen]
     return [f"source.uri={source}", f"sink.uri={out}", *chosen, *more]
 

@@ -13,7 +13,7 @@ from pipeline.execute.ray_data import RayData
 from pipeline.store import open_store
 from tests.flow.outputs import published, totals
 
-SMALL_UNITS = ["source.unit_images=4", "max_reject_share=0.2", "chunk=3"]
+SMALL_UNITS = ["source.unit_images=4", "max_reject_share=0.2", "chunk=3", "audit=none"]
 
 
 @pytest.fixture(scope="module")

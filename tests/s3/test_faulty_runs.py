@@ -15,7 +15,8 @@ from tests.flow.outputs import published, totals
 from tests.s3.proxy import Choose, Proxy, Request, always, between, never, seeded
 from tests.s3.server import S3
 
-SMALL = ["execute=local", "segment.faces.thorough=false", "sink=files", "source.unit_images=4", "max_reject_share=0.2"]
+QUICK = ["segment.faces.thorough=false", "audit=none"]
+SMALL = ["execute=local", *QUICK, "sink=files", "source.unit_images=4", "max_reject_share=0.2"]
 
 
 @pytest.fixture(scope="module")
