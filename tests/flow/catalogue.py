@@ -12,6 +12,7 @@ import struct
 import tarfile
 import zlib
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -88,6 +89,7 @@ def _wide_gamut() -> bytes:
     return bytes(profile)
 
 
+@cache
 def images() -> Images:
     """Each is one member of one tar. Those that are written hold a face."""
     face = photo().crop((96, 0, 352, 256))
@@ -214,6 +216,7 @@ def tar(*entries: Entry, form: int = tarfile.PAX_FORMAT) -> bytes:
     return buffer.getvalue()
 
 
+@cache
 def tars() -> Shards:
     ok = saved(plain(8, 8), "PNG")
     first, last = entry("ok0.png", ok), entry("ok1.png", ok)
@@ -264,18 +267,23 @@ def tars() -> Shards:
 # --- Parquet ---------------------------------------------------------------------------------------------------
 
 
-def table(column: pa.Array, name: str = "image") -> bytes:
+def table(column: pa.Array, *names: str, beside: pa.Array | None = None) -> bytes:
+    """The column under these names (`image` if none is given), and another one `beside` them."""
+    names = names or ("image",)
+    more = [] if beside is None else [beside]
     buffer = io.BytesIO()
-    pq.write_table(pa.table({name: column}), buffer)
+    pq.write_table(pa.Table.from_arrays([*[column] * len(names), *more], [*names, *["beside"] * len(more)]), buffer)
     return buffer.getvalue()
 
 
+@cache
 def parquets() -> Shards:
     ok = saved(plain(8, 8), "PNG")
     structs = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     fine = table(pa.array([ok, ok], pa.binary()))
     corrupt = bytearray(fine)
     corrupt[4:40] = b"\xff" * 36
+    schema = ("shard: parquet_schema",)
     paths = pa.array([{"bytes": None, "path": "/etc/passwd"}, {"bytes": ok, "path": "x.png"}], structs)
     return {
         "a_fine.parquet": (fine, (UNCHANGED, UNCHANGED)),
@@ -286,6 +294,19 @@ def parquets() -> Shards:
         "paths.parquet": (table(paths), ("read: path_only", UNCHANGED)),
         "types.parquet": (table(pa.array([1, 2])), ("shard: parquet_schema",)),
         "drift.parquet": (table(pa.array([ok], pa.binary()), "picture"), ("shard: parquet_schema",)),
+        "drift_large.parquet": (table(pa.array([ok], pa.large_binary())), (UNCHANGED,)),
+        "drift_view.parquet": (table(pa.array([ok], pa.binary_view())), (UNCHANGED,)),
+        "drift_struct.parquet": (table(pa.array([{"bytes": ok, "path": None}], structs)), (UNCHANGED,)),
+        "drift_more.parquet": (table(pa.array([ok], pa.binary()), beside=pa.array([7])), (UNCHANGED,)),
+        "drift_text.parquet": (table(pa.array(["base64"])), schema),
+        "drift_list.parquet": (table(pa.array([[ok]], pa.list_(pa.binary()))), schema),
+        "drift_fixed.parquet": (table(pa.array([ok], pa.binary(len(ok)))), schema),
+        "drift_twice.parquet": (table(pa.array([ok], pa.binary()), "image", "image"), schema),
+        "drift_case.parquet": (table(pa.array([ok], pa.binary()), "Image"), schema),
+        "drift_no_bytes.parquet": (table(pa.array([{"path": "a.png"}])), schema),
+        "drift_text_bytes.parquet": (table(pa.array([{"bytes": "text", "path": "a.png"}])), schema),
+        "drift_null_type.parquet": (table(pa.nulls(1)), schema),
+        "drift_packed.parquet": (table(pa.array([ok, ok], pa.binary()).dictionary_encode()), schema),
         "footer.parquet": (fine[:-7], ("shard: parquet_unreadable",)),
         "zero_bytes.parquet": (b"", ("shard: parquet_unreadable",)),
         "corrupt.parquet": (bytes(corrupt), ("shard: parquet_corrupt",)),
