@@ -29,8 +29,8 @@ class Checkpoint:
 
     licence: of the weights, its SPDX name where it has one. uri: `hf:OWNER/NAME@REVISION` (a commit, 40 hex digits),
     `s3://bucket/prefix`, `https://host/prefix`, or "" when there is only a local folder. files: what is read of it.
-    sha256: of each of `files`, in their order. folder: a local copy; without sha256 its files are hashed when the run
-    begins, and every worker must find the same ones. Raises ConfigError.
+    sha256: of each of `files`, in their order, "" for what is not known. folder: a local copy; where no hash is given
+    its files are hashed when the run begins, and every worker must find the same ones. Raises ConfigError.
     """
 
     licence: str
@@ -54,7 +54,7 @@ class Checkpoint:
         if self.sha256 and len(self.sha256) != len(self.files):
             raise ConfigError(f"model.sha256: expected one for each of {len(self.files)} files, got {len(self.sha256)}")
         for digest in self.sha256:
-            if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            if digest and not re.fullmatch(r"[0-9a-f]{64}", digest):
                 raise ConfigError(f"model.sha256: expected 64 lower-case hex digits each, got {digest!r}")
 
     @cached_property
@@ -64,7 +64,8 @@ class Checkpoint:
         What a folder's files hash to is kept with this object, also when it is pickled: a worker that finds other bytes
         in its folder is refused them.
         """
-        hashes = self.sha256 or tuple(map(self._hash, self.files))
+        known = self.sha256 or ("",) * len(self.files)
+        hashes = [digest or self._hash(file) for file, digest in zip(self.files, known, strict=True)]
         where = Path(self.folder).absolute().as_uri() if self.folder else self.uri.rstrip("/")
         return tuple(
             Weights(uri=f"{where}/{file}", sha256=digest, licence=self.licence)
@@ -108,7 +109,7 @@ class Checkpoint:
             match = _HF.fullmatch(self.uri)
             what = f"revision {match['revision']} of {match['repository']}" if match else self.uri
             raise WeightsError(
-                f"model.folder: the hashes of {self.uri} are not known here; download {what} "
+                f"model.folder: not every hash of {self.uri} is known here; download {what} "
                 f"({', '.join(self.files)}) and give its folder, or give the files' hashes in model.sha256"
             )
         try:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError
-from pipeline.records import Segments, View
+from pipeline.records import Mask, Segments, View
 from pipeline.segment.parts import Named, check_finite, segment
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -33,6 +33,15 @@ class ClassMap:
 
     ids: Ids
     scores: Floats
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundMask:
+    """inside: (h, w) bool. class_id: its class. score: 0..1."""
+
+    inside: Mask
+    class_id: int
+    score: float
 
 
 def check_names(key: str, names: object) -> None:
@@ -97,4 +106,23 @@ def class_segments(found: ClassMap, view: View, names: Sequence[str], model: Nam
             made.append(
                 segment(inside, x=0, y=0, view=view, label=names[number], score=score, model=model, class_id=number)
             )
+    return Segments(image_id=view.image_id, height=view.height, width=view.width, segments=tuple(made))
+
+
+def mask_segments(found: Sequence[FoundMask], view: View, names: Sequence[str], model: Named) -> Segments:
+    """One segment for each mask that has a pixel and whose class has a name."""
+    made = []
+    for one in found:
+        inside = one.inside
+        if inside.shape != (view.height, view.width):
+            size = (view.width, view.height)
+            inside = cv2.resize(inside.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT) > 0
+        if inside.any() and 0 <= one.class_id < len(names) and names[one.class_id]:
+            label = names[one.class_id]
+            made.append(
+                segment(
+                    inside, x=0, y=0, view=view, label=label, score=min(1.0, one.score), model=model,
+                    class_id=one.class_id,
+                )
+            )  # fmt: skip
     return Segments(image_id=view.image_id, height=view.height, width=view.width, segments=tuple(made))

@@ -6,8 +6,9 @@ The only file of this folder besides the networks themselves that imports torch;
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from pipeline.records import Rgb
 from pipeline.segment.classes import ClassMap
 from pipeline.segment.preprocess import Preprocess
 from pipeline.segment.torch_options import TorchOptions
+
+Answer = TypeVar("Answer")
 
 _CLASSES_AT_ONCE: Final = 8
 """Enlarged together: memory does not grow with the number of classes."""
@@ -52,7 +55,7 @@ class Net:
         mean, deviation = (pixels.new_tensor(three).view(3, 1, 1) for three in (how.mean, how.deviation))
         return (pixels / how.scale - mean) / deviation
 
-    def run(self, call: Callable[[torch.nn.Module], torch.Tensor]) -> torch.Tensor:
+    def run(self, call: Callable[[torch.nn.Module], Answer]) -> Answer:
         """What `call` computes with the network, without gradients, at the precision of the options."""
         kind = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.options.precision)
         fast = self.device.type == "cuda" and kind is not None
@@ -77,31 +80,40 @@ class Net:
                 )
 
 
+class Logits(Protocol):
+    def __call__(self, module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor: ...
+
+
 class ClassNet:
     """A network whose answer is the logits of classes, (n, classes, h, w) for n images."""
 
-    def __init__(
-        self, net: Net, how: Preprocess, logits: Callable[[torch.nn.Module, torch.Tensor], torch.Tensor]
-    ) -> None:
+    def __init__(self, net: Net, how: Preprocess, logits: Logits) -> None:
         self._net, self._how, self._logits = net, how, logits
 
     def each(self, tiles: Sequence[Rgb], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, ClassMap]]:
         """Position of each tile and which class wins at each pixel of a map of its size (height, width), in any order.
         Raises ImageError (`nan_scores`)."""
         for positions, batch in self._net.batches(tiles, self._how):
-            answers = self._net.run(lambda module, batch=batch: self._logits(module, batch))  # type: ignore[misc]
+            answers = self._net.run(partial(self._logits, batch=batch))
             for position, answer in zip(positions, answers, strict=True):
                 yield position, winners(answer.float(), sizes[position])
 
 
 def resized(pixels: torch.Tensor, size: tuple[int, int], resample: str) -> torch.Tensor:
-    """(3, h, w) of 0..255 to `size`, in whole grey levels, antialiased as Pillow does it."""
-    if tuple(pixels.shape[1:]) == size:
-        return pixels
-    if resample == "nearest":
-        return functional.interpolate(pixels[None], size=size, mode="nearest-exact")[0]
-    large = functional.interpolate(pixels[None], size=size, mode=resample, align_corners=False, antialias=True)[0]
-    return large.round().clamp(0, 255)
+    """(3, h, w) of 0..255 to `size`, in whole grey levels, antialiased: as Pillow does it, the columns first, rounded,
+    then the rows."""
+    height, width = size
+    for target in ((pixels.shape[1], width), (height, width)):
+        if tuple(pixels.shape[1:]) == target:
+            continue
+        if resample == "nearest":
+            pixels = functional.interpolate(pixels[None], size=target, mode="nearest-exact")[0]
+        else:
+            pixels = functional.interpolate(
+                pixels[None], size=target, mode=resample, align_corners=False, antialias=True
+            )[0]
+            pixels = pixels.round().clamp(0, 255)
+    return pixels
 
 
 def winners(logits: torch.Tensor, size: tuple[int, int]) -> ClassMap:

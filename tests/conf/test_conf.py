@@ -1,11 +1,13 @@
 """conf/: every yaml builds, every mistake is named with the nearest right thing, and nothing secret gets in."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 
 from pipeline import build
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, WeightsError
 
 PLACES = ["source.uri=in", "sink.uri=out"]
 CHOICES = [(group, choice) for group, choices in build.groups().items() for choice in choices]
@@ -52,18 +54,52 @@ def test_an_output_that_needs_a_fill_is_refused_without_one(name: str, render: s
         build.build(build.compose(name, [*PLACES, "fill=none", f"render={render}"]))
 
 
+def copied(choice: str, folder: Path) -> list[str]:
+    """For a choice of a checkpoint: a local copy of its files, as small as they can be to build."""
+    kinds = {"hf_semantic": "segformer", "hf_universal": "mask2former"}
+    family = choice.partition("/")[0]
+    if family not in kinds:
+        return []
+    config = {"model_type": kinds[family], "id2label": {"0": "a", "1": "b"}}
+    seen = {"size": {"height": 8, "width": 8}, "image_mean": [0, 0, 0], "image_std": [1, 1, 1]}
+    for name, content in {"config.json": config, "preprocessor_config.json": seen, "model.safetensors": {}}.items():
+        (folder / name).write_text(json.dumps(content))
+    values = (f"folder={folder}", "licence=MIT", "sha256=[]")
+    return [f"segment.{family}.model.{value}" for value in values]
+
+
+HUB = [choice for group, choice in CHOICES if "/" in choice and not choice.endswith("/local")]
+
+
+@pytest.mark.parametrize("choice", HUB)
+def test_weights_of_a_hub_are_pinned_and_name_their_licence(choice: str) -> None:
+    """What can be known without the hub: a commit, the files, a licence; either all hashes or a word on what to do."""
+    family = choice.partition("/")[0]
+    model = build.compose("annotate", [*PLACES, f"segment={choice}"]).segment[family].model
+    assert re.fullmatch(r"hf:[\w.-]+/[\w.-]+@[0-9a-f]{40}", model.uri)
+    assert {"config.json", "model.safetensors"} <= set(model.files)
+    assert len(model.sha256) == len(model.files)
+    assert all(re.fullmatch(r"([0-9a-f]{64})?", digest) for digest in model.sha256)
+    assert model.licence
+    assert model.folder == ""
+    if not all(model.sha256):
+        revision = model.uri.partition("@")[2]
+        with pytest.raises(WeightsError, match=rf"segment.{family}.*download revision {revision} of .*give its folder"):
+            build.build(build.compose("annotate", [*PLACES, f"segment={choice}"]))
+
+
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_every_choice_builds_and_says_what_it_is(group: str, choice: str) -> None:
+def test_every_choice_builds_and_says_what_it_is(group: str, choice: str, tmp_path: Path) -> None:
     about = build.groups()[group][choice]
     assert about
     value = f"[{choice}]" if group == "segment" else choice
     select = ["select=all"] if group in ("segment", "select") else []
-    extra = EXTRA.get((group, choice), [])
+    extra = [*EXTRA.get((group, choice), []), *copied(choice, tmp_path)]
     override = [f"{group}={value}"]
     if group == "select":
         override, select = [f"select={choice}", "segment=[faces,text,salient]"], []
     job = build.build(build.compose("clean", [*PLACES, *select, *override, *extra]))
-    part = {"execute": job.executor, "audit": job.audit}.get(group) or getattr(job.flow, group)
+    part = job.executor if group == "execute" else getattr(job.flow, group)
     kinds = [type(p).__module__ for p in (part if isinstance(part, tuple) else (part,))]
     home = "pipeline.execute.audit" if group == "audit" else f"pipeline.{group}"
     assert all(kind.startswith(home) for kind in kinds)

@@ -1,0 +1,78 @@
+"""Which class is each pixel? Every checkpoint that transformers loads as AutoModelForSemanticSegmentation.
+
+SegFormer, UPerNet, BEiT, Data2Vec, DPT, MobileNetV2-DeepLab, MobileViT and what that class learns next. What its image
+processor would do is read from preprocessor_config.json and done in torch on the device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from pipeline.checkpoint import Checkpoint
+from pipeline.contracts import Device
+from pipeline.segment.hub import model_type, names, preprocess, pretrained
+from pipeline.segment.own_network import HotClasses
+from pipeline.segment.parts import check_whole
+from pipeline.segment.preprocess import Preprocess
+from pipeline.segment.torch_options import TorchOptions
+from pipeline.view import Fit
+from pipeline.weights import Weights
+
+if TYPE_CHECKING:
+    import torch
+
+_TYPES: Final = (
+    "beit", "data2vec-vision", "dpt", "mobilenet_v2", "mobilevit", "mobilevitv2", "segformer", "upernet",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class HfSemantic:
+    """One segment for each class present, named as the checkpoint's config names it.
+
+    model: config.json, preprocessor_config.json, model.safetensors. longest: larger images are shrunk to this longer
+    side when they are decoded; the rest is up to the checkpoint. 0: never, then a network sees exactly what the
+    reference processor shows it, of any image. run: how torch runs.
+    """
+
+    model: Checkpoint
+    longest: int = 2048
+    run: TorchOptions = field(default_factory=TorchOptions)
+
+    def __post_init__(self) -> None:
+        check_whole("hf_semantic.longest", self.longest, 0, 1 << 15)
+        model_type("hf_semantic", self.model, _TYPES)
+        _ = self._names, self._how
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return names("hf_semantic", self.model)
+
+    @cached_property
+    def _how(self) -> Preprocess:
+        return preprocess("hf_semantic", self.model)
+
+    @property
+    def view(self) -> Fit:
+        return Fit(side=self.longest or 1 << 15, multiple=1, resample="area")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for name in self._names if name))
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        return self.model.weights
+
+    def load(self, device: Device, threads: int) -> HotClasses:
+        module = pretrained("hf_semantic", self.model, "AutoModelForSemanticSegmentation")
+        from pipeline.segment.torch_net import ClassNet, Net
+
+        return HotClasses(ClassNet(Net(module, device, threads, self.run), self._how, _logits), self._names, self.model)
+
+
+def _logits(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    answer: torch.Tensor = module(pixel_values=batch).logits
+    return answer

@@ -1,0 +1,123 @@
+"""Networks of queries through the whole line: a small Mask2Former that learns, and what its answers become."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from transformers.models.mask2former.image_processing_pil_mask2former import Mask2FormerImageProcessorPil
+
+from pipeline.segment.preprocess import Preprocess
+from pipeline.segment.torch_net import Net
+from pipeline.segment.torch_options import TorchOptions
+from pipeline.segment.torch_queries import QueryNet
+from tests.flow import checkpoints
+from tests.flow.drawings import annotate, drawing, folder_of, mean_overlap
+from tests.flow.training import train
+
+HELD_OUT = range(6)
+
+
+class Answers(torch.nn.Module):
+    """A network that always gives the same answers."""
+
+    def __init__(self, logits: torch.Tensor, masks: torch.Tensor) -> None:
+        super().__init__()
+        self.class_queries_logits, self.masks_queries_logits = logits[None], masks[None]
+
+    def forward(self, pixel_values: torch.Tensor) -> "Answers":
+        return self
+
+
+def queries(logits: torch.Tensor, masks: torch.Tensor) -> QueryNet:
+    return QueryNet(Net(Answers(logits, masks), "cpu", 1, TorchOptions()), Preprocess())
+
+
+def mask2former() -> transformers.Mask2FormerForUniversalSegmentation:
+    torch.manual_seed(0)
+    backbone = transformers.SwinConfig(
+        image_size=64, embed_dim=16, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4], window_size=4, drop_path_rate=0.0,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    config = transformers.Mask2FormerConfig(
+        backbone_config=backbone, feature_size=32, mask_feature_size=32, hidden_dim=32, encoder_feedforward_dim=64,
+        dim_feedforward=64, encoder_layers=1, decoder_layers=2, num_attention_heads=2, num_queries=8, dropout=0.0,
+        train_num_points=1024, id2label=checkpoints.ID2LABEL,
+        label2id={name: number for number, name in checkpoints.ID2LABEL.items()},
+    )  # fmt: skip
+    return transformers.Mask2FormerForUniversalSegmentation(config)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    module = mask2former()
+
+    def loss(pixels: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        masks = [torch.stack([(one == number).float() for number in range(3)]) for one in classes]
+        return module(pixel_values=pixels, mask_labels=masks, class_labels=[torch.arange(3)] * len(classes)).loss
+
+    print(train(module, loss, steps=STEPS, rate=0.002))
+    return checkpoints.saved(module, tmp_path_factory.mktemp("models") / "mask2former", {"height": 96, "width": 128})
+
+
+STEPS = 120
+
+
+@pytest.mark.parametrize("task", ["semantic", "panoptic", "instance"])
+def test_mask2former_learns_the_drawings(task: str, trained: Path, tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "drawings", HELD_OUT)
+    rows = annotate(source, tmp_path / "out", *checkpoints.local("hf_universal", trained, f"task={task}"))
+    assert mean_overlap(rows, HELD_OUT) >= 0.9
+    if task == "panoptic":
+        for seed in HELD_OUT:
+            masks = [row["mask"] for row in rows if row["seed"] == seed]
+            assert np.sum(masks, axis=0).max() == 1
+
+
+def test_classes_win_as_in_the_reference_post_processing() -> None:
+    torch.manual_seed(0)
+    logits, masks = torch.randn(8, 6) * 2, torch.randn(8, 24, 32) * 3
+    ((_, found),) = queries(logits, masks).classes([np.zeros((24, 32, 3), np.uint8)], [(24, 32)])
+    values = torch.einsum("qc,qhw->chw", logits.softmax(-1)[:, :-1], masks.sigmoid())
+    np.testing.assert_array_equal(found.ids, values.argmax(0).numpy())
+    np.testing.assert_allclose(found.scores, (values.max(0).values / values.sum(0)).numpy(), rtol=1e-4)
+
+
+def drawn_queries() -> tuple[torch.Tensor, torch.Tensor]:
+    """Of the first drawing, at 384 x 384 as the reference post-processing looks at masks: the ground in two halves, the
+    disc, the square, one query that is sure to be nothing, and one that is not sure."""
+    _, classes = drawing(0, 384, 384)
+    left = np.arange(384)[None] < 192
+    shapes = [(classes == 0) & left, (classes == 0) & ~left, classes == 1, classes == 2, classes >= 0, classes >= 0]
+    masks = torch.from_numpy(np.stack(shapes)).float() * 16 - 8
+    chances = [[6, 0, 0, 0], [6, 0, 0, 0], [0, 6, 0, 0], [0, 0, 6, 0], [0, 0, 0, 6], [1, 1, 1, 1]]
+    return torch.tensor(chances).float(), masks
+
+
+@pytest.mark.parametrize("fused", [frozenset(), frozenset({0})])
+def test_panoptic_segments_are_those_of_the_reference(fused: frozenset[int]) -> None:
+    logits, masks = drawn_queries()
+    ((_, found),) = queries(logits, masks).masks(
+        [np.zeros((8, 8, 3), np.uint8)], [(384, 384)], panoptic=True, score=0.5, mask=0.5, overlap=0.8, fused=fused
+    )
+    (wanted,) = Mask2FormerImageProcessorPil().post_process_panoptic_segmentation(
+        Answers(logits, masks), label_ids_to_fuse=set(fused), target_sizes=[(384, 384)]
+    )
+    reference = {
+        (info["label_id"], (wanted["segmentation"] == info["id"]).numpy().tobytes()) for info in wanted["segments_info"]
+    }
+    assert {(one.class_id, one.inside.tobytes()) for one in found} == reference
+    assert len(found) == (3 if fused else 4)
+
+
+def test_instances_keep_queries_that_are_sure_of_something() -> None:
+    logits, masks = drawn_queries()
+    ((_, found),) = queries(logits, masks).masks(
+        [np.zeros((8, 8, 3), np.uint8)], [(384, 384)], panoptic=False, score=0.5, mask=0.5, overlap=0.8,
+        fused=frozenset(),
+    )  # fmt: skip
+    assert [one.class_id for one in found] == [0, 0, 1, 2]
+    _, classes = drawing(0, 384, 384)
+    np.testing.assert_array_equal(found[2].inside, classes == 1)
+    assert all(0.97 < one.score < 1 for one in found)
