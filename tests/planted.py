@@ -55,6 +55,50 @@ def exif(orientation: int = 1) -> Image.Exif:
     return tags
 
 
+def full_exif() -> bytes:
+    """As a camera writes it: artist, a maker note, GPS, and a second directory with a thumbnail."""
+    thumbnail = saved(Image.new("RGB", (16, 12), (200, 30, 30)), "JPEG", comment=SECRET)
+    text, double = SECRET + b"\0", len(SECRET) + 1
+    parts = [
+        # (directory, tag, type, count, value): types 1 BYTE, 2 ASCII, 3 SHORT, 4 LONG, 5 RATIONAL, 7 UNDEFINED
+        [(0x010F, 2, double, text), (0x013B, 2, double, text), (0x8769, 4, 1, "exif"), (0x8825, 4, 1, "gps")],
+        [(0x0103, 3, 1, b"\x06\0\0\0"), (0x0201, 4, 1, "thumbnail"), (0x0202, 4, 1, struct.pack("<I", len(thumbnail)))],
+        [(0x927C, 7, len(SECRET), SECRET), (0x9286, 7, 8 + len(SECRET), b"ASCII\0\0\0" + SECRET)],
+        [
+            (0, 1, 4, b"\x02\x03\0\0"),
+            (1, 2, 2, b"N\0\0\0"),
+            (2, 5, 3, struct.pack("<6I", 48, 1, 51, 1, 296, 10)),
+            (3, 2, 2, b"E\0\0\0"),
+            (4, 5, 3, struct.pack("<6I", 2, 1, 17, 1, 402, 10)),
+            (0x1B, 7, 8 + len(SECRET), b"ASCII\0\0\0" + SECRET),
+        ],
+    ]
+    places, at = [], 8
+    for entries in parts:
+        places.append(at)
+        at += 2 + 12 * len(entries) + 4
+    named = {"exif": places[2], "gps": places[3]}
+    data, directories = b"", b""
+    for number, entries in enumerate(parts):
+        directories += struct.pack("<H", len(entries))
+        for tag, kind, count, value in entries:
+            if value == "thumbnail":
+                value = struct.pack("<I", at + len(data))
+                data += thumbnail
+            elif isinstance(value, str):
+                value = struct.pack("<I", named[value])
+            elif len(value) > 4:
+                data, value = data + value, struct.pack("<I", at + len(data))
+            directories += struct.pack("<HHI", tag, kind, count) + value
+        directories += struct.pack("<I", places[1] if number == 0 else 0)
+    return b"Exif\0\0II*\0" + struct.pack("<I", 8) + directories + data
+
+
+def _exif(orientation: int) -> Image.Exif | bytes:
+    """Pillow cannot write a thumbnail; a turned picture goes without."""
+    return full_exif() if orientation == 1 else exif(orientation)
+
+
 def saved(image: Image.Image, fmt: str, **options: object) -> bytes:
     out = io.BytesIO()
     image.save(out, fmt, **options)
@@ -70,7 +114,7 @@ def _segment(code: int, body: bytes) -> bytes:
 
 def jpeg(image: Image.Image, *, orientation: int = 1, **options: object) -> bytes:
     """EXIF with GPS, XMP, extended XMP, Photoshop with IPTC, JFIF and JFXX thumbnails, comments, MPF, a tail."""
-    options = {"quality": 90, "exif": exif(orientation), **options}
+    options = {"quality": 90, "exif": _exif(orientation), **options}
     data = saved(image, "JPEG", **options)
     thumbnail = b"\xff\xd8" + SECRET + b"\xff\xd9"
     iptc = b"\x1c\x02\x78" + len(SECRET).to_bytes(2, "big") + SECRET
@@ -101,7 +145,7 @@ def jpeg(image: Image.Image, *, orientation: int = 1, **options: object) -> byte
 def mpo(image: Image.Image) -> bytes:
     second = Image.new("RGB", image.size, (9, 8, 7))
     ImageDraw.Draw(second).text((5, 5), TEXT)
-    return saved(image, "MPO", save_all=True, append_images=[second], exif=exif()) + SECRET
+    return saved(image, "MPO", save_all=True, append_images=[second], exif=_exif(1)) + SECRET
 
 
 # --- PNG -------------------------------------------------------------------------------------------------------
@@ -117,7 +161,7 @@ def png(image: Image.Image, *, orientation: int = 1, **options: object) -> bytes
     info.add_text("Author", TEXT)
     info.add_text("Comment", TEXT, zip=True)
     info.add_itxt("XML:com.adobe.xmp", XMP.decode())
-    data = saved(image, "PNG", pnginfo=info, exif=exif(orientation), icc_profile=SRGB, **options)
+    data = saved(image, "PNG", pnginfo=info, exif=_exif(orientation), icc_profile=SRGB, **options)
     extra = chunk(b"tIME", b"\x07\xea\x01\x01\x01\x01\x01") + chunk(b"seCr", SECRET)
     at = data.index(b"IDAT") - 4
     data = data[:at] + extra + data[at:]
@@ -129,7 +173,7 @@ def png(image: Image.Image, *, orientation: int = 1, **options: object) -> bytes
 
 def webp(image: Image.Image, **options: object) -> bytes:
     """EXIF, XMP, an unknown chunk and a tail; extended layout."""
-    data = saved(image, "WEBP", exif=exif(), xmp=XMP, icc_profile=SRGB, **options)
+    data = saved(image, "WEBP", exif=_exif(1), xmp=XMP, icc_profile=SRGB, **options)
     body = data[8:] + b"seCr" + struct.pack("<I", len(SECRET)) + SECRET
     return b"RIFF" + len(body).to_bytes(4, "little") + body + SECRET
 
@@ -190,7 +234,7 @@ def tiff(image: Image.Image, *, pages: int = 1, **options: object) -> bytes:
 
 def avif(image: Image.Image) -> bytes:
     tail = struct.pack(">I4s", 8 + len(SECRET), b"free") + SECRET
-    return saved(image, "AVIF", exif=exif(), xmp=XMP, icc_profile=SRGB, quality=80) + tail
+    return saved(image, "AVIF", exif=_exif(1), xmp=XMP, icc_profile=SRGB, quality=80) + tail
 
 
 def every() -> dict[str, bytes]:

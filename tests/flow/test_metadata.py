@@ -1,0 +1,107 @@
+"""No metadata passes through: every format in, every kind of output, filled or left as it is, each read twice: by a
+scan for planted bytes, and by exiftool."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from jobs.entry import main
+from tests.exiftool import EXIFTOOL, MISSING, beyond_the_picture, tags
+from tests.flow.leaks import blobs
+from tests.planted import SECRET, SRGB, avif, bmp, gif, jpeg, mpo, photo, png, tiff, webp
+
+INPUTS: dict[str, Callable[[Image.Image], bytes]] = {
+    "jpeg.jpg": jpeg,
+    "jpeg-icc.jpg": lambda image: jpeg(image, icc_profile=SRGB),
+    "mpo.jpg": mpo,
+    "png.png": png,
+    "webp.webp": lambda image: webp(image, quality=80),
+    "webp-lossless.webp": lambda image: webp(image, lossless=True),
+    "tiff.tif": tiff,
+    "tiff-deflate.tif": lambda image: tiff(image, compression="tiff_adobe_deflate"),
+    "bmp.bmp": bmp,
+    "gif.gif": gif,
+    "avif.avif": avif,
+}
+"""Each with all that its format can carry: EXIF with GPS, maker note and thumbnail, XMP, IPTC, comments, text, private
+chunks and tags, profiles, thumbnails of its own, a second image, row padding, bytes behind the end."""
+
+KINDS = ("filled", "overlay", "cutout", "labels")
+PROMISE = "Published bytes carry no metadata of the original, of any kind"
+MARKS = (
+    *(b"Exif\0\0", b"eXIf", b"xmpmeta", b"xpacket", b"ns.adobe.com", b"Photoshop", b"8BIM", b"MPF\0", b"JFXX"),
+    *(b"tEXt", b"iTXt", b"zTXt", b"tIME", b"ICC_PROFILE", b"XMP Data", b"NETSCAPE", b"seCr"),
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every input twice: with a face that is filled, and without one, so that its pixels pass as they are."""
+    root = tmp_path_factory.mktemp("metadata")
+    (root / "in").mkdir()
+    pictures = {"face": photo().crop((96, 0, 352, 256)), "cup": photo("coffee.png").resize((201, 133))}
+    for what, picture in pictures.items():
+        for name, make in INPUTS.items():
+            (root / "in" / f"{what}-{name}").write_bytes(make(picture))
+    where = [f"source.uri={root / 'in'}", f"sink.uri={root / 'out'}", "sink=files", "execute=local", "audit=none"]
+    assert main("anonymize", [*where, "render=everything", "segment.faces.thorough=false"]) == 0
+    return root
+
+
+def outputs(out: Path) -> dict[str, list[Path]]:
+    """Stem of the input -> every picture that was made of it, below `rendered/`."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted((out / "rendered").rglob("*.*")):
+        found.setdefault(path.name.partition(".")[0], []).append(path.relative_to(out / "rendered"))
+    return found
+
+
+def test_every_pair_of_input_and_output_is_there(run: Path) -> None:
+    made = outputs(run / "out")
+    assert set(made) == {Path(f"{what}-{name}").stem for what in ("face", "cup") for name in INPUTS}
+    for stem, paths in made.items():
+        kinds = [path.parts[0] for path in paths]
+        assert sorted(kinds) == sorted(KINDS), stem
+    rows = [row for path in (run / "out/images").glob("*.parquet") for row in pq.read_table(path).to_pylist()]
+    assert {(str(row["member"]).partition("-")[0], row["status"]) for row in rows} == {
+        ("face", "written"),
+        ("cup", "unchanged"),
+    }
+
+
+@pytest.mark.promise(PROMISE)
+def test_no_planted_byte_is_in_any_output(run: Path, record_property: Callable[[str, object], None]) -> None:
+    assert all(SECRET in path.read_bytes() for path in (run / "in").iterdir())
+    found: dict[str, list[bytes]] = {}
+    pictures = [path for paths in outputs(run / "out").values() for path in paths]
+    for path in pictures:
+        data = (run / "out/rendered" / path).read_bytes()
+        if hits := [mark for mark in (SECRET, *MARKS) if mark in data]:
+            found[str(path)] = hits
+    record_property("tried", len(pictures))
+    record_property("held", len(pictures) - len(found))
+    assert len(pictures) == 2 * len(INPUTS) * len(KINDS)
+    assert found == {}
+    assert [name for name, data in blobs(run / "out") if SECRET in data] == []  # tables, previews, page, records
+
+
+@pytest.mark.skipif(EXIFTOOL is None, reason=MISSING)
+@pytest.mark.promise(PROMISE)
+def test_exiftool_finds_only_facts_of_the_picture_in_any_output(
+    run: Path, record_property: Callable[[str, object], None]
+) -> None:
+    names = sorted(path.relative_to(run / "in").as_posix() for path in (run / "in").iterdir())
+    for name, told in tags(run / "in", names).items():
+        assert beyond_the_picture(name, told) or name.endswith(".bmp"), name  # it sees what was planted
+    planted = {tag.partition(":")[0] for tag in tags(run / "in", ["face-jpeg.jpg", "face-mpo.jpg"])["face-jpeg.jpg"]}
+    assert planted >= {"GPS", "IFD0", "IFD1", "ExifIFD", "IPTC", "XMP-dc", "JFXX"}
+    pictures = [path.as_posix() for paths in outputs(run / "out").values() for path in paths]
+    told = tags(run / "out/rendered", pictures)
+    odd = {name: more for name, found in told.items() if (more := beyond_the_picture(name, found))}
+    record_property("tried", len(pictures))
+    record_property("held", len(pictures) - len(odd))
+    assert set(told) == set(pictures)
+    assert odd == {}
