@@ -140,9 +140,15 @@ def tree(folder: Path, without: Path) -> list[str]:
 
 
 @pytest.mark.promise(KEPT)
-@pytest.mark.parametrize("sink", ["tar", "files", "parquet"])
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    ("source", "sink"),
+    [("tar", "tar"), ("tar", "files"), ("folder", "files"), ("parquet", "parquet"), ("parquet", "files")],
+)
 def test_hostile_names(source: str, sink: str, tmp_path: Path) -> None:
+    stay_inside(source, sink, tmp_path)
+
+
+def stay_inside(source: str, sink: str, tmp_path: Path) -> None:
     box, given = tmp_path / "box", tmp_path / "in"
     out = box / "deep" / "deeper" / "out"
     given.mkdir()
