@@ -275,6 +275,8 @@ def _named(error: OSError, uri: str) -> OSError:
         named = PermissionError(
             f"{uri}: no access ({detail}); check the credentials in the environment and your rights"
         )
+    elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        named = OSError(f"{uri}: {detail}; make room there, or lift the limit")
     else:
         named = OSError(f"{uri}: {detail}")
     named.errno = error.errno

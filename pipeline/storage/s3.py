@@ -146,7 +146,7 @@ class S3Backend:
     def _put(self, path: str, data: bytes, **arguments: str) -> str:
         if len(data) > MAX_PUT:
             raise OSError(
-                errno.EFBIG, f"{len(data)} bytes are more than one S3 put takes ({MAX_PUT}); use smaller units"
+                errno.EMSGSIZE, f"{len(data)} bytes are more than one S3 put takes ({MAX_PUT}); use smaller units"
             )
         return _etag(self._once("put_object", Key=self._prefix + path, Body=data, **arguments))
 
