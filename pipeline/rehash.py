@@ -95,8 +95,8 @@ def check(store: Store) -> Iterator[Fault]:
         for found in pool.map(lambda record: list(_unit(output, record)), records.sound):
             yield from found
     late: set[str] = set()
-    for path, needed in ((seals.REPORT, True), (seals.AUDIT, False)):
-        if needed or path in listing:
+    for path in (seals.REPORT, seals.AUDIT):
+        if path == seals.REPORT or path in listing or _named_by(path, listing):
             digests, faults = _seal(store, listing, path)
             yield from faults
             yield from _sealed(Output(store=store, listing=listing, sealed=digests), list(digests))
