@@ -74,12 +74,10 @@ class Driver:
     """One command, running."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-        descriptor, name = tempfile.mkstemp(prefix="driver-", suffix=".log")
-        os.close(descriptor)
-        self._log = Path(name)
+        self._log = tempfile.NamedTemporaryFile(prefix="driver-", suffix=".log")  # noqa: SIM115
         ambient = {key: value for key, value in os.environ.items() if key.startswith(("AWS_", "RAY_", "SEGFILL_"))}
         environment = {**ambient, **(environment or {})}
-        self.process: BaseProcess = _context.Process(target=_drive, args=(list(arguments), environment, name))
+        self.process: BaseProcess = _context.Process(target=_drive, args=(list(arguments), environment, self._log.name))
         self.process.start()
 
     @property
@@ -97,7 +95,7 @@ class Driver:
         return code
 
     def said(self) -> str:
-        return self._log.read_text(errors="replace")
+        return Path(self._log.name).read_text(errors="replace")
 
 
 def _drive(arguments: list[str], environment: dict[str, str], log: str) -> None:

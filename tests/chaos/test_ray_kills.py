@@ -14,6 +14,7 @@ from pipeline.store import open_store
 from tests.chaos.cluster import LOOPBACK, Nodes, running
 from tests.chaos.drivers import PATIENCE, UNITS, Driver, arguments, build, fault, finished
 from tests.chaos.points import DRIVER, WORKER, Trap, sprung
+from tests.chaos.reader import Reader
 from tests.flow.outputs import published
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
@@ -129,4 +130,22 @@ def test_a_random_kill(seed: int, source: Path, quiet: dict[str, str], nodes: No
         assert code == -signal.SIGKILL or "the same command resumes" in driver.said()
         driver = Driver(command(source, out, nodes, layout), LOOPBACK)
     assert code == 0
+    assert fault(out, quiet) == ""
+
+
+@pytest.mark.promise("Two drivers on one output: one commit a unit, readers never see a mixed or missing file")
+@pytest.mark.parametrize("layout", ["ray", "staged"])
+def test_a_driver_on_ray_and_one_without(
+    layout: str, source: Path, quiet: dict[str, str], nodes: Nodes, tmp_path: Path
+) -> None:
+    nodes.unset()
+    out = str(tmp_path / "out")
+    with Reader(out) as reader:
+        drivers = [Driver(command(source, out, nodes, layout), LOOPBACK)]
+        while not os.path.exists(f"{out}/_attempt") and drivers[0].process.is_alive():
+            time.sleep(0.02)
+        drivers.append(Driver(arguments(source, out)))
+        assert [driver.wait() for driver in drivers] == [0, 0], [driver.said() for driver in drivers]
+    assert reader.faults == []
+    assert reader.looks > 1
     assert fault(out, quiet) == ""
