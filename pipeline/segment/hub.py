@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -86,3 +86,13 @@ def pretrained(family: str, model: Checkpoint, auto: str) -> torch.nn.Module:
             )
         net: torch.nn.Module = module
         return net
+
+
+def words(family: str, model: Checkpoint, texts: Sequence[str]) -> list[list[int]]:
+    """The tokens of each text by a checkpoint's own tokenizer, with what it puts before and after. Raises
+    WeightsError."""
+    with loading(family, model) as folder:
+        import transformers
+
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return [list(map(int, tokenizer(text)["input_ids"])) for text in texts]

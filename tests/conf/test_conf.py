@@ -54,21 +54,35 @@ def test_an_output_that_needs_a_fill_is_refused_without_one(name: str, render: s
         build.build(build.compose(name, [*PLACES, "fill=none", f"render={render}"]))
 
 
-def copied(choice: str, folder: Path) -> list[str]:
-    """For a choice of a checkpoint: a local copy of its files, as small as they can be to build."""
-    kinds = {"hf_semantic": "segformer", "hf_universal": "mask2former"}
+CHECKPOINTS = {"hf_semantic": {"model": "segformer"}, "hf_universal": {"model": "mask2former"}}
+PROMPTED = {
+    "hf_prompt/clipseg": {"model": "clipseg"},
+    "hf_prompt/grounded_sam": {"boxes": "grounding-dino", "masks": "sam2"},
+}
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+
+
+def copied(choice: str, root: Path) -> list[str]:
+    """For a choice of checkpoints: a local copy of the files of each, as small as they can be to build."""
     family = choice.partition("/")[0]
-    if family not in kinds:
-        return []
-    config = {"model_type": kinds[family], "id2label": {"0": "a", "1": "b"}}
-    seen = {"size": {"height": 8, "width": 8}, "image_mean": [0, 0, 0], "image_std": [1, 1, 1]}
-    for name, content in {"config.json": config, "preprocessor_config.json": seen, "model.safetensors": {}}.items():
-        (folder / name).write_text(json.dumps(content))
-    values = (f"folder={folder}", "licence=MIT", "sha256=[]")
-    return [f"segment.{family}.model.{value}" for value in values]
+    found = [f"segment.{family}.prompts=[a]"] if family == "hf_prompt" else []
+    for key, kind in {**CHECKPOINTS.get(family, {}), **PROMPTED.get(choice, {})}.items():
+        folder = root / key
+        folder.mkdir()
+        seen = {"size": {"height": 8, "width": 8}, "image_mean": [0, 0, 0], "image_std": [1, 1, 1]}
+        files = {
+            "config.json": {"model_type": kind, "id2label": {"0": "a", "1": "b"}},
+            "preprocessor_config.json": seen,
+        }
+        for name in ("model.safetensors", *TOKENIZER):
+            files[name] = {}
+        for name, content in files.items():
+            (folder / name).write_text(json.dumps(content))
+        found += [f"segment.{family}.{key}.{value}" for value in (f"folder={folder}", "licence=MIT", "sha256=[]")]
+    return found
 
 
-HUB = [choice for group, choice in CHOICES if "/" in choice and not choice.endswith("/local")]
+HUB = [choice for _, choice in CHOICES if choice.partition("/")[0] in CHECKPOINTS and not choice.endswith("/local")]
 
 
 @pytest.mark.parametrize("choice", HUB)
@@ -99,7 +113,7 @@ def test_every_choice_builds_and_says_what_it_is(group: str, choice: str, tmp_pa
     if group == "select":
         override, select = [f"select={choice}", "segment=[faces,text,salient]"], []
     job = build.build(build.compose("clean", [*PLACES, *select, *override, *extra]))
-    part = job.executor if group == "execute" else getattr(job.flow, group)
+    part = {"execute": job.executor, "audit": job.audit}.get(group) or getattr(job.flow, group)
     kinds = [type(p).__module__ for p in (part if isinstance(part, tuple) else (part,))]
     home = "pipeline.execute.audit" if group == "audit" else f"pipeline.{group}"
     assert all(kind.startswith(home) for kind in kinds)
