@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import numpy as np
 
@@ -35,12 +37,18 @@ class BrokeOnPurpose(Exception):
     """What a driver, a codec or a model may throw: nothing that the pipeline knows."""
 
 
+def hang() -> NoReturn:
+    while True:
+        time.sleep(1)
+
+
 # --- decode ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class BrokenDecode(Decode):
-    """how: `raise_views`, `raise_full`, `no_views`, `other_size_views`, `other_size_full`, `float_full`."""
+    """how: `raise_views`, `raise_full`, `hang_views`, `hang_full`, `no_views`, `other_size_views`, `other_size_full`,
+    `float_full`."""
 
     how: str
 
@@ -58,6 +66,8 @@ class _BrokenDecoder(Decoder):
         match self._how:
             case "raise_views":
                 raise BrokeOnPurpose("views")
+            case "hang_views":
+                hang()
             case "no_views":
                 return ()
             case "other_size_views":
@@ -70,6 +80,8 @@ class _BrokenDecoder(Decoder):
         match self._how:
             case "raise_full":
                 raise BrokeOnPurpose("full")
+            case "hang_full":
+                hang()
             case "other_size_full":
                 return replace(pixels, rgb=pixels.rgb[::2])
             case "float_full":
@@ -83,7 +95,7 @@ class _BrokenDecoder(Decoder):
 
 @dataclass(frozen=True, kw_only=True)
 class BrokenFaces(Faces):
-    """The real detector, whose answer is then spoilt. how: `raise`, `no_answers`, `too_many`, `nan_pixels`,
+    """The real detector, whose answer is then spoilt. how: `raise`, `hang`, `no_answers`, `too_many`, `nan_pixels`,
     `nan_score`, `nan_box`, `wrong_size`, `other_image`, `bad_rle`, `short_rle`."""
 
     how: str
@@ -111,6 +123,8 @@ def _spoilt(how: str, found: list[Segments]) -> list[Segments]:
     match how:
         case "raise":
             raise BrokeOnPurpose("segment")
+        case "hang":
+            hang()
         case "no_answers":
             return []
         case "too_many":
@@ -136,7 +150,7 @@ def _spoilt(how: str, found: list[Segments]) -> list[Segments]:
 
 @dataclass(frozen=True, kw_only=True)
 class BrokenSelect(Select):
-    """how: `raise`, `wrong_size`, `bad_rle`, `lying_area`."""
+    """how: `raise`, `hang`, `wrong_size`, `bad_rle`, `lying_area`."""
 
     how: str = "raise"
 
@@ -145,6 +159,8 @@ class BrokenSelect(Select):
         match self.how:
             case "raise":
                 raise BrokeOnPurpose("select")
+            case "hang":
+                hang()
             case "wrong_size":
                 return replace(region, height=region.height // 2)
             case "bad_rle":
@@ -158,8 +174,8 @@ class BrokenSelect(Select):
 
 @dataclass(frozen=True, kw_only=True)
 class BrokenFill(Solid):
-    """how: `raise`, `no_patches`, `too_many`, `not_finite`, `wrong_shape`, `empty_mask`, `half_mask`, `outside`;
-    and `echo`, which gives back what it saw, the whole crop, claimed as filled."""
+    """how: `raise`, `hang`, `no_patches`, `too_many`, `not_finite`, `wrong_shape`, `empty_mask`, `half_mask`,
+    `outside`; and `echo`, which gives back what it saw, the whole crop, claimed as filled."""
 
     how: str
 
@@ -176,6 +192,8 @@ class _BrokenFill:
         match self.how:
             case "raise":
                 raise BrokeOnPurpose("fill")
+            case "hang":
+                hang()
             case "no_patches":
                 return []
             case "too_many":
@@ -205,6 +223,15 @@ class BrokenRender(Render):
     def __call__(self, filled: Filled, decoder: Decoder, *, preview: bool = False) -> Rendered:  # type: ignore[override]
         super().__call__(filled, decoder, preview=preview)
         raise BrokeOnPurpose("render")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HangingRender(Render):
+    """Never gives back the picture that is made already."""
+
+    def __call__(self, filled: Filled, decoder: Decoder, *, preview: bool = False) -> Rendered:  # type: ignore[override]
+        super().__call__(filled, decoder, preview=preview)
+        hang()
 
 
 @dataclass(frozen=True, kw_only=True)

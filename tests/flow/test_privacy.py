@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from jobs.entry import main
 from pipeline import build, flow, rle
 from pipeline.records import Batch, EncodedImage, ImageRef, Mask, Selected, Unit
+from tests.flow import hanging
 from tests.flow.leaks import blobs, leaks, pictures
 from tests.planted import SECRET, jpeg, photo, png, saved, tiff
 
@@ -111,6 +112,17 @@ def test_a_stage_that_breaks_publishes_nothing(
     assert len(rows) == 3
     assert list(pictures(tmp_path / "out")) == []
     assert leaks(tmp_path / "out", secrets, COLOUR) == []
+
+
+@pytest.mark.promise("A stage that breaks, in whatever way, publishes nothing of an original")
+def test_a_detector_that_hangs_publishes_nothing(
+    originals: tuple[Path, tuple[bytes, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other stages: tests/chaos/test_hangs.py."""
+    folder, secrets = originals
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.jpg").write_bytes((folder / "a.jpg").read_bytes())
+    hanging.check("segment.faces", tmp_path / "in", tmp_path / "out", secrets, COLOUR, monkeypatch)
 
 
 @pytest.mark.promise("A stage that breaks, in whatever way, publishes nothing of an original")

@@ -1,0 +1,23 @@
+"""Whatever stage hangs, nothing of an original is published."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.flow import hanging
+from tests.flow.test_privacy import COLOUR, originals  # noqa: F401  # a fixture
+
+pytestmark = pytest.mark.chaos
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.promise("A stage that breaks, in whatever way, publishes nothing of an original")
+@pytest.mark.parametrize("stage", hanging.STAGES)
+def test_a_stage_that_hangs_publishes_nothing(
+    stage: str,
+    originals: tuple[Path, tuple[bytes, ...]],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, secrets = originals
+    hanging.check(stage, folder, tmp_path / "out", secrets, COLOUR, monkeypatch)
