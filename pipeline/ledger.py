@@ -183,8 +183,10 @@ class Ledger:
 
         Killed at any line, it leaves either nothing that counts, or a commit whose loose files `finish` completes.
         """
-        unit = output.unit
+        unit, path = output.unit, _commit(output.unit)
         with self._resumable(f"cannot commit unit {unit.unit_id}"):
+            if self._exists(path):  # too late, maybe after the run's end: killed now, it could not clean up
+                return from_json(self.store.read(path), self.store.join(path))
             staged = tuple(self._upload(file) for file in output.staged)
             files = tuple(self._upload(file) for file in output.files)
             own = Committed(
@@ -200,7 +202,6 @@ class Ledger:
                 bytes_in=bytes_in,
                 host=socket.gethostname(),
             )
-            path = _commit(unit)
             if self._create(path, to_json(own).encode()):
                 standing = own
             else:  # lost; or won, and only the answer was lost

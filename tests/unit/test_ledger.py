@@ -550,12 +550,23 @@ def test_an_output_that_was_never_begun_cannot_be_finished(ledger: Ledger) -> No
         ledger.finish()
 
 
+class Unwritable(Store):
+    """A real store that can be read only."""
+
+    def create_with_etag(self, path: str, data: bytes) -> str:
+        raise PermissionError(path)
+
+    def put(self, path: str, data: bytes) -> str:
+        raise PermissionError(path)
+
+
 def test_a_late_worker_after_the_end_leaves_nothing(ledger: Ledger) -> None:
     records = run_all(ledger, loose=True)
     ledger.finish()
     before = names(ledger.store)
-    late = made(UNITS[0], loose=["rendered/filled/0.jpg", "rendered/filled/d/0.jpg"])
-    assert ledger.publish(late, {}) == records[UNITS[0].unit_id]
+    late = made(UNITS[0], b"other", loose=["rendered/filled/0.jpg", "rendered/filled/d/0.jpg"])
+    late_store = Unwritable(ledger.store.uri)  # it writes nothing that it would have to take back
+    assert Ledger(late_store).publish(late, {}) == records[UNITS[0].unit_id]
     assert names(ledger.store) == before
 
 
