@@ -228,7 +228,7 @@ def _cut(shown: _Shown, window: Window, resample: Resample) -> Rgb:
     size = (window.width, window.height)
     average = resample == "area" and wide >= window.width and high >= window.height
     if whole and wide == window.width and high == window.height:
-        tile = np.ascontiguousarray(part)
+        tile = part.view()  # no copy: the tiles of a large image would be one more of it
     elif resample == "lanczos" or (average and not whole):
         kernel = Image.Resampling.HAMMING if average else Image.Resampling.LANCZOS
         tile = np.asarray(Image.fromarray(part).resize(size, kernel, box=(x, y, x + wide, y + high)))

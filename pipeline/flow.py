@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from math import prod
+from typing import Any, Final, TypeAlias
 
 from pipeline.attempt import each, together
 from pipeline.contracts import Device, Fill, HotFill, HotSegmenter, Segmenter, Source
 from pipeline.decode import Decode, Decoder
 from pipeline.errors import ConfigError, ImageError
 from pipeline.fill.crops import cut
+from pipeline.formats import read_header
 from pipeline.ledger import Ledger
 from pipeline.records import (
     Batch,
@@ -36,10 +38,17 @@ from pipeline.render import Render
 from pipeline.select import Select
 from pipeline.sink.unit import Facts, Previews, Sink, UnitWriter
 from pipeline.store import open_store
+from pipeline.view import Tiles
 from pipeline.weights import Weights
 
 Images: TypeAlias = Callable[["Hot", Batch[Any], Previews], Batch[Rendered]]
 """What takes images of one unit to rendered files: `rendered`, `render`, or one image at a time in another process."""
+
+
+Items: TypeAlias = tuple[EncodedImage | Rejected, ...]
+
+_TILED_PIXELS: Final = 32_000_000
+"""Decoded at one time for segmenters that look at tiles."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +129,8 @@ def run(hot: Hot, batch: Batch[EncodedImage], images: Images | None = None) -> C
     """The whole line for one unit in this process, some images at a time. images: who takes them from bytes to rendered
     files; the words below unless told otherwise."""
     writer, seconds = hot.flow.sink.writer(batch.unit, hot.flow.facts), batch.seconds
-    for start in range(0, len(batch.items), hot.flow.chunk):
-        part = Batch(unit=batch.unit, items=batch.items[start : start + hot.flow.chunk], seconds=seconds)
+    for items in _portions(hot, batch.items):
+        part = Batch(unit=batch.unit, items=items, seconds=seconds)
         seconds = _write((images or rendered)(hot, part, writer.previews), writer)
     return commit(hot, writer, seconds, _bytes(batch.items))
 
@@ -131,6 +140,27 @@ def finish(hot: Hot, batch: Batch[Filled], images: Images | None = None) -> Comm
     writer = hot.flow.sink.writer(batch.unit, hot.flow.facts)
     seconds = _write((images or render)(hot, batch, writer.previews), writer)
     return commit(hot, writer, seconds, _bytes(item.image for item in batch.items if isinstance(item, Filled)))
+
+
+def _portions(hot: Hot, items: Items) -> Iterator[Items]:
+    """`chunk` images at a time; fewer where segmenters look at tiles, which hold every pixel of an image decoded."""
+    tiled = any(isinstance(segmenter.view, Tiles) for segmenter in hot.flow.segment)
+    start, held = 0, 0
+    for position, item in enumerate(items):
+        pixels = _pixels(item) if tiled else 0
+        if position - start == hot.flow.chunk or (position > start and held + pixels > _TILED_PIXELS):
+            yield items[start:position]
+            start, held = position, 0
+        held += pixels
+    if start < len(items):
+        yield items[start:]
+
+
+def _pixels(item: EncodedImage | Rejected) -> int:
+    try:
+        return prod(read_header(item.data).upright) if isinstance(item, EncodedImage) else 0
+    except ImageError:  # decode finds it again, and says so
+        return 0
 
 
 def rendered(hot: Hot, batch: Batch[EncodedImage], previews: Previews) -> Batch[Rendered]:

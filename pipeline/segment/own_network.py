@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pipeline.contracts import Device
+from pipeline.contracts import Device, HotSegmenter
 from pipeline.errors import ConfigError
 from pipeline.records import Segments, View
 from pipeline.segment.classes import check_names, class_segments, fit
+from pipeline.segment.look import Look
 from pipeline.segment.parts import Named, check_whole, whole
 from pipeline.segment.preprocess import Preprocess
 from pipeline.segment.torch_options import TorchOptions, need
-from pipeline.view import Fit
+from pipeline.view import Fit, Tiles
 from pipeline.weights import Weights
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ class OwnNetwork:
     """One segment for each class present.
 
     model: a .safetensors file with the network's state. names: of class 0, 1, ...; "" is never a segment. side: the
-    longer side that the network sees; larger images are shrunk. width: channels of the first stage. mean, deviation:
-    of red, green, blue in 0..1. run: how torch runs.
+    longer side that the network sees; larger images are shrunk, or, with look.overlap, seen in tiles of that side.
+    width: channels of the first stage. mean, deviation: of red, green, blue in 0..1. look: tiles, sizes, mirror images.
+    run: how torch runs.
     """
 
     model: Weights
@@ -38,6 +40,7 @@ class OwnNetwork:
     width: int = 64
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     deviation: tuple[float, ...] = (0.229, 0.224, 0.225)
+    look: Look = field(default_factory=Look)
     run: TorchOptions = field(default_factory=TorchOptions)
 
     def __post_init__(self) -> None:
@@ -49,7 +52,7 @@ class OwnNetwork:
         check_names(f"{family}.names", self.names)
         check_whole(f"{family}.side", self.side, 32, 1 << 14)
         check_whole(f"{family}.width", self.width, 1, 1024)
-        _ = self._how
+        _ = self._how, self.view
 
     @property
     @abstractmethod
@@ -62,11 +65,11 @@ class OwnNetwork:
 
     @property
     def _how(self) -> Preprocess:
-        return Preprocess(mean=self.mean, deviation=self.deviation)  # the view is the right size already
+        return Preprocess(mean=self.mean, deviation=self.deviation, multiple=self.multiple)
 
     @property
-    def view(self) -> Fit:
-        return Fit(side=self.side, multiple=self.multiple, resample="area")
+    def view(self) -> Fit | Tiles:
+        return self.look.view(self.side, self.multiple)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -83,12 +86,21 @@ class OwnNetwork:
 
         check_file(self.network(), self.model.fetch())
 
-    def load(self, device: Device, threads: int) -> HotClasses:
+    def load(self, device: Device, threads: int) -> HotSegmenter:
         need(type(self).__name__.lower(), "torch", "safetensors")
         from pipeline.segment.torch_net import ClassNet, Net, fill_in
 
         net = Net(fill_in(self.network(), self.model.fetch()), device, threads, self.run)
-        return HotClasses(ClassNet(net, self._how, lambda module, batch: module(batch)), self.names, self.model)
+        if self.look.plain:
+            return HotClasses(ClassNet(net, self._how, _logits), self.names, self.model)
+        from pipeline.segment.tiled import HotTiled
+
+        return HotTiled(net, self._how, _logits, self.look, self.names, self.model)
+
+
+def _logits(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    answer: torch.Tensor = module(batch)
+    return answer
 
 
 class HotClasses:
