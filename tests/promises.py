@@ -54,7 +54,8 @@ class Promises:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
         report: pytest.TestReport = yield  # type: ignore[assignment,misc]
-        promises = tuple(dict.fromkeys(str(marker.args[0]) for marker in item.iter_markers("promise")))
+        texts = (str(marker.args[0]) for marker in item.iter_markers("promise"))
+        promises = tuple(dict.fromkeys(text[:1].upper() + text[1:] for text in texts))
         if promises:
             case = self.cases.setdefault(item.nodeid, Case(item.nodeid, promises))
             known = getattr(report, "wasxfail", None)
@@ -86,7 +87,7 @@ class Promises:
 
     def rows(self) -> list[tuple[str, int, int]]:
         """(promise, tried, held), sorted."""
-        names = sorted({promise for case in self.cases.values() for promise in case.promises})
+        names = sorted({promise for case in self.cases.values() for promise in case.promises}, key=str.casefold)
         of = {name: [case for case in self.cases.values() if name in case.promises] for name in names}
         return [(name, sum(c.tried for c in of[name]), sum(c.held for c in of[name])) for name in names]
 

@@ -60,7 +60,7 @@ def session(folder: Path, tests: str) -> tuple[int, str, str]:
 def test_what_holds_is_added_up_and_what_is_skipped_is_named(tmp_path: Path) -> None:
     code, said, page = session(tmp_path, TESTS)
     assert code == 0
-    for line in ("| one | 3 | 3 |", "| many | 25 | 25 |", "| absent | 0 | 0 |", "| **all** | **28** | **28** |"):
+    for line in ("| One | 3 | 3 |", "| Many | 25 | 25 |", "| Absent | 0 | 0 |", "| **all** | **28** | **28** |"):
         assert line in page
     assert "skipped: test_it.py::test_absent: no tool" in page
     assert "skipped: test_it.py::test_absent: no tool" in said
@@ -72,8 +72,8 @@ def test_what_holds_is_added_up_and_what_is_skipped_is_named(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("tests", "row", "note"),
     [
-        (MISSES, "| broken | 12 | 9 |", "missed: test_it.py::test_setup: ValueError: set-up"),
-        (SHORT, "| short | 10 | 9 |", "missed: test_it.py::test_short: held 9 of 10"),
+        (MISSES, "| Broken | 12 | 9 |", "missed: test_it.py::test_setup: ValueError: set-up"),
+        (SHORT, "| Short | 10 | 9 |", "missed: test_it.py::test_short: held 9 of 10"),
     ],
 )
 def test_a_miss_is_shown_and_ends_with_an_error(tests: str, row: str, note: str, tmp_path: Path) -> None:
