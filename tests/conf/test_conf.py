@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,13 @@ EXTRA = {
             for value in ("names=[a]", "model.uri=file:/m.safetensors", f"model.sha256={'0' * 64}", "model.licence=MIT")
         ]
         for name in ("fcn", "unet")
+    },
+    **{
+        ("segment", f"torchvision/{name}"): [
+            f"segment.torchvision.{value}"
+            for value in ("names=[a]", "model.uri=file:/m.safetensors", f"model.sha256={'0' * 64}", "model.licence=MIT")
+        ]
+        for name in ("fcn", "deeplabv3", "mask_rcnn")
     },
     ("segment", "onnx_model"): [
         *(f"segment.onnx_model.{value}" for value in ("names=[a]", "result=binary", "height=8", "width=8")),
@@ -110,6 +118,8 @@ def test_every_choice_builds_and_says_what_it_is(group: str, choice: str, tmp_pa
     select = ["select=all"] if group in ("segment", "select") else []
     extra = [*EXTRA.get((group, choice), []), *copied(choice, tmp_path)]
     override = [f"{group}={value}"]
+    if choice.startswith("torchvision/") and find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed; tests/flow/test_torchvision.py tests what is said then")
     if group == "select":
         override, select = [f"select={choice}", "segment=[faces,text,salient]"], []
     job = build.build(build.compose("clean", [*PLACES, *select, *override, *extra]))
