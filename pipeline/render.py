@@ -25,6 +25,7 @@ from pipeline.records import (
     Rgb,
     seed_of,
 )
+from pipeline.scan import hides
 from pipeline.sidecars import harmless
 from pipeline.strip import CannotStrip, strip
 
@@ -186,6 +187,10 @@ class _Picture:
 
     def _unchanged(self) -> RenderedFile:
         header, render = self.header, self.render
+        if render.private and header.format == "JPEG" and hides(self.image.data):
+            raise ImageError(
+                "size_mismatch", f"the header says {header.width}x{header.height}, but more was compressed"
+            )
         hidden = render.private and header.has_alpha and bool((self.full.alpha < 255).any())
         other_colours = render.icc == "srgb" and not encode.is_srgb(header.icc)
         if header.orientation == 1 and not hidden and not other_colours:

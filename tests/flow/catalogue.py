@@ -137,6 +137,10 @@ def images() -> Images:
             crafted.resized_jpeg(saved(face, "JPEG", restart_marker_rows=1), 256, 40),
             LYING,
         ),
+        "size_below_progressive.jpg": (
+            crafted.resized_jpeg(saved(face, "JPEG", progressive=True), 256, 40),
+            "render: size_mismatch",
+        ),
         "face.jpg": (saved(face, "JPEG", quality=90), WRITTEN),
         "face.png": (saved(face, "PNG"), WRITTEN),
         "face.webp": (saved(face, "WEBP"), WRITTEN),

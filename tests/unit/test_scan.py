@@ -10,6 +10,7 @@ from PIL import Image
 from pipeline.decode import Decode
 from pipeline.errors import ImageError
 from pipeline.records import EncodedImage, ImageRef
+from pipeline.scan import hides
 from pipeline.view import Fit
 from tests.flow.crafted import resized_jpeg
 from tests.planted import jpeg, mpo, photo, saved
@@ -71,3 +72,25 @@ def test_some_padding_behind_the_last_block_is_no_lie() -> None:
     looked_at(data[:-2] + bytes(20) + data[-2:], 640)
     with pytest.raises(ImageError, match="more pixels"):
         looked_at(data[:-2] + bytes(200) + data[-2:], 640)
+
+
+@pytest.mark.promise("A JPEG whose header hides or invents a part of the picture is rejected")
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.8])
+@pytest.mark.parametrize("way", [{}, {"subsampling": 0}, {"quality": 20}, {"optimize": True}])
+def test_a_progressive_file_that_hides_a_part_is_found(way: dict[str, object], share: float) -> None:
+    data = saved(photo(), "JPEG", progressive=True, **way)
+    assert not hides(data)
+    assert hides(resized_jpeg(data, 512, round(512 * share)))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_sound_progressive_file_hides_nothing(seed: int) -> None:
+    picture, sequential = made(seed)
+    assert not hides(sequential)
+    assert not hides(saved(picture, "JPEG", progressive=True))
+
+
+@pytest.mark.parametrize("colour", ["white", "black", "#808080", "red"])
+@pytest.mark.parametrize("side", [8, 64, 500, 1000])
+def test_a_progressive_file_of_one_colour_hides_nothing(colour: str, side: int) -> None:
+    assert not hides(saved(Image.new("RGB", (side, side), colour), "JPEG", progressive=True))
