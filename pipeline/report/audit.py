@@ -93,6 +93,8 @@ def audit(store: Store, detector: Detector, decoder: Decoder, limits: Limits, wo
         ) from error
     return Receipt(
         published=chosen.count,
+        containers=chosen.containers,
+        opened=chosen.opened,
         audited=len(chosen.names),
         limits=limits,
         faces=_surest(faces),

@@ -9,19 +9,27 @@ from __future__ import annotations
 import hashlib
 import heapq
 import tarfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 import pyarrow.parquet as pq
 
 from pipeline.formats import IMAGE_SUFFIXES
 from pipeline.store import Store
 
+CONTAINERS: Final = 64
+"""Tars and tables that are opened to choose a number of images from. To know all names of a large output, nearly all of
+it would have to be read."""
+
 
 @dataclass(kw_only=True)
 class Chosen:
-    """count: images that there are. names: of those to look at."""
+    """containers: tars and tables that there are; opened: of those, the ones whose images were counted. count: of these
+    images and the loose ones. names: of those to look at."""
 
+    containers: int = 0
+    opened: int = 0
     count: int = 0
     names: Collection[str] = field(default_factory=tuple)
 
@@ -29,12 +37,17 @@ class Chosen:
 def choose(store: Store, sample: int | float) -> Chosen:
     """The images to look at, by a hash of what they are called: the same on every look at the same output.
 
-    sample: how many images (an int), or a share of them (a float, 0..1).
+    sample: a share of all images (a float, 0..1), or how many (an int), then taken from at most CONTAINERS tars or
+    tables, which a hash chooses too, and from all loose files.
     """
-    chosen = Chosen()
+    paths = [entry.path for entry in store.list("rendered")]
+    containers = sorted((path for path in paths if _is_container(path)), key=_place)
+    chosen = Chosen(containers=len(containers))
+    opened = containers if isinstance(sample, float) else containers[:CONTAINERS]
+    chosen.opened = len(opened)
 
     def counted() -> Iterator[tuple[float, str]]:
-        for name, _ in _entries(store):
+        for name, _ in _entries(store, sorted({*paths} - {*containers} | {*opened})):
             chosen.count += 1
             yield _place(name), name
 
@@ -47,7 +60,7 @@ def choose(store: Store, sample: int | float) -> Chosen:
 
 def contents(store: Store, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of these images, one at a time."""
-    for name, read in _entries(store):
+    for name, read in _entries(store, sorted({name.partition("!")[0] for name in names})):
         if name in names:
             yield name, read()
 
@@ -58,10 +71,9 @@ def _place(name: str) -> float:
     return int.from_bytes(digest[:7], "big") / 2**56
 
 
-def _entries(store: Store) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Every image by name, and how it is read, which must happen before the next is asked for."""
-    for entry in store.list("rendered"):
-        path = entry.path
+def _entries(store: Store, paths: Iterable[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Every image in these files by name, and how it is read, which must happen before the next is asked for."""
+    for path in paths:
         if path.endswith(".tar"):
             with store.open(path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
                 for member in tar:
@@ -90,6 +102,10 @@ def _cells(name: str, value: object) -> Iterator[tuple[str, bytes]]:
             yield from _cells(f"{name}.{key}", child)
     elif isinstance(value, bytes) and value:
         yield name, value
+
+
+def _is_container(path: str) -> bool:
+    return path.endswith((".tar", ".parquet"))
 
 
 def _is_image(path: str) -> bool:

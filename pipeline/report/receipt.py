@@ -70,11 +70,13 @@ class Canaries:
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """published: images under `rendered/`. audited: those that were looked at. faces: one a detection of at least
-    `limits.least_face`, the surest first; small: those below. metadata: one an image. unreadable: images that could not
-    be looked at. detector: who looked."""
+    """published: images under `rendered/`, in `opened` of its `containers` (tars and tables) and loose. audited: those
+    that were looked at. faces: one a detection of at least `limits.least_face`, the surest first; small: those below.
+    metadata: one an image. unreadable: images that could not be looked at. detector: who looked."""
 
     published: int = 0
+    containers: int = 0
+    opened: int = 0
     audited: int = 0
     limits: Limits = field(default_factory=Limits)
     faces: tuple[Finding, ...] = ()
@@ -128,10 +130,9 @@ class Receipt:
         if not self.audited:
             yield "audit", "nothing was published, nothing was looked at"
             return
-        yield (
-            "audit",
-            f"{'did not pass' if self.problems() else 'passed'}: {self.audited:,} of {self.published:,} images",
-        )
+        some = f" in {self.opened:,} of {self.containers:,} files" if self.opened < self.containers else ""
+        verdict = "did not pass" if self.problems() else "passed"
+        yield "audit", f"{verdict}: {self.audited:,} of {self.published:,} images{some}"
         yield (
             "faces left",
             f"{len(self.faces):,} in {_images(self.faces):,} images ({self.detector}, score from "
@@ -173,6 +174,8 @@ def read(data: bytes, where: str) -> Receipt:
         }
         return Receipt(
             published=facts["published"],
+            containers=facts["containers"],
+            opened=facts["opened"],
             audited=facts["audited"],
             detector=facts["detector"],
             limits=Limits(**facts["limits"]),

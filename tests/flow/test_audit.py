@@ -20,7 +20,7 @@ from pipeline import build
 from pipeline.errors import ConfigError
 from pipeline.execute import job
 from pipeline.formats import read_header
-from pipeline.report.published import choose, contents
+from pipeline.report.published import CONTAINERS, choose, contents
 from pipeline.report.receipt import bound
 from pipeline.store import open_store
 from pipeline.strip import strip
@@ -248,6 +248,17 @@ def test_a_sample_is_a_number_or_a_share_and_the_same_each_time(run: Path, tmp_p
     assert audit.main([f"uri={tmp_path / 'out'}", "sample=2"]) == 0
     told = receipt(tmp_path / "out")
     assert (told["audited"], told["bound"]) == (2, 1.0)
+
+
+def test_a_sample_of_a_large_output_opens_some_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "rendered/filled").mkdir(parents=True)
+    for number in range(CONTAINERS + 20):
+        (tmp_path / f"rendered/filled/{number}.tar").write_bytes(tar_of(f"{number}.png", b"picture"))
+    store = open_store(str(tmp_path))
+    some, every = choose(store, 50), choose(store, 1.0)
+    assert (some.containers, some.opened, some.count, len(some.names)) == (CONTAINERS + 20, CONTAINERS, CONTAINERS, 50)
+    assert (every.opened, every.count, len(every.names)) == (CONTAINERS + 20,) * 3
+    assert len(list(contents(store, some.names))) == 50
 
 
 def test_large_tars_and_tables_are_read_in_pieces(tmp_path: Path) -> None:
