@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.contracts import Device
 from pipeline.errors import RefusedError
 from pipeline.records import Rgb
+from pipeline.segment.batches import Batches
 
 Floats: TypeAlias = NDArray[np.float32]
 
@@ -42,6 +43,7 @@ class Model:
                 "device cuda: onnxruntime could not load its CUDA libraries; use device=cpu or install them"
             )
         self._outputs = list(outputs)
+        self._batches = Batches()
         self._input: str = self._session.get_inputs()[0].name
 
     def __call__(self, batch: Floats) -> list[Floats]:
@@ -55,14 +57,17 @@ class Model:
         """Position of each tile and its own answers, without the batch axis, in any order.
 
         Tiles of the same shape go together, at most `batch` at a time. With 1, an answer never depends on the others.
+        Fewer when the memory does not suffice; ImageError (`out_of_memory`) when one is too much.
         """
         alike: dict[tuple[int, ...], list[int]] = {}
         for position, tile in enumerate(tiles):
             alike.setdefault(tile.shape, []).append(position)
-        for positions in alike.values():
-            for start in range(0, len(positions), batch):
-                some = positions[start : start + batch]
-                answers = self(np.stack([prepare(tiles[position]) for position in some]))
+
+        def work(some: Sequence[int]) -> list[Floats]:
+            return self(np.stack([prepare(tiles[position]) for position in some]))
+
+        for shape, positions in alike.items():
+            for some, answers in self._batches.each(positions, shape, batch, work):
                 for row, position in enumerate(some):
                     yield position, [answer[row] for answer in answers]
 

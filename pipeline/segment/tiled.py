@@ -56,17 +56,19 @@ class HotTiled:
 
     def _seen(self, tiles: Sequence[Rgb]) -> Iterator[tuple[int, torch.Tensor]]:
         """Position and logits (classes, h, w) of each tile, at the tile's own size, in order. All are of one size."""
-        for start in range(0, len(tiles), self._net.options.batch):
-            some = tiles[start : start + self._net.options.batch]
-            answers = self._mean(some)
-            yield from ((start + row, answer) for row, answer in enumerate(answers))
+        size = tiles[0].shape[:2]
+        batch = self._net.options.batch
+        for some, answers in self._net.sizes.each(
+            range(len(tiles)), size, batch, lambda some: self._mean([tiles[position] for position in some])
+        ):
+            yield from zip(some, answers, strict=True)
 
     def _mean(self, tiles: Sequence[Rgb]) -> torch.Tensor:
         """(n, classes, h, w) of n tiles of h x w."""
         size = (tiles[0].shape[0], tiles[0].shape[1])
         looks = []
         for scale in self._look.scales:
-            ((_, batch),) = self._net.batches(tiles, _scaled(self._how, size, scale))
+            batch = self._net.stacked(tiles, _scaled(self._how, size, scale))
             looks += [(batch, False), (batch.flip(3), True)] if self._look.mirror else [(batch, False)]
         total = torch.zeros(())
         for number, (batch, mirrored) in enumerate(looks):

@@ -6,7 +6,6 @@ The only file of this folder besides the networks themselves that imports torch;
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
@@ -18,6 +17,7 @@ from torch.nn import functional
 from pipeline.contracts import Device
 from pipeline.errors import ImageError, RefusedError, WeightsError
 from pipeline.records import Rgb
+from pipeline.segment.batches import Batches
 from pipeline.segment.classes import ClassMap
 from pipeline.segment.preprocess import Preprocess
 from pipeline.segment.torch_options import TorchOptions
@@ -38,6 +38,7 @@ class Net:
         torch.set_num_threads(threads)
         self.device = torch.device(device)
         self.options = options
+        self.sizes = Batches()
         layout = torch.channels_last if options.channels_last else torch.preserve_format
         self.module = module.eval().requires_grad_(False).to(self.device)
         self.module.to(memory_format=layout)  # type: ignore[call-overload]  # torch's own types lack it
@@ -62,26 +63,44 @@ class Net:
         with torch.inference_mode(), torch.autocast(self.device.type, dtype=kind, enabled=fast):
             return call(self.module)
 
+    def answers(
+        self, tiles: Sequence[Rgb], how: Preprocess, call: Callable[[torch.nn.Module, torch.Tensor], Answer]
+    ) -> Iterator[tuple[Sequence[int], Answer]]:
+        """Positions and what `call` answers to (n, 3, h, w) of tiles that the network sees at the same size, at most
+        `batch` at a time, fewer when the memory does not suffice. With a batch of 1, an answer never depends on the
+        others. Raises ImageError (`out_of_memory`)."""
+        for size, positions in alike(tiles, how).items():
+            yield from self.sizes.each(
+                positions,
+                size,
+                self.options.batch,
+                lambda some: self.run(lambda module: call(module, self.stacked([tiles[i] for i in some], how))),
+            )
+
     def batches(self, tiles: Sequence[Rgb], how: Preprocess) -> Iterator[tuple[list[int], torch.Tensor]]:
-        """Positions and (n, 3, h, w) of tiles that the network sees at the same size, at most `batch` at a time. With a
-        batch of 1, an answer never depends on the others."""
-        alike: dict[tuple[int, int], list[int]] = {}
-        for position, tile in enumerate(tiles):
-            alike.setdefault(how.size(*tile.shape[:2]), []).append(position)
-        for positions in alike.values():
+        """Positions and (n, 3, h, w), as for `answers`; for callers that run several networks on them."""
+        for positions in alike(tiles, how).values():
             for start in range(0, len(positions), self.options.batch):
                 some = positions[start : start + self.options.batch]
-                batch = torch.stack([self.prepared(tiles[position], how) for position in some])
-                yield (
-                    some,
-                    batch.contiguous(
-                        memory_format=torch.channels_last if self.options.channels_last else torch.contiguous_format
-                    ),
-                )
+                yield some, self.stacked([tiles[position] for position in some], how)
+
+    def stacked(self, tiles: Sequence[Rgb], how: Preprocess) -> torch.Tensor:
+        """(n, 3, h, w) of tiles that the network sees at the same size."""
+        batch = torch.stack([self.prepared(tile, how) for tile in tiles])
+        layout = torch.channels_last if self.options.channels_last else torch.contiguous_format
+        return batch.contiguous(memory_format=layout)
+
+
+def alike(tiles: Sequence[Rgb], how: Preprocess) -> dict[tuple[int, int], list[int]]:
+    """Positions of the tiles that a network sees at each size (height, width)."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for position, tile in enumerate(tiles):
+        found.setdefault(how.size(*tile.shape[:2]), []).append(position)
+    return found
 
 
 class Logits(Protocol):
-    def __call__(self, module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor: ...
+    def __call__(self, module: torch.nn.Module, batch: torch.Tensor, /) -> torch.Tensor: ...
 
 
 class ClassNet:
@@ -93,8 +112,7 @@ class ClassNet:
     def each(self, tiles: Sequence[Rgb], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, ClassMap]]:
         """Position of each tile and which class wins at each pixel of a map of its size (height, width), in any order.
         Raises ImageError (`nan_scores`)."""
-        for positions, batch in self._net.batches(tiles, self._how):
-            answers = self._net.run(partial(self._logits, batch=batch))
+        for positions, answers in self._net.answers(tiles, self._how, self._logits):
             for position, answer in zip(positions, answers, strict=True):
                 yield position, winners(answer.float(), sizes[position])
 

@@ -40,7 +40,7 @@ def draw(file: Path, side: int) -> None:
 def run(side: int, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     net = trained(folder)
-    fill(256, folder / "small", net)  # so that all is loaded
+    fill(1024, folder / "small", net)  # so that all is loaded, and a few tiles went through
     before = _peak()
     code, written = fill(side, folder / "large", net)
     print(code, written, before, _peak())
