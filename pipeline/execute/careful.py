@@ -13,8 +13,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import islice
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -61,14 +63,54 @@ class Limits:
 def journalled(word: Word, hot: line.Hot, batch: Batch[Any], limits: Limits) -> Batch[Any] | Committed:
     """`word(hot, batch)`, and the attempt in the ledger while it lasts."""
     with hot.ledger.attempt(batch.unit, word.__name__) as number:
-        if number <= _TRUSTED_ATTEMPTS:
-            with watching(limits.seconds):
-                return word(hot, batch)
-        if steps := _STEPS.get(word):
-            with Disposable(hot, limits, steps) as child:
-                return word(hot, batch, child)  # type: ignore[call-arg]
-        with Disposable(hot, limits, (cast(Step, word),)) as child:
-            return child(hot, batch, Previews(left=0))
+        return _tried(word, hot, batch, limits, number)
+
+
+def journalled_together(
+    word: Word, hot: line.Hot, batches: Sequence[Batch[Any]], limits: Limits
+) -> list[Batch[Any] | Committed]:
+    """`word` on several units at once, so that a model sees the images of all of them: for words that take images to
+    images (segment, fill). Each unit has its own attempt; one whose workers died goes alone."""
+    with ExitStack() as attempts:
+        numbers = [attempts.enter_context(hot.ledger.attempt(batch.unit, word.__name__)) for batch in batches]
+        trusted = [batch for batch, number in zip(batches, numbers, strict=True) if number <= _TRUSTED_ATTEMPTS]
+        done: dict[str, Batch[Any] | Committed] = {}
+        if len(trusted) > 1:
+            answer = _tried(word, hot, _joined(trusted), limits, 1)
+            if not isinstance(answer, Batch):
+                raise TypeError(f"{word.__name__} does not take images to images")
+            done = {part.unit.unit_id: part for part in _parted(answer, trusted)}
+        return [
+            done.get(batch.unit.unit_id) or _tried(word, hot, batch, limits, number)
+            for batch, number in zip(batches, numbers, strict=True)
+        ]
+
+
+def _tried(word: Word, hot: line.Hot, batch: Batch[Any], limits: Limits, number: int) -> Batch[Any] | Committed:
+    if number <= _TRUSTED_ATTEMPTS:
+        with watching(limits.seconds):
+            return word(hot, batch)
+    if steps := _STEPS.get(word):
+        with Disposable(hot, limits, steps) as child:
+            return word(hot, batch, child)  # type: ignore[call-arg]
+    with Disposable(hot, limits, (cast(Step, word),)) as child:
+        return child(hot, batch, Previews(left=0))
+
+
+def _joined(batches: Sequence[Batch[Any]]) -> Batch[Any]:
+    items = tuple(item for batch in batches for item in batch.items)
+    return Batch(unit=batches[0].unit, items=items, seconds={})
+
+
+def _parted(answer: Batch[Any], batches: Sequence[Batch[Any]]) -> list[Batch[Any]]:
+    """Each unit with its own images again, and its share of the seconds by their number."""
+    rest, parts = iter(answer.items), []
+    for batch in batches:
+        share = len(batch.items) / max(1, len(answer.items))
+        spent = {stage: batch.seconds.get(stage, 0.0) + value * share for stage, value in answer.seconds.items()}
+        seconds = {**batch.seconds, **spent}
+        parts.append(Batch(unit=batch.unit, items=tuple(islice(rest, len(batch.items))), seconds=seconds))
+    return parts
 
 
 class Disposable:

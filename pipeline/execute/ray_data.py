@@ -33,13 +33,15 @@ from ray.exceptions import RayError, RayTaskError
 from pipeline import flow as line
 from pipeline.contracts import Device
 from pipeline.errors import ConfigError, RunError, SegfillError
-from pipeline.execute.careful import Limits, Word, journalled
+from pipeline.execute.careful import Limits, Word, journalled, journalled_together
 from pipeline.ledger import from_json, to_json
 from pipeline.plan import Pending, Plan
 from pipeline.records import Batch, Committed, Member, Shard
 from pipeline.transport import pack, unpack
 
 Layout: TypeAlias = Literal["auto", "fused", "staged"]
+Size: TypeAlias = int | tuple[int, ...]
+"""Of an actor pool: a number, 0 = choose; or the least and the most, between which Ray Data scales it."""
 
 MiB = 1 << 20
 
@@ -50,8 +52,10 @@ class RayData:
     host:port), which must ask for a token unless it is on loopback; empty starts Ray on this machine alone, on
     loopback, whatever RAY_ADDRESS says. cpus: cores to start it with, 0 = all.
     workers: fused actors, 0 = one a core. readers: shards that are read at the same time, 0 = a quarter of the cores,
-    at least 1. segment_actors, fill_actors: pool sizes of the staged layout, 0 = one a GPU, or one. gpus: share of a
-    GPU for each of those, 0 = a whole one where there are any. threads: intra-op threads of a model on the CPU.
+    at least 1. segment_actors, fill_actors: pool sizes of the staged layout, 0 = one a GPU, or one; [1, 8] scales with
+    the load. gpus: share of a GPU for each of those that has a network, 0 = a whole one where there are any; 0.5 puts
+    both on one. units: that such an actor takes at a time, so that its batches are full; no result depends on it on
+    the CPU. threads: intra-op threads of a model on the CPU.
     store_mib: memory of Ray's object store on this machine. image_seconds, image_mib: limits of careful.py.
     """
 
@@ -60,9 +64,10 @@ class RayData:
     cpus: int = 0
     workers: int = 0
     readers: int = 0
-    segment_actors: int = 0
-    fill_actors: int = 0
+    segment_actors: Size = 0
+    fill_actors: Size = 0
     gpus: float = 0.0
+    units: int = 1
     threads: int = 1
     store_mib: int = 512
     image_seconds: float = 300.0
@@ -71,9 +76,13 @@ class RayData:
     def __post_init__(self) -> None:
         if self.layout not in ("auto", "fused", "staged"):
             raise ConfigError(f"execute.layout: expected auto, fused or staged, got {self.layout!r}")
-        for name in ("cpus", "workers", "readers", "segment_actors", "fill_actors"):
+        for name in ("cpus", "workers", "readers"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"execute.{name}: expected 0 (choose) or more, got {getattr(self, name)}")
+        for name in ("segment_actors", "fill_actors"):
+            _check_size(name, getattr(self, name))
+        if type(self.units) is not int or self.units < 1:
+            raise ConfigError(f"execute.units: expected a whole number of at least 1, got {self.units!r}")
         if self.threads < 1 or self.store_mib < 80 or self.gpus < 0:
             raise ConfigError("execute: expected threads >= 1, store_mib >= 80 and gpus >= 0")
         _ = self.limits  # checks them
@@ -164,37 +173,58 @@ class RayData:
 
     def _fused(self, flow: line.Flow, plan: Plan) -> Dataset:
         # All cores as whole CPUs would starve the readers, and the job would hang without a word.
-        return self._actors(self._read(flow, plan), Run, flow, "cpu", self.workers or _count("CPU"), cpus=0.9, gpus=0.0)
+        return self._actors(self._read(flow, plan), Run, flow, "cpu", self.workers or _count("CPU"), cpus=0.9)
 
     def _staged(self, flow: line.Flow, plan: Plan) -> Dataset:
         cards = _count("GPU")
         device: Device = "cuda" if cards else "cpu"
         gpus = self.gpus or (1.0 if cards else 0.0)
         decoded = _tasks(self._read(flow, plan), line.decode, flow, self.limits)
-        found = self._actors(decoded, Segment, flow, device, self.segment_actors or max(1, cards), cpus=0.2, gpus=gpus)
+        size = self.segment_actors or max(1, cards)
+        found = self._actors(decoded, Segment, flow, device, size, cpus=0.2, gpus=gpus, units=self.units)
         chosen = _tasks(found, line.select, flow, self.limits)
-        if flow.fill.active:
-            made = self._actors(chosen, Fill, flow, device, self.fill_actors or max(1, cards), cpus=0.2, gpus=gpus)
+        if flow.fill.weights:
+            size = self.fill_actors or max(1, cards)
+            made = self._actors(chosen, Fill, flow, device, size, cpus=0.2, gpus=gpus, units=self.units)
+        elif flow.fill.active:  # without a network a fill would only hold a GPU
+            made = self._actors(chosen, Fill, flow, "cpu", self.fill_actors or max(1, cards), cpus=0.2)
         else:
             made = _tasks(chosen, line.fill, flow, self.limits)
         return _tasks(made, line.finish, flow, self.limits)
 
     def _actors(
-        self, rows: Dataset, stage: type[Stage], flow: line.Flow, device: Device, size: int, *, cpus: float, gpus: float
+        self,
+        rows: Dataset,
+        stage: type[Stage],
+        flow: line.Flow,
+        device: Device,
+        size: Size,
+        *,
+        cpus: float,
+        gpus: float = 0.0,
+        units: int = 1,
     ) -> Dataset:
+        least, most = (size, size) if isinstance(size, int) else size
         return rows.map_batches(
             stage,
             fn_constructor_args=(flow, device, self.threads, self.limits),
-            batch_size=1,
+            batch_size=units,
             batch_format="pyarrow",
             num_cpus=cpus,
             num_gpus=gpus,
-            # One unit at a time: the first actor that is up must not hoard what the others could do.
-            compute=ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2 if gpus else 1),
+            # One batch at a time: the first actor that is up must not hoard what the others could do.
+            compute=ActorPoolStrategy(min_size=least, max_size=most, max_tasks_in_flight_per_actor=2 if gpus else 1),
             # Ray restarts a dead actor for ever unless told. One image kills two of them, then careful.py finds it.
             # There is no other way to say so in 2.60 than this argument, which 2.64 will drop.
             max_restarts=100,
         )
+
+
+def _check_size(name: str, size: object) -> None:
+    plain = type(size) is int and size >= 0
+    span = isinstance(size, tuple) and [type(end) for end in size] == [int, int] and 1 <= size[0] <= size[1]
+    if not plain and not span:
+        raise ConfigError(f"execute.{name}: expected 0 (choose) or more, or [least, most], got {size!r}")
 
 
 def _tasks(rows: Dataset, word: Word, flow: line.Flow, limits: Limits) -> Dataset:
@@ -209,7 +239,9 @@ class Read:
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         for row in table.to_pylist():
-            shard = Shard(**{**row["shard"], "members": tuple(Member(**m) for m in row["shard"]["members"])})
+            members = tuple(Member(**member) for member in row["shard"]["members"])
+            keys = tuple((unit["start"], unit["hashes"]) for unit in row["shard"]["keys"])
+            shard = Shard(**{**row["shard"], "members": members, "keys": keys})
             for batch in self.flow.source.units(shard, dict(zip(row["starts"], row["stops"], strict=True))):
                 yield _cell(pack(batch))
 
@@ -224,7 +256,8 @@ class Task:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         cv2.setNumThreads(1)
-        return _apply(self.word, self.flow.load("cpu", 1), table, self.limits)
+        batch = unpack(table["unit"][0].as_buffer())
+        return _row(journalled(self.word, self.flow.load("cpu", 1), batch, self.limits))
 
 
 class Stage:
@@ -238,8 +271,12 @@ class Stage:
         cv2.setNumThreads(1)  # with more, some of its sums round otherwise and the bytes differ
         self.hot, self.limits = flow.load(device, threads), limits
 
-    def __call__(self, table: pa.Table) -> pa.Table:
-        return _apply(self.word, self.hot, table, self.limits)
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        batches = [unpack(cell.as_buffer()) for cell in table["unit"]]
+        if len(batches) == 1:
+            yield _row(journalled(self.word, self.hot, batches[0], self.limits))
+        else:
+            yield from map(_row, journalled_together(self.word, self.hot, batches, self.limits))
 
 
 class Run(Stage):
@@ -254,8 +291,7 @@ class Fill(Stage):
     word = staticmethod(line.fill)
 
 
-def _apply(word: Word, hot: line.Hot, table: pa.Table, limits: Limits) -> pa.Table:
-    done = journalled(word, hot, unpack(table["unit"][0].as_buffer()), limits)
+def _row(done: Batch[Any] | Committed) -> pa.Table:
     return _cell(to_json(done).encode() if isinstance(done, Committed) else pack(done))
 
 
@@ -265,7 +301,12 @@ def _cell(data: bytes) -> pa.Table:
 
 def _shard_row(pending: Pending) -> pa.Table:
     done = sorted(pending.done.items())
-    row = {"shard": asdict(pending.shard), "starts": [a for a, _ in done], "stops": [b for _, b in done]}
+    keys = [{"start": start, "hashes": hashes} for start, hashes in pending.shard.keys]
+    row = {
+        "shard": asdict(pending.shard) | {"keys": keys},
+        "starts": [a for a, _ in done],
+        "stops": [b for _, b in done],
+    }
     return pa.Table.from_pylist([row], schema=_SHARD)
 
 
@@ -277,7 +318,11 @@ _SHARD = pa.schema(
                 "uri": pa.string(),
                 "size": pa.int64(),
                 "etag": pa.string(),
-                "members": pa.list_(pa.struct({"path": pa.string(), "size": pa.int64(), "etag": pa.string()})),
+                "members": pa.list_(
+                    pa.struct({"path": pa.string(), "size": pa.int64(), "etag": pa.string(), "problem": pa.string()})
+                ),
+                "problem": pa.string(),
+                "keys": pa.list_(pa.struct({"start": pa.int64(), "hashes": pa.large_binary()})),
             }
         ),
         "starts": pa.list_(pa.int64()),

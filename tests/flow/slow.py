@@ -19,9 +19,11 @@ from pipeline.weights import Weights
 
 @dataclass(frozen=True, kw_only=True)
 class SlowFaces(Faces):
-    """Finds a square in every image, without any model. seconds: for each image."""
+    """Finds a square in every image, without any model. seconds: for each image. log: a file that gets the number of
+    images of each call."""
 
     seconds: float = 0.0
+    log: str = ""
 
     @property
     def weights(self) -> tuple[Weights, ...]:
@@ -37,6 +39,9 @@ class _SlowFaces:
 
     def __call__(self, views: Sequence[View]) -> list[Segments]:
         time.sleep(self.cold.seconds * len(views))
+        if self.cold.log:
+            with open(self.cold.log, "a") as log:
+                log.write(f"{len(views)}\n")
         square = np.ones((8, 8), np.bool_)
         return [
             Segments(

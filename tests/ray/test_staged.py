@@ -1,0 +1,72 @@
+"""The staged layout: several units in one call of a model, scaled pools, and still the bytes of a plain loop."""
+
+import io
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import build
+from pipeline.errors import ConfigError
+from pipeline.execute import job
+from pipeline.execute.ray_data import RayData
+from tests.flow.drawings import folder_of
+from tests.flow.outputs import published, totals
+
+
+@pytest.fixture(scope="module")
+def ray_here():  # type: ignore[no-untyped-def]
+    with RayData(store_mib=256).session():
+        yield
+
+
+def run(source: Path, out: Path, *overrides: str) -> int:
+    places = [f"source.uri={source}", f"sink.uri={out}", "audit=none"]
+    config = build.compose("anonymize", [*places, "plugins=[tests]", *overrides])
+    return job.run(build.build(config), io.StringIO(), io.StringIO())
+
+
+def most_at_once(log: Path) -> int:
+    return max(int(line) for line in log.read_text().split())
+
+
+@pytest.mark.usefixtures("ray_here")
+@pytest.mark.promise("local, fused and staged write the same bytes")
+def test_an_actor_that_holds_several_units_shows_the_model_all_and_writes_the_same_bytes(tmp_path: Path) -> None:
+    """12 images in units of 2: the model sees up to 6 at once, and one that it refuses costs nobody else."""
+    source, log = folder_of(tmp_path / "in", range(12)), tmp_path / "log"
+    (source / "broken.png").write_bytes(b"no image")
+    faces = ["segment.faces._target_=tests.flow.slow.SlowFaces", f"+segment.faces.log={log}"]
+    common = [*faces, "source.unit_images=2", "max_reject_share=0.2"]
+    assert run(source, tmp_path / "local", "execute=local", *common) == 0
+    assert most_at_once(log) == 2
+    staged = ["execute=staged", "execute.units=3", "execute.segment_actors=[1,2]", "execute.fill_actors=[1,1]"]
+    assert run(source, tmp_path / "staged", *staged, *common) == 0
+    assert 4 <= most_at_once(log) <= 6
+    assert published(str(tmp_path / "staged")) == published(str(tmp_path / "local"))
+    assert totals(str(tmp_path / "staged")) == {"images": 13, "written": 12, "unchanged": 0, "rejected": 1}
+    assert not list((tmp_path / "staged").glob("_attempts/*"))
+
+
+@pytest.mark.usefixtures("ray_here")
+@pytest.mark.promise("A broken link is a row with its reason, however the run is executed")
+def test_what_the_listing_tells_reaches_the_readers(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", range(2))
+    (source / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    faces = ["segment.faces._target_=tests.flow.slow.SlowFaces", "max_reject_share=0.5"]
+    for executor in ("local", "ray"):
+        assert run(source, tmp_path / executor, f"execute={executor}", *faces) == 0
+        rows = [row for path in (tmp_path / executor / "images").glob("*") for row in pq.read_table(path).to_pylist()]
+        assert {row["member"]: row["reason"] for row in rows}["gone.png"] == "dangling_link"
+    assert published(str(tmp_path / "ray")) == published(str(tmp_path / "local"))
+
+
+@pytest.mark.parametrize("size", [-1, 1.5, "2,8", (2,), (3, 2), (0, 2), (1, 2, 3), True])
+def test_a_size_that_is_none_is_refused(size: object) -> None:
+    with pytest.raises(ConfigError, match=r"execute\.segment_actors: expected 0"):
+        RayData(segment_actors=size)  # type: ignore[arg-type]
+
+
+def test_units_are_at_least_one() -> None:
+    with pytest.raises(ConfigError, match=r"execute\.units: expected"):
+        RayData(units=0)
