@@ -72,6 +72,53 @@ def test_mask2former_learns_the_drawings(task: str, trained: Path, tmp_path: Pat
             assert np.sum(masks, axis=0).max() == 1
 
 
+def small(kind: str) -> transformers.PreTrainedModel:
+    torch.manual_seed(0)
+    labels = {"id2label": checkpoints.ID2LABEL, "label2id": {n: i for i, n in checkpoints.ID2LABEL.items()}}
+    if kind == "eomt":
+        config = transformers.EomtConfig(
+            hidden_size=16, num_hidden_layers=3, num_attention_heads=2, image_size=64, patch_size=16, num_blocks=1,
+            num_queries=6, mlp_ratio=2, num_upscale_blocks=1, **labels,
+        )  # fmt: skip
+        return transformers.EomtForUniversalSegmentation(config)
+    decoder = transformers.DetrConfig(
+        d_model=32, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=32, decoder_ffn_dim=32,
+        encoder_attention_heads=2, decoder_attention_heads=2, num_queries=6,
+    )  # fmt: skip
+    backbone = transformers.SwinConfig(
+        image_size=64, embed_dim=16, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4], window_size=4,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    config = transformers.MaskFormerConfig(
+        backbone_config=backbone, decoder_config=decoder, fpn_feature_size=32, mask_feature_size=32, **labels
+    )
+    return transformers.MaskFormerForInstanceSegmentation(config)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "more"),
+    [
+        ("maskformer", {"shortest_edge": 64, "longest_edge": 128}, {"size_divisor": 32}),
+        (
+            "eomt",
+            {"shortest_edge": 64, "longest_edge": 64},
+            {"do_pad": True, "image_processor_type": "EomtImageProcessor"},
+        ),
+    ],
+)
+def test_the_others_go_through_the_line(
+    kind: str, size: dict[str, int], more: dict[str, object], tmp_path: Path
+) -> None:
+    folder = checkpoints.saved(small(kind), tmp_path / kind, size, **more)
+    source = folder_of(tmp_path / "drawings", range(1))
+    rows = annotate(source, tmp_path / "out", *checkpoints.local("hf_universal", folder, "task=semantic"))
+    assert sum(int(row["area"]) for row in rows) == 96 * 128  # type: ignore[call-overload]
+    masks = annotate(
+        source, tmp_path / "things", *checkpoints.local("hf_universal", folder, "task=instance", "score=0")
+    )
+    assert {row["label"] for row in masks} <= set(checkpoints.ID2LABEL.values())
+
+
 def test_classes_win_as_in_the_reference_post_processing() -> None:
     torch.manual_seed(0)
     logits, masks = torch.randn(8, 6) * 2, torch.randn(8, 24, 32) * 3
