@@ -11,13 +11,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from pipeline.checkpoint import Checkpoint
-from pipeline.contracts import Device
+from pipeline.contracts import Device, HotSegmenter
 from pipeline.segment.hub import model_type, names, preprocess, pretrained
+from pipeline.segment.look import Look
 from pipeline.segment.own_network import HotClasses
 from pipeline.segment.parts import check_whole
 from pipeline.segment.preprocess import Preprocess
 from pipeline.segment.torch_options import TorchOptions
-from pipeline.view import Fit
+from pipeline.view import Fit, Tiles
 from pipeline.weights import Weights
 
 if TYPE_CHECKING:
@@ -34,17 +35,19 @@ class HfSemantic:
 
     model: config.json, preprocessor_config.json, model.safetensors. longest: larger images are shrunk to this longer
     side when they are decoded; the rest is up to the checkpoint. 0: never, then a network sees exactly what the
-    reference processor shows it, of any image. run: how torch runs.
+    reference processor shows it, of any image. look: tiles, sizes, mirror images; `longest` is then the side of a tile:
+    give the checkpoint's own size, or it shrinks each. run: how torch runs.
     """
 
     model: Checkpoint
     longest: int = 2048
+    look: Look = field(default_factory=Look)
     run: TorchOptions = field(default_factory=TorchOptions)
 
     def __post_init__(self) -> None:
         check_whole("hf_semantic.longest", self.longest, 0, 1 << 15)
         model_type("hf_semantic", self.model, _TYPES)
-        _ = self._names, self._how
+        _ = self._names, self._how, self.view
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
@@ -55,8 +58,8 @@ class HfSemantic:
         return preprocess("hf_semantic", self.model)
 
     @property
-    def view(self) -> Fit:
-        return Fit(side=self.longest or 1 << 15, multiple=1, resample="area")
+    def view(self) -> Fit | Tiles:
+        return self.look.view(self.longest or 1 << 15, 1)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -66,11 +69,16 @@ class HfSemantic:
     def weights(self) -> tuple[Weights, ...]:
         return self.model.weights
 
-    def load(self, device: Device, threads: int) -> HotClasses:
+    def load(self, device: Device, threads: int) -> HotSegmenter:
         module = pretrained("hf_semantic", self.model, "AutoModelForSemanticSegmentation")
         from pipeline.segment.torch_net import ClassNet, Net
 
-        return HotClasses(ClassNet(Net(module, device, threads, self.run), self._how, _logits), self._names, self.model)
+        net = Net(module, device, threads, self.run)
+        if self.look.plain:
+            return HotClasses(ClassNet(net, self._how, _logits), self._names, self.model)
+        from pipeline.segment.tiled import HotTiled
+
+        return HotTiled(net, self._how, _logits, self.look, self._names, self.model)
 
 
 def _logits(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline import build
 from pipeline.execute import job
+from tests.flow import checkpoints
 from tests.flow.big import trained
 from tests.flow.drawings import annotate, folder_of
 from tests.flow.outputs import published
@@ -38,6 +40,18 @@ def test_tiles_scales_and_mirrors_write_the_same_bytes_again(tmp_path: Path) -> 
         config = build.compose("annotate", [*places, *net, *looks, "chunk=1" if out == "two" else "chunk=2"])
         assert job.run(build.build(config), said, said) == 0, said.getvalue()
     assert published(str(tmp_path / "one")) == published(str(tmp_path / "two"))
+
+
+def test_checkpoints_of_a_hub_look_at_tiles_too(tmp_path: Path) -> None:
+    """A small SegFormer with random numbers: the wiring; each pixel has a class, and a tile at a time is seen."""
+    torch.manual_seed(0)
+    folder = checkpoints.saved(checkpoints.segformer(), tmp_path / "segformer", {"height": 64, "width": 64})
+    source = folder_of(tmp_path / "in", range(1), 100, 170)
+    net = checkpoints.local("hf_semantic", folder)
+    (name,) = {each.split(".")[1] for each in net if each.startswith("segment.")}
+    looks = [f"segment.{name}.{each}" for each in ("longest=64", "look.overlap=16", "look.scales=[1.0,1.5]")]
+    rows = annotate(source, tmp_path / "out", *net, *looks)
+    assert np.sum([row["mask"] for row in rows], axis=0).max() == 1
 
 
 @pytest.mark.promise("An image of 100 megapixels is segmented and filled within 2 GB")
