@@ -1,4 +1,4 @@
-"""Which class, and which thing, is each pixel? Networks of queries: Mask2Former, MaskFormer, OneFormer, EoMT.
+"""Which class, and which thing, is each pixel? Networks of queries: Mask2Former, MaskFormer, EoMT.
 
 Each query answers with a class and a mask; torch_queries.py makes semantic, instance or panoptic segments of them, on
 the device.

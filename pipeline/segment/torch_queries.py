@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Final, Protocol
 
 import torch
@@ -65,21 +64,21 @@ class QueryNet:
             yield position, list(_panoptic(*kept, mask, overlap, fused) if panoptic else _instances(*kept, mask))
 
     def _answers(self, tiles: Sequence[Rgb]) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
-        for positions, batch in self._net.batches(tiles, self._how):
-            height, width = batch.shape[2:]
-            answer = self._net.run(partial(_ask, batch=batch))
+        for positions, answer in self._net.answers(tiles, self._how, _ask):
             pairs = zip(positions, answer.class_queries_logits, answer.masks_queries_logits, strict=True)
             for position, logits, masks in pairs:
                 logits, masks = logits.float(), masks.float()
                 finite(logits, masks)
-                if self._how.pad:  # what shows nothing but black
-                    shown = self._how.size(*tiles[position].shape[:2])
-                    rows, columns = (
-                        max(1, round(side * seen / full))
-                        for side, seen, full in zip(masks.shape[1:], shown, (height, width), strict=True)
-                    )
-                    masks = masks[:, :rows, :columns]
-                yield position, logits, masks
+                yield position, logits, self._shown(masks, tiles[position])
+
+    def _shown(self, masks: torch.Tensor, tile: Rgb) -> torch.Tensor:
+        """Without what shows nothing but the black beside the image."""
+        seen = self._how.size(*tile.shape[:2])
+        rows, columns = (
+            max(1, round(side * part / max(part, self._how.pad)))
+            for side, part in zip(masks.shape[1:], seen, strict=True)
+        )
+        return masks[:, :rows, :columns]
 
 
 def _ask(module: torch.nn.Module, batch: torch.Tensor) -> Answers:
