@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
@@ -239,10 +239,8 @@ class Read:
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         for row in table.to_pylist():
-            members = tuple(Member(**member) for member in row["shard"]["members"])
-            keys = tuple((unit["start"], unit["hashes"]) for unit in row["shard"]["keys"])
-            shard = Shard(**{**row["shard"], "members": members, "keys": keys})
-            for batch in self.flow.source.units(shard, dict(zip(row["starts"], row["stops"], strict=True))):
+            done = dict(zip(row["starts"], row["stops"], strict=True))
+            for batch in self.flow.source.units(_shard_of(row["shard"]), done):
                 yield _cell(pack(batch))
 
 
@@ -308,6 +306,12 @@ def _shard_row(pending: Pending) -> pa.Table:
         "stops": [b for _, b in done],
     }
     return pa.Table.from_pylist([row], schema=_SHARD)
+
+
+def _shard_of(row: Mapping[str, Any]) -> Shard:
+    members = tuple(Member(**member) for member in row["members"])
+    keys = tuple((unit["start"], unit["hashes"]) for unit in row["keys"])
+    return Shard(**{**row, "members": members, "keys": keys})
 
 
 _SHARD = pa.schema(

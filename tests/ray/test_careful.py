@@ -70,10 +70,18 @@ def fates(out: Path) -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.promise("An image that kills, stalls or bloats its worker is rejected, the rest of its unit is written")
-@pytest.mark.parametrize("layout", ["ray", "staged"])
-def test_a_run_on_ray_survives_every_kind_of_deadly_image(layout: str, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "layout",
+    [
+        ["execute=ray"],
+        ["execute=staged"],
+        pytest.param(["execute=staged", "execute.units=3"], marks=pytest.mark.chaos),
+    ],
+    ids=" ".join,
+)
+def test_a_run_on_ray_survives_every_kind_of_deadly_image(layout: list[str], folder: Path, tmp_path: Path) -> None:
     out, quiet = tmp_path / "out", tmp_path / "quiet"
-    config = build.compose("anonymize", overrides(folder, out, f"execute={layout}", *DEADLY))
+    config = build.compose("anonymize", overrides(folder, out, *layout, *DEADLY))
     said = io.StringIO()
     assert job.run(build.build(config), io.StringIO(), said) == 0, said.getvalue()
     assert fates(out) == KILLERS

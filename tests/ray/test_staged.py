@@ -9,7 +9,9 @@ import pytest
 from pipeline import build
 from pipeline.errors import ConfigError
 from pipeline.execute import job
-from pipeline.execute.ray_data import RayData
+from pipeline.execute.ray_data import RayData, _shard_of, _shard_row
+from pipeline.plan import Pending
+from pipeline.records import Member, Shard
 from tests.flow.drawings import folder_of
 from tests.flow.outputs import published, totals
 
@@ -59,6 +61,15 @@ def test_what_the_listing_tells_reaches_the_readers(tmp_path: Path) -> None:
         rows = [row for path in (tmp_path / executor / "images").glob("*") for row in pq.read_table(path).to_pylist()]
         assert {row["member"]: row["reason"] for row in rows}["gone.png"] == "dangling_link"
     assert published(str(tmp_path / "ray")) == published(str(tmp_path / "local"))
+
+
+def test_a_shard_reaches_its_reader_as_the_plan_made_it() -> None:
+    members = (Member(path="a.png", size=3, etag="e"), Member(path="b.png", size=0, etag="", problem="link_loop"))
+    keys = ((0, b"\x00" * 16), (512, b"\xff" * 32))
+    shard = Shard(path="s", uri="/s", size=3, etag="x", members=members, problem="not_a_file", keys=keys)
+    row = _shard_row(Pending(shard=shard, done={0: 512})).to_pylist()[0]
+    assert _shard_of(row["shard"]) == shard
+    assert (row["starts"], row["stops"]) == ([0], [512])
 
 
 @pytest.mark.parametrize("size", [-1, 1.5, "2,8", (2,), (3, 2), (0, 2), (1, 2, 3), True])
