@@ -38,7 +38,7 @@ test: setup $(VENV)/.exiftool lint ## linters, types, import layers, tests
 	$(BIN)/python -m pytest
 
 chaos: setup ## every promise under faults, the long form; the table into RELIABILITY.md
-	$(BIN)/python -m pytest -m "chaos or promise" --promises=RELIABILITY.md
+	$(BIN)/python -m pytest -n 3 --dist=worksteal -m "chaos or promise" --promises=RELIABILITY.md
 
 lint: setup
 	$(BIN)/ruff check .

@@ -53,22 +53,27 @@ class Promises:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
+        """What a test promises travels with its report: under `-n` another process counts than the one that runs."""
         report: pytest.TestReport = yield  # type: ignore[assignment,misc]
         texts = (str(marker.args[0]) for marker in item.iter_markers("promise"))
-        promises = tuple(dict.fromkeys(text[:1].upper() + text[1:] for text in texts))
-        if promises:
-            case = self.cases.setdefault(item.nodeid, Case(item.nodeid, promises))
-            known = getattr(report, "wasxfail", None)
-            if report.failed or known is not None:
-                case.fault = case.fault or _short(known or _message(report))
-            elif report.skipped:
-                reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
-                case.skipped = _short(reason.removeprefix("Skipped: "))
-            if report.when == "call":
-                for name in ("tried", "held"):
-                    values = [int(str(value)) for key, value in report.user_properties if key == name]
-                    case.recorded.update({name: sum(values)} if values else {})
+        report.user_properties += [("promise", text[:1].upper() + text[1:]) for text in texts]
         return report  # type: ignore[return-value]
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        promises = tuple(dict.fromkeys(str(value) for key, value in report.user_properties if key == "promise"))
+        if not promises:
+            return
+        case = self.cases.setdefault(report.nodeid, Case(report.nodeid, promises))
+        known = getattr(report, "wasxfail", None)
+        if report.failed or known is not None:
+            case.fault = case.fault or _short(known or _message(report))
+        elif report.skipped:
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple | list) else report.longreprtext
+            case.skipped = _short(str(reason).removeprefix("Skipped: "))
+        if report.when == "call":
+            for name in ("tried", "held"):
+                values = [int(str(value)) for key, value in report.user_properties if key == name]
+                case.recorded.update({name: sum(values)} if values else {})
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -152,7 +157,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     name = config.getoption("--promises")
-    into = Path(name) if name else None
+    into = Path(name) if name and not hasattr(config, "workerinput") else None  # the processes of `-n` only run
     if into and not (into.is_file() and BEGIN in into.read_text() and END in into.read_text()):
         raise pytest.UsageError(f"--promises={name}: expected a file with the lines {BEGIN!r} and {END!r}")
     config.pluginmanager.register(Promises(config, into), "segfill-promises")
