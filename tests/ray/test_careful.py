@@ -55,6 +55,7 @@ def overrides(source: Path, out: Path, *more: str) -> list[str]:
         "image_seconds=8",
         "image_mib=300",
         "audit=none",
+        "segment.faces.thorough=false",
     ]
     chosen = [c.replace("image_", "execute.image_", 1) if c.startswith("image_") else c for c in chosen]
     return [f"source.uri={source}", f"sink.uri={out}", *chosen, *more]
