@@ -372,7 +372,7 @@ def _quiet() -> None:
     """One progress line is ours; what Ray says goes to the logs of its session, and here with SEGFILL_LOG=DEBUG."""
     if os.environ.get("SEGFILL_LOG", "") != "DEBUG":
         for name in ("ray", "ray.data"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # errors come as exceptions
         warnings.filterwarnings("ignore", module=r"ray\.")
         warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
 
@@ -383,6 +383,7 @@ def _settings(store_bytes: int) -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.max_consecutive_actor_init_deaths = 3  # the default of 0 ends the run at the first hiccup
+    context.raise_original_map_exception = True  # else the cause, and with it our own message, is lost on its way here
     context.execution_no_progress_timeout_s = 3600  # a unit of large images may take long; half an hour fails the job
     context.execution_options.resource_limits = ExecutionResources(object_store_memory=store_bytes)
 
@@ -394,6 +395,7 @@ def _count(kind: str) -> int:
 def _cause(error: RayTaskError) -> Exception:
     cause = error.cause
     if isinstance(cause, SegfillError):
+        cause.args = tuple(str(cause).splitlines()[:1])  # Ray appends advice on its own retries
         return cause
     return RunError(f"a worker failed: {_first_line(cause or error)}; the same command resumes the run")
 
