@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Protocol
 from pipeline.checkpoint import Checkpoint
 from pipeline.contracts import Device
 from pipeline.errors import ConfigError
+from pipeline.networks.torch_options import TorchOptions
 from pipeline.records import Rgb, Segments, View
 from pipeline.segment.classes import FoundMask, fit, mask_segments
 from pipeline.segment.hub import model_type, preprocess, pretrained, words
 from pipeline.segment.parts import Named, check_number, check_whole, whole
 from pipeline.segment.preprocess import Preprocess
-from pipeline.segment.torch_options import TorchOptions
 from pipeline.view import Fit
 from pipeline.weights import Weights
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.checkpoint import Checkpoint
 from pipeline.contracts import Device, HotSegmenter
+from pipeline.networks.torch_options import TorchOptions
 from pipeline.segment.hub import model_type, names, preprocess, pretrained
 from pipeline.segment.look import Look
 from pipeline.segment.own_network import HotClasses
 from pipeline.segment.parts import check_whole
 from pipeline.segment.preprocess import Preprocess
-from pipeline.segment.torch_options import TorchOptions
 from pipeline.view import Fit, Tiles
 from pipeline.weights import Weights
 

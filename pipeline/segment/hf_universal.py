@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Final, Literal
 from pipeline.checkpoint import Checkpoint
 from pipeline.contracts import Device
 from pipeline.errors import ConfigError
+from pipeline.networks.torch_options import TorchOptions
 from pipeline.records import Segments, View
 from pipeline.segment.classes import class_segments, fit, mask_segments
 from pipeline.segment.hub import model_type, names, preprocess, pretrained
 from pipeline.segment.parts import check_number, check_whole, whole
 from pipeline.segment.preprocess import Preprocess
-from pipeline.segment.torch_options import TorchOptions
 from pipeline.view import Fit
 from pipeline.weights import Weights
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from pipeline.checkpoint import Checkpoint
 from pipeline.errors import ConfigError, WeightsError
+from pipeline.networks.torch_options import need
 from pipeline.segment.classes import names_of
 from pipeline.segment.preprocess import Preprocess, from_config
-from pipeline.segment.torch_options import need
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ def preprocess(family: str, model: Checkpoint) -> Preprocess:
 @contextmanager
 def loading(family: str, model: Checkpoint) -> Iterator[str]:
     """The folder to load a checkpoint from. Whatever transformers raises becomes a WeightsError of one line."""
-    need(family, "torch", "transformers", "safetensors")
+    need(f"segment.{family}", "torch", "transformers", "safetensors")
     import transformers
 
     transformers.logging.set_verbosity_error()

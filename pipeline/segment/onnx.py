@@ -1,20 +1,19 @@
-"""How an ONNX file becomes something that can be called: one session, the same answers on every run on the CPU."""
+"""How an ONNX file becomes something that can be called: any batch and image size, images of one shape together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from pipeline.contracts import Device
-from pipeline.errors import RefusedError
+from pipeline.networks.batches import Batches
+from pipeline.networks.onnx_session import session
 from pipeline.records import Rgb
-from pipeline.segment.batches import Batches
 
 Floats: TypeAlias = NDArray[np.float32]
 
@@ -24,24 +23,12 @@ class Model:
 
     source: an ONNX file, whose fixed sizes become free, or a graph made here, taken as it is.
     outputs: the names of the graph's outputs to compute, in that order. threads: intra-op, on the CPU.
-    Raises RefusedError when the device is not there: a run that was told to use a GPU never crawls on the CPU unseen.
+    Raises RefusedError when the device is not there.
     """
 
     def __init__(self, source: Path | onnx.ModelProto, outputs: Sequence[str], device: Device, threads: int) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Sizes differ from image to image: a plan of the last one's memory is of no use, and kept memory only grows.
-        options.enable_mem_pattern = False
-        graph = (open_dimensions(source, outputs) if isinstance(source, Path) else source).SerializeToString()
-        self._session = ort.InferenceSession(graph, options, providers=_providers(device))
-        if device == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
-            raise RefusedError(
-                "device cuda: onnxruntime could not load its CUDA libraries; use device=cpu or install them"
-            )
+        graph = open_dimensions(source, outputs) if isinstance(source, Path) else source
+        self._session = session(graph, device, threads)
         self._outputs = list(outputs)
         self._batches = Batches()
         self._input: str = self._session.get_inputs()[0].name
@@ -92,15 +79,3 @@ def open_dimensions(file: Path, outputs: Sequence[str]) -> onnx.ModelProto:
     graph.input.extend(inputs)
     graph.output.extend(kept)
     return model
-
-
-def _providers(device: Device) -> list[Any]:
-    if device == "cpu":
-        return ["CPUExecutionProvider"]
-    there = ort.get_available_providers()
-    if "CUDAExecutionProvider" not in there:
-        raise RefusedError(
-            f"device cuda: onnxruntime has only {', '.join(there)}; install onnxruntime-gpu or use device=cpu"
-        )
-    # The default search tries every algorithm anew for each image size.
-    return [("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"}), "CPUExecutionProvider"]

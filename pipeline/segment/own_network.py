@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from pipeline.contracts import Device, HotSegmenter
 from pipeline.errors import ConfigError
+from pipeline.networks.torch_options import TorchOptions, need
 from pipeline.records import Segments, View
 from pipeline.segment.classes import check_names, class_segments, fit
 from pipeline.segment.look import Look
 from pipeline.segment.parts import Named, check_whole, whole
 from pipeline.segment.preprocess import Preprocess
-from pipeline.segment.torch_options import TorchOptions, need
 from pipeline.view import Fit, Tiles
 from pipeline.weights import Weights
 
@@ -81,13 +81,13 @@ class OwnNetwork:
 
     def check(self) -> None:
         """Raises ConfigError or WeightsError when the file holds another network."""
-        need(type(self).__name__.lower(), "torch", "safetensors")
+        need(f"segment.{type(self).__name__.lower()}", "torch", "safetensors")
         from pipeline.segment.torch_net import check_file
 
         check_file(self.network(), self.model.fetch())
 
     def load(self, device: Device, threads: int) -> HotSegmenter:
-        need(type(self).__name__.lower(), "torch", "safetensors")
+        need(f"segment.{type(self).__name__.lower()}", "torch", "safetensors")
         from pipeline.segment.torch_net import ClassNet, Net, fill_in
 
         net = Net(fill_in(self.network(), self.model.fetch()), device, threads, self.run)

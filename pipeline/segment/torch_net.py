@@ -15,12 +15,13 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from pipeline.contracts import Device
-from pipeline.errors import ImageError, RefusedError, WeightsError
+from pipeline.errors import ImageError, WeightsError
+from pipeline.networks.batches import Batches
+from pipeline.networks.torch_device import inferred, ready, torch_device
+from pipeline.networks.torch_options import TorchOptions
 from pipeline.records import Rgb
-from pipeline.segment.batches import Batches
 from pipeline.segment.classes import ClassMap
 from pipeline.segment.preprocess import Preprocess
-from pipeline.segment.torch_options import TorchOptions
 
 Answer = TypeVar("Answer")
 
@@ -29,19 +30,13 @@ _CLASSES_AT_ONCE: Final = 8
 
 
 class Net:
-    """A network on its device. Raises RefusedError when the device is not there: a run that was told to use a GPU never
-    crawls on the CPU unseen. threads: intra-op, on the CPU."""
+    """A network on its device. Raises RefusedError when the device is not there. threads: intra-op, on the CPU."""
 
     def __init__(self, module: torch.nn.Module, device: Device, threads: int, options: TorchOptions) -> None:
-        if device == "cuda" and not torch.cuda.is_available():
-            raise RefusedError("device cuda: torch finds no GPU; use device=cpu or install a build of torch with CUDA")
-        torch.set_num_threads(threads)
-        self.device = torch.device(device)
+        self.device = torch_device(device, threads)
         self.options = options
         self.sizes = Batches()
-        layout = torch.channels_last if options.channels_last else torch.preserve_format
-        self.module = module.eval().requires_grad_(False).to(self.device)
-        self.module.to(memory_format=layout)  # type: ignore[call-overload]  # torch's own types lack it
+        self.module = ready(module, self.device, options)
 
     def prepared(self, tile: Rgb, how: Preprocess) -> torch.Tensor:
         """HWC uint8 to (3, height, width) float32, as the network sees it."""
@@ -58,10 +53,7 @@ class Net:
 
     def run(self, call: Callable[[torch.nn.Module], Answer]) -> Answer:
         """What `call` computes with the network, without gradients, at the precision of the options."""
-        kind = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.options.precision)
-        fast = self.device.type == "cuda" and kind is not None
-        with torch.inference_mode(), torch.autocast(self.device.type, dtype=kind, enabled=fast):
-            return call(self.module)
+        return inferred(self.device, self.options, lambda: call(self.module))
 
     def answers(
         self, tiles: Sequence[Rgb], how: Preprocess, call: Callable[[torch.nn.Module, torch.Tensor], Answer]

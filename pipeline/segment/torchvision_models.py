@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline.contracts import Device
 from pipeline.errors import ConfigError
+from pipeline.networks.torch_options import TorchOptions, need
 from pipeline.records import Segments, View
 from pipeline.segment.classes import check_names, fit, mask_segments
 from pipeline.segment.own_network import HotClasses
 from pipeline.segment.parts import check_flag, check_number, check_whole, whole
 from pipeline.segment.preprocess import Preprocess
-from pipeline.segment.torch_options import TorchOptions, need
 from pipeline.view import Fit
 from pipeline.weights import Weights
 
@@ -47,7 +47,7 @@ class TorchvisionSemantic:
     run: TorchOptions = field(default_factory=TorchOptions)
 
     def __post_init__(self) -> None:
-        need("torchvision", "torch", "safetensors", "torchvision")
+        need("segment.torchvision", "torch", "safetensors", "torchvision")
         _check_model(self.model)
         check_names("torchvision.names", self.names)
         check_whole("torchvision.side", self.side, 32, 1 << 14)
@@ -110,7 +110,7 @@ class TorchvisionMaskRcnn:
     run: TorchOptions = field(default_factory=TorchOptions)
 
     def __post_init__(self) -> None:
-        need("torchvision", "torch", "safetensors", "torchvision")
+        need("segment.torchvision", "torch", "safetensors", "torchvision")
         _check_model(self.model)
         check_names("torchvision.names", self.names)
         check_whole("torchvision.side", self.side, 32, 1 << 14)

@@ -10,10 +10,10 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from pipeline.errors import ConfigError
+from pipeline.networks.torch_options import TorchOptions
 from pipeline.segment.hf_prompt import HfClipSeg
 from pipeline.segment.preprocess import Preprocess
 from pipeline.segment.torch_net import Net
-from pipeline.segment.torch_options import TorchOptions
 from pipeline.segment.torch_prompts import ClipSegNet, GroundedSamNet
 from tests.flow import checkpoints
 from tests.flow.drawings import annotate, folder_of

@@ -11,9 +11,9 @@ from PIL import Image
 from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
 
 from jobs.entry import main
+from pipeline.networks.torch_options import TorchOptions
 from pipeline.segment.preprocess import Preprocess, from_config
 from pipeline.segment.torch_net import Net, resized, winners
-from pipeline.segment.torch_options import TorchOptions
 from tests.flow import checkpoints
 from tests.flow.drawings import annotate, folder_of, mean_overlap
 from tests.flow.training import DEVIATION, MEAN, train

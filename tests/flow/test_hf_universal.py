@@ -8,9 +8,9 @@ import torch
 import transformers
 from transformers.models.mask2former.image_processing_pil_mask2former import Mask2FormerImageProcessorPil
 
+from pipeline.networks.torch_options import TorchOptions
 from pipeline.segment.preprocess import Preprocess
 from pipeline.segment.torch_net import Net
-from pipeline.segment.torch_options import TorchOptions
 from pipeline.segment.torch_queries import QueryNet
 from tests.flow import checkpoints
 from tests.flow.drawings import annotate, drawing, folder_of, mean_overlap

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from pipeline.errors import ConfigError, ImageError
+from pipeline.networks.torch_options import TorchOptions
 from pipeline.records import Tile, View
 from pipeline.segment.look import Look
 from pipeline.segment.preprocess import Preprocess
 from pipeline.segment.tiled import HotTiled, blended
 from pipeline.segment.torch_net import Net
-from pipeline.segment.torch_options import TorchOptions
 from pipeline.view import Tiles, ViewSpec
 
 

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from pipeline.errors import ImageError
+from pipeline.networks.batches import Batches, is_out_of_memory
+from pipeline.networks.torch_options import TorchOptions
 from pipeline.records import Tile, View
-from pipeline.segment.batches import Batches, is_out_of_memory
 from pipeline.segment.look import Look
 from pipeline.segment.onnx import Floats, Model
 from pipeline.segment.own_network import HotClasses
 from pipeline.segment.preprocess import Preprocess
 from pipeline.segment.tiled import HotTiled
 from pipeline.segment.torch_net import ClassNet, Net
-from pipeline.segment.torch_options import TorchOptions
 from pipeline.view import Tiles
 
 

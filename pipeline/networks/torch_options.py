@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from typing import Literal
 
 from pipeline.errors import ConfigError
-from pipeline.segment.parts import check_flag, check_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +20,16 @@ class TorchOptions:
 
     def __post_init__(self) -> None:
         if self.precision not in ("float32", "bfloat16", "float16"):
-            raise ConfigError(f"segment.run.precision: expected float32, bfloat16 or float16, got {self.precision!r}")
-        check_flag("run.channels_last", self.channels_last)
-        check_whole("run.batch", self.batch, 1, 1024)
+            raise ConfigError(f"precision: expected float32, bfloat16 or float16, got {self.precision!r}")
+        if not isinstance(self.channels_last, bool):
+            raise ConfigError(f"channels_last: expected true or false, got {self.channels_last!r}")
+        if type(self.batch) is not int or not 1 <= self.batch <= 1024:
+            raise ConfigError(f"batch: expected a whole number from 1 to 1024, got {self.batch!r}")
 
 
-def need(family: str, *packages: str) -> None:
-    """Raises ConfigError when a package of the extra `hf` is not installed."""
+def need(what: str, *packages: str) -> None:
+    """what: the choice that needs them, `segment.fcn`. Raises ConfigError when a package of the extra `hf` is not
+    installed."""
     for package in packages:
         if find_spec(package) is None:
-            raise ConfigError(f"segment.{family} needs the package {package}: pip install 'segfill[hf]'")
+            raise ConfigError(f"{what} needs the package {package}: pip install 'segfill[hf]'")

@@ -1,0 +1,1 @@
+"""What runs a network, of whichever stage: sessions, devices, batches. Stages share this, never each other."""

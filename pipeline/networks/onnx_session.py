@@ -1,0 +1,40 @@
+"""How an ONNX graph is made ready to run: on one device, the same answers on every run on the CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx
+import onnxruntime as ort
+
+from pipeline.contracts import Device
+from pipeline.errors import RefusedError
+
+
+def session(graph: onnx.ModelProto, device: Device, threads: int) -> ort.InferenceSession:
+    """threads: intra-op, on the CPU. Raises RefusedError when the device is not there: a run that was told to use a GPU
+    never crawls on the CPU unseen."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Sizes differ from image to image: a plan of the last one's memory is of no use, and kept memory only grows.
+    options.enable_mem_pattern = False
+    made = ort.InferenceSession(graph.SerializeToString(), options, providers=_providers(device))
+    if device == "cuda" and "CUDAExecutionProvider" not in made.get_providers():
+        raise RefusedError("device cuda: onnxruntime could not load its CUDA libraries; use device=cpu or install them")
+    return made
+
+
+def _providers(device: Device) -> list[Any]:
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    there = ort.get_available_providers()
+    if "CUDAExecutionProvider" not in there:
+        raise RefusedError(
+            f"device cuda: onnxruntime has only {', '.join(there)}; install onnxruntime-gpu or use device=cpu"
+        )
+    # The default search tries every algorithm anew for each image size.
+    return [("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"}), "CPUExecutionProvider"]

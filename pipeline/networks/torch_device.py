@@ -1,0 +1,39 @@
+"""On which device does a torch network run, and at which precision? Torch itself is imported by who loads a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from pipeline.contracts import Device
+from pipeline.errors import RefusedError
+from pipeline.networks.torch_options import TorchOptions
+
+Answer = TypeVar("Answer")
+
+
+def torch_device(device: Device, threads: int) -> torch.device:
+    """threads: intra-op, on the CPU. Raises RefusedError when the device is not there: a run that was told to use a GPU
+    never crawls on the CPU unseen."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RefusedError("device cuda: torch finds no GPU; use device=cpu or install a build of torch with CUDA")
+    torch.set_num_threads(threads)
+    return torch.device(device)
+
+
+def ready(module: torch.nn.Module, device: torch.device, options: TorchOptions) -> torch.nn.Module:
+    """The network on its device, in the memory layout of the options, only good for answering."""
+    layout = torch.channels_last if options.channels_last else torch.preserve_format
+    module = module.eval().requires_grad_(False).to(device)
+    module.to(memory_format=layout)  # type: ignore[call-overload]  # torch's own types lack it
+    return module
+
+
+def inferred(device: torch.device, options: TorchOptions, call: Callable[[], Answer]) -> Answer:
+    """What `call` computes without gradients, at the precision of the options on a GPU, in float32 on the CPU."""
+    kind = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(options.precision)
+    fast = device.type == "cuda" and kind is not None
+    with torch.inference_mode(), torch.autocast(device.type, dtype=kind, enabled=fast):
+        return call()
