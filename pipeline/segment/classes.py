@@ -1,26 +1,28 @@
-"""How the scores of a semantic network become segments: the winner at each pixel, then one mask a class.
+"""How the answers of a network become segments: the winner at each pixel, then one mask a class; or one mask a thing.
 
-Shared by every family that scores classes, with torch or without. Resizing is bilinear between pixel centres, as
+Shared by every family whose classes have names, with torch or without. Resizing is bilinear between pixel centres, as
 `torch.nn.functional.interpolate(align_corners=False)` and the post-processing of transformers do it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Generic, TypeAlias, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError
-from pipeline.records import Mask, Segments, View
-from pipeline.segment.parts import Named, check_finite, segment
+from pipeline.records import Mask, Rgb, Segments, View
+from pipeline.segment.parts import Named, check_file, check_finite, segment, whole
+from pipeline.weights import Weights
 
 Floats: TypeAlias = NDArray[np.float32]
 Ids: TypeAlias = NDArray[np.int32]
+Answer = TypeVar("Answer")
 
 MOST_PIXELS: Final = 8_000_000
 """Scores are enlarged to the size of the image, but not past this: of a larger image the map of classes is enlarged."""
@@ -42,6 +44,57 @@ class FoundMask:
     inside: Mask
     class_id: int
     score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneFile:
+    """A network in one file. names: of class 0, 1, ...; "" is never a segment (a background)."""
+
+    model: Weights
+    names: tuple[str, ...]
+
+    def check_parts(self, family: str, suffix: str) -> None:
+        """Raises ConfigError unless the file has that suffix and the names are names."""
+        check_file(f"{family}.model", self.model, suffix)
+        check_names(f"{family}.names", self.names)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return labels_of(self.names)
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        return (self.model,)
+
+
+class HotNetwork(Generic[Answer]):
+    """The segments of whole images, of the answers of a network that may come in another order.
+
+    each: of tiles and the sizes to answer at, positions and answers. made: `class_segments` or `mask_segments`.
+    """
+
+    def __init__(
+        self,
+        each: Callable[[Sequence[Rgb], Sequence[tuple[int, int]]], Iterable[tuple[int, Answer]]],
+        made: Callable[[Answer, View, Sequence[str], Named], Segments],
+        names: Sequence[str],
+        model: Named,
+    ) -> None:
+        self._each, self._made, self._names, self._model = each, made, names, model
+
+    def __call__(self, views: Sequence[View]) -> list[Segments]:
+        tiles = [whole(view).pixels for view in views]
+        sizes = [fit(view.height, view.width) for view in views]
+        found = {
+            position: self._made(answer, views[position], self._names, self._model)
+            for position, answer in self._each(tiles, sizes)
+        }
+        return [found[position] for position in range(len(views))]
+
+
+def labels_of(names: Sequence[str]) -> tuple[str, ...]:
+    """What segments can be called: each name once, without those that are never a segment."""
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def check_names(key: str, names: object) -> None:

@@ -5,33 +5,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import ClassVar
 
 from pipeline.checkpoint import Checkpoint
-from pipeline.contracts import Device
+from pipeline.contracts import Device, HotSegmenter
 from pipeline.errors import ConfigError
-from pipeline.networks.torch_options import TorchOptions
-from pipeline.records import Rgb, Segments, View
-from pipeline.segment.classes import FoundMask, fit, mask_segments
-from pipeline.segment.hub import model_type, preprocess, pretrained, words
-from pipeline.segment.parts import Named, check_number, check_whole, whole
+from pipeline.segment.classes import HotNetwork, mask_segments
+from pipeline.segment.hub import OfHub, model_type, preprocess, pretrained, words
+from pipeline.segment.parts import check_number, check_whole
 from pipeline.segment.preprocess import Preprocess
-from pipeline.view import Fit
 from pipeline.weights import Weights
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-class _Prompted(Protocol):
-    def each(self, tiles: Sequence[Rgb], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[FoundMask]]]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class HfClipSeg:
+class _Prompted(OfHub):
+    prompts: tuple[str, ...]
+
+    family: ClassVar = "hf_prompt"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        prompts = self.prompts
+        fine = bool(prompts) and all(isinstance(p, str) and p.strip() and "." not in p for p in prompts)
+        if not fine or len(set(prompts)) != len(prompts):
+            raise ConfigError(
+                "segment.hf_prompt.prompts: expected different words to look for, [license plate, person], got "
+                f"{prompts!r}"
+            )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.prompts
+
+
+@dataclass(frozen=True, kw_only=True)
+class HfClipSeg(_Prompted):
     """One segment for each prompt that is there (CLIPSeg, Lüddecke and Ecker 2022, arXiv:2112.10003).
 
     model: a CLIPSeg checkpoint with its tokenizer. prompts: what to look for, in words. score: probability from which
@@ -39,15 +49,12 @@ class HfClipSeg:
     """
 
     model: Checkpoint
-    prompts: tuple[str, ...]
     score: float = 0.5
     longest: int = 1024
-    run: TorchOptions = field(default_factory=TorchOptions)
 
     def __post_init__(self) -> None:
-        _check_prompts(self.prompts)
+        super().__post_init__()
         check_number("hf_prompt.score", self.score, 0, 1)
-        check_whole("hf_prompt.longest", self.longest, 0, 1 << 15)
         model_type("hf_prompt", self.model, {"clipseg"})
         _ = self._how
 
@@ -56,29 +63,22 @@ class HfClipSeg:
         return preprocess("hf_prompt", self.model)
 
     @property
-    def view(self) -> Fit:
-        return Fit(side=self.longest or 1 << 15, multiple=1, resample="area")
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return self.prompts
-
-    @property
     def weights(self) -> tuple[Weights, ...]:
         return self.model.weights
 
-    def load(self, device: Device, threads: int) -> HotPrompted:
+    def load(self, device: Device, threads: int) -> HotSegmenter:
         module = pretrained("hf_prompt", self.model, "CLIPSegForImageSegmentation")
         from pipeline.segment.torch_net import Net
         from pipeline.segment.torch_prompts import ClipSegNet
 
         net = Net(module, device, threads, self.run)
         tokens = words("hf_prompt", self.model, self.prompts)
-        return HotPrompted(ClipSegNet(net, self._how, tokens, self.score), self.prompts, self.model)
+        found = ClipSegNet(net, self._how, tokens, self.score)
+        return HotNetwork(found.each, mask_segments, self.prompts, self.model)
 
 
 @dataclass(frozen=True, kw_only=True)
-class HfGroundedSam:
+class HfGroundedSam(_Prompted):
     """One segment for each thing that a prompt names: Grounding DINO (arXiv:2303.05499) finds a box, SAM 2
     (arXiv:2408.00714) its mask.
 
@@ -88,17 +88,13 @@ class HfGroundedSam:
 
     boxes: Checkpoint
     masks: Checkpoint
-    prompts: tuple[str, ...]
     score: float = 0.35
     most: int = 100
-    longest: int = 2048
-    run: TorchOptions = field(default_factory=TorchOptions)
 
     def __post_init__(self) -> None:
-        _check_prompts(self.prompts)
+        super().__post_init__()
         check_number("hf_prompt.score", self.score, 0, 1)
         check_whole("hf_prompt.most", self.most, 1, 1000)
-        check_whole("hf_prompt.longest", self.longest, 0, 1 << 15)
         model_type("hf_prompt", self.boxes, {"grounding-dino"})
         model_type("hf_prompt", self.masks, {"sam2", "sam2_video"})
         _ = self._how
@@ -108,18 +104,10 @@ class HfGroundedSam:
         return preprocess("hf_prompt", self.boxes), preprocess("hf_prompt", self.masks)
 
     @property
-    def view(self) -> Fit:
-        return Fit(side=self.longest or 1 << 15, multiple=1, resample="area")
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return self.prompts
-
-    @property
     def weights(self) -> tuple[Weights, ...]:
         return (*self.boxes.weights, *self.masks.weights)
 
-    def load(self, device: Device, threads: int) -> HotPrompted:
+    def load(self, device: Device, threads: int) -> HotSegmenter:
         finder = pretrained("hf_prompt", self.boxes, "GroundingDinoForObjectDetection")
         cutter = pretrained("hf_prompt", self.masks, "Sam2Model")
         from pipeline.segment.torch_net import Net
@@ -127,26 +115,5 @@ class HfGroundedSam:
 
         tokens = words("hf_prompt", self.boxes, [f"{prompt.lower()} ." for prompt in self.prompts])
         nets = (Net(finder, device, threads, self.run), Net(cutter, device, threads, self.run))
-        return HotPrompted(GroundedSamNet(*nets, *self._how, tokens, self.score, self.most), self.prompts, self.masks)
-
-
-class HotPrompted:
-    def __init__(self, net: _Prompted, prompts: Sequence[str], model: Named) -> None:
-        self._net, self._prompts, self._model = net, prompts, model
-
-    def __call__(self, views: Sequence[View]) -> list[Segments]:
-        tiles = [whole(view).pixels for view in views]
-        sizes = [fit(view.height, view.width) for view in views]
-        found = {
-            position: mask_segments(masks, views[position], self._prompts, self._model)
-            for position, masks in self._net.each(tiles, sizes)
-        }
-        return [found[position] for position in range(len(views))]
-
-
-def _check_prompts(prompts: tuple[str, ...]) -> None:
-    fine = bool(prompts) and all(isinstance(p, str) and p.strip() and "." not in p for p in prompts)
-    if not fine or len(set(prompts)) != len(prompts):
-        raise ConfigError(
-            f"segment.hf_prompt.prompts: expected different words to look for, [license plate, person], got {prompts!r}"
-        )
+        found = GroundedSamNet(*nets, *self._how, tokens, self.score, self.most)
+        return HotNetwork(found.each, mask_segments, self.prompts, self.masks)

@@ -7,32 +7,21 @@ the device.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Final, Literal
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, Literal
 
-from pipeline.checkpoint import Checkpoint
-from pipeline.contracts import Device
+from pipeline.contracts import Device, HotSegmenter
 from pipeline.errors import ConfigError
-from pipeline.networks.torch_options import TorchOptions
-from pipeline.records import Segments, View
-from pipeline.segment.classes import class_segments, fit, mask_segments
-from pipeline.segment.hub import model_type, names, preprocess, pretrained
-from pipeline.segment.parts import check_number, check_whole, whole
-from pipeline.segment.preprocess import Preprocess
-from pipeline.view import Fit
-from pipeline.weights import Weights
+from pipeline.segment.classes import HotNetwork, class_segments, mask_segments
+from pipeline.segment.hub import Classes, pretrained
+from pipeline.segment.parts import check_number
 
-if TYPE_CHECKING:
-    from pipeline.segment.torch_queries import QueryNet
-
-_TYPES: Final = {"mask2former", "maskformer", "eomt", "eomt_dinov3"}
 Task = Literal["semantic", "instance", "panoptic"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class HfUniversal:
+class HfUniversal(Classes):
     """Segments named as the checkpoint's config names its classes.
 
     model: config.json, preprocessor_config.json, model.safetensors. task: semantic: one segment a class; instance: one
@@ -41,74 +30,38 @@ class HfUniversal:
     overlap: panoptic: a query of which the others leave a smaller share is dropped. longest, run: as in HfSemantic.
     """
 
-    model: Checkpoint
     task: Task
     score: float = 0.5
     mask: float = 0.5
     overlap: float = 0.8
     fuse: tuple[str, ...] = ()
-    longest: int = 2048
-    run: TorchOptions = field(default_factory=TorchOptions)
+
+    family: ClassVar = "hf_universal"
+    types: ClassVar = ("eomt", "eomt_dinov3", "mask2former", "maskformer")
 
     def __post_init__(self) -> None:
         if self.task not in ("semantic", "instance", "panoptic"):
             raise ConfigError(f"segment.hf_universal.task: expected semantic, instance or panoptic, got {self.task!r}")
         for key in ("score", "mask", "overlap"):
             check_number(f"hf_universal.{key}", getattr(self, key), 0, 1)
-        check_whole("hf_universal.longest", self.longest, 0, 1 << 15)
-        model_type("hf_universal", self.model, _TYPES)
-        _ = self._how
+        super().__post_init__()
         for label in self.fuse:
-            if label not in self._names:
-                near = difflib.get_close_matches(label, self._names, n=1)
+            if label not in self.names:
+                near = difflib.get_close_matches(label, self.names, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ConfigError(f"segment.hf_universal.fuse: the model has no class {label!r}{hint}")
 
-    @cached_property
-    def _names(self) -> tuple[str, ...]:
-        return names("hf_universal", self.model)
-
-    @cached_property
-    def _how(self) -> Preprocess:
-        return preprocess("hf_universal", self.model)
-
-    @property
-    def view(self) -> Fit:
-        return Fit(side=self.longest or 1 << 15, multiple=1, resample="area")
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(name for name in self._names if name))
-
-    @property
-    def weights(self) -> tuple[Weights, ...]:
-        return self.model.weights
-
-    def load(self, device: Device, threads: int) -> HotUniversal:
-        module = pretrained("hf_universal", self.model, "AutoModelForUniversalSegmentation")
+    def load(self, device: Device, threads: int) -> HotSegmenter:
+        module = pretrained(self.family, self.model, "AutoModelForUniversalSegmentation")
         from pipeline.segment.torch_net import Net
         from pipeline.segment.torch_queries import QueryNet
 
-        return HotUniversal(self, QueryNet(Net(module, device, threads, self.run), self._how))
-
-
-class HotUniversal:
-    def __init__(self, cold: HfUniversal, net: QueryNet) -> None:
-        self._cold, self._net = cold, net
-
-    def __call__(self, views: Sequence[View]) -> list[Segments]:
-        cold = self._cold
-        tiles = [whole(view).pixels for view in views]
-        sizes = [fit(view.height, view.width) for view in views]
-        found: dict[int, Segments] = {}
-        if cold.task == "semantic":
-            for position, classes in self._net.classes(tiles, sizes):
-                found[position] = class_segments(classes, views[position], cold._names, cold.model)
-        else:
-            fused = frozenset(number for number, name in enumerate(cold._names) if name in cold.fuse)
-            for position, masks in self._net.masks(
-                tiles, sizes, panoptic=cold.task == "panoptic", score=cold.score, mask=cold.mask,
-                overlap=cold.overlap, fused=fused,
-            ):  # fmt: skip
-                found[position] = mask_segments(masks, views[position], cold._names, cold.model)
-        return [found[position] for position in range(len(views))]
+        net = QueryNet(Net(module, device, threads, self.run), self.how)
+        if self.task == "semantic":
+            return HotNetwork(net.classes, class_segments, self.names, self.model)
+        fused = frozenset(number for number, name in enumerate(self.names) if name in self.fuse)
+        masks = partial(
+            net.masks, panoptic=self.task == "panoptic", score=self.score, mask=self.mask, overlap=self.overlap,
+            fused=fused,
+        )  # fmt: skip
+        return HotNetwork(masks, mask_segments, self.names, self.model)

@@ -4,18 +4,73 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
 
 from pipeline.checkpoint import Checkpoint
 from pipeline.errors import ConfigError, WeightsError
-from pipeline.networks.torch_options import need
-from pipeline.segment.classes import names_of
+from pipeline.networks.torch_options import TorchOptions, need
+from pipeline.segment.classes import labels_of, names_of
+from pipeline.segment.parts import check_whole
 from pipeline.segment.preprocess import Preprocess, from_config
+from pipeline.view import Fit, Tiles
+from pipeline.weights import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfHub:
+    """longest: larger images are shrunk to this longer side when they are decoded; 0: never. run: how torch runs.
+    family: what messages name."""
+
+    longest: int = 2048
+    run: TorchOptions = field(default_factory=TorchOptions)
+
+    family: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        check_whole(f"{self.family}.longest", self.longest, 0, 1 << 15)
+
+    @property
+    def view(self) -> Fit | Tiles:
+        return Fit(side=self.longest or 1 << 15, multiple=1, resample="area")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classes(OfHub):
+    """A checkpoint whose config names its classes. model: config.json, preprocessor_config.json, model.safetensors.
+    types: of config.json, that the family knows."""
+
+    model: Checkpoint
+
+    types: ClassVar[Collection[str]]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        model_type(self.family, self.model, self.types)
+        _ = self.names, self.how, self.view  # raises what does not fit here, not in a worker
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Of class 0, 1, ..."""
+        return names(self.family, self.model)
+
+    @cached_property
+    def how(self) -> Preprocess:
+        return preprocess(self.family, self.model)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return labels_of(self.names)
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        return self.model.weights
 
 
 def model_type(family: str, model: Checkpoint, known: Collection[str]) -> str:

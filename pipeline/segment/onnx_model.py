@@ -19,17 +19,16 @@ from onnx import TensorProto
 from pipeline.contracts import Device
 from pipeline.errors import ConfigError
 from pipeline.records import Rgb, Segments, View
-from pipeline.segment.classes import ClassMap, Floats, check_names, class_segments, fit, resized, winners
+from pipeline.segment.classes import ClassMap, Floats, OneFile, class_segments, fit, resized, winners
 from pipeline.segment.onnx import Model
-from pipeline.segment.parts import check_finite, check_flag, check_number, check_onnx, check_whole, whole
+from pipeline.segment.parts import check_finite, check_flag, check_number, check_whole, whole
 from pipeline.view import Exact, Fit, Resample
-from pipeline.weights import Weights
 
 _NUMBERS: Final = {TensorProto.FLOAT: np.float32, TensorProto.INT64: np.int64, TensorProto.INT32: np.int32}
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnnxModel:
+class OnnxModel(OneFile):
     """One segment for each class present.
 
     model: the weights. names: of class 0, 1, ...; "" is never a segment (a background). layout: of the input.
@@ -42,8 +41,6 @@ class OnnxModel:
     threshold: binary only: from this probability on a pixel is inside. batch: images in one call; more pays on a GPU.
     """
 
-    model: Weights
-    names: tuple[str, ...]
     result: Literal["logits", "probabilities", "binary", "label_map"]
     height: int
     width: int
@@ -60,8 +57,7 @@ class OnnxModel:
     batch: int = 1
 
     def __post_init__(self) -> None:
-        check_onnx("onnx_model.model", self.model)
-        check_names("onnx_model.names", self.names)
+        self.check_parts("onnx_model", ".onnx")
         for key, known in (
             ("result", ("logits", "probabilities", "binary", "label_map")),
             ("layout", ("nchw", "nhwc")),
@@ -98,14 +94,6 @@ class OnnxModel:
         if self.keep_aspect:
             return Fit(side=self.height, multiple=self.multiple, resample=self.resample)
         return Exact(height=self.height, width=self.width, resample=self.resample)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return tuple(name for name in self.names if name)
-
-    @property
-    def weights(self) -> tuple[Weights, ...]:
-        return (self.model,)
 
     def check(self) -> None:
         """Raises ConfigError when the file's input or output is not what this config says."""

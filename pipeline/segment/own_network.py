@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipeline.contracts import Device, HotSegmenter
-from pipeline.errors import ConfigError
 from pipeline.networks.torch_options import TorchOptions, need
-from pipeline.records import Segments, View
-from pipeline.segment.classes import check_names, class_segments, fit
+from pipeline.segment.classes import HotNetwork, OneFile, class_segments
 from pipeline.segment.look import Look
-from pipeline.segment.parts import Named, check_whole, whole
+from pipeline.segment.parts import check_whole
 from pipeline.segment.preprocess import Preprocess
 from pipeline.view import Fit, Tiles
-from pipeline.weights import Weights
 
 if TYPE_CHECKING:
     import torch
 
-    from pipeline.segment.torch_net import ClassNet
-
 
 @dataclass(frozen=True, kw_only=True)
-class OwnNetwork:
+class OwnNetwork(OneFile):
     """One segment for each class present.
 
     model: a .safetensors file with the network's state. names: of class 0, 1, ...; "" is never a segment. side: the
@@ -34,8 +28,6 @@ class OwnNetwork:
     run: how torch runs.
     """
 
-    model: Weights
-    names: tuple[str, ...]
     side: int = 1024
     width: int = 64
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
@@ -45,11 +37,7 @@ class OwnNetwork:
 
     def __post_init__(self) -> None:
         family = type(self).__name__.lower()
-        if not isinstance(self.model, Weights) or self.model.path.suffix.lower() != ".safetensors":
-            raise ConfigError(
-                f"segment.{family}.model: expected the weights of a .safetensors file, got {self.model!r}"
-            )
-        check_names(f"{family}.names", self.names)
+        self.check_parts(family, ".safetensors")
         check_whole(f"{family}.side", self.side, 32, 1 << 14)
         check_whole(f"{family}.width", self.width, 1, 1024)
         _ = self._how, self.view
@@ -71,14 +59,6 @@ class OwnNetwork:
     def view(self) -> Fit | Tiles:
         return self.look.view(self.side, self.multiple)
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return tuple(name for name in self.names if name)
-
-    @property
-    def weights(self) -> tuple[Weights, ...]:
-        return (self.model,)
-
     def check(self) -> None:
         """Raises ConfigError or WeightsError when the file holds another network."""
         need(f"segment.{type(self).__name__.lower()}", "torch", "safetensors")
@@ -92,7 +72,7 @@ class OwnNetwork:
 
         net = Net(fill_in(self.network(), self.model.fetch()), device, threads, self.run)
         if self.look.plain:
-            return HotClasses(ClassNet(net, self._how, _logits), self.names, self.model)
+            return HotNetwork(ClassNet(net, self._how, _logits).each, class_segments, self.names, self.model)
         from pipeline.segment.tiled import HotTiled
 
         return HotTiled(net, self._how, _logits, self.look, self.names, self.model)
@@ -101,19 +81,3 @@ class OwnNetwork:
 def _logits(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
     answer: torch.Tensor = module(batch)
     return answer
-
-
-class HotClasses:
-    """One segment for each class that a network of classes sees."""
-
-    def __init__(self, net: ClassNet, names: Sequence[str], model: Named) -> None:
-        self._net, self._names, self._model = net, names, model
-
-    def __call__(self, views: Sequence[View]) -> list[Segments]:
-        tiles = [whole(view).pixels for view in views]
-        sizes = [fit(view.height, view.width) for view in views]
-        found = {
-            position: class_segments(answer, views[position], self._names, self._model)
-            for position, answer in self._net.each(tiles, sizes)
-        }
-        return [found[position] for position in range(len(views))]

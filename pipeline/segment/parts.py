@@ -37,9 +37,14 @@ def check_flag(key: str, value: object) -> None:
         raise ConfigError(f"segment.{key}: expected true or false, got {value!r}")
 
 
+def check_file(key: str, value: object, suffix: str) -> None:
+    """Raises ConfigError unless these are weights in a file of that suffix."""
+    if not isinstance(value, Weights) or value.path.suffix.lower() != suffix:
+        raise ConfigError(f"segment.{key}: expected the weights of a {suffix} file, got {value!r}")
+
+
 def check_onnx(key: str, value: object) -> None:
-    if not isinstance(value, Weights) or value.path.suffix.lower() != ".onnx":
-        raise ConfigError(f"segment.{key}: expected the weights of an .onnx file, got {value!r}")
+    check_file(key, value, ".onnx")
 
 
 def whole(view: View) -> Tile:

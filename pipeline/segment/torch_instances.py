@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -23,8 +23,12 @@ class InstanceNet:
     def __init__(self, net: Net, threshold: float) -> None:
         self._net, self._threshold = net, threshold
 
-    def masks(self, tile: Rgb, size: tuple[int, int]) -> Iterator[FoundMask]:
-        """One mask a thing, of `size`, best first."""
+    def each(self, tiles: Sequence[Rgb], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[FoundMask]]]:
+        """Position of each tile and one mask a thing, of its size, best first."""
+        for position, tile in enumerate(tiles):
+            yield position, list(self._masks(tile, sizes[position]))
+
+    def _masks(self, tile: Rgb, size: tuple[int, int]) -> Iterator[FoundMask]:
         image = self._net.prepared(tile, _RAW)
         answer = self._net.run(partial(_ask, image=image))
         finite(answer["scores"].float(), answer["masks"].float())

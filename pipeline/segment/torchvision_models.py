@@ -6,29 +6,51 @@ torchvision's own .pth are pickles, to be converted once where you trust them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.contracts import Device
-from pipeline.errors import ConfigError
+from pipeline.contracts import Device, HotSegmenter
 from pipeline.networks.torch_options import TorchOptions, need
-from pipeline.records import Segments, View
-from pipeline.segment.classes import check_names, fit, mask_segments
-from pipeline.segment.own_network import HotClasses
-from pipeline.segment.parts import check_flag, check_number, check_whole, whole
+from pipeline.segment.classes import HotNetwork, OneFile, class_segments, mask_segments
+from pipeline.segment.parts import check_flag, check_number, check_whole
 from pipeline.segment.preprocess import Preprocess
 from pipeline.view import Fit
-from pipeline.weights import Weights
 
 if TYPE_CHECKING:
     import torch
 
-    from pipeline.segment.torch_instances import InstanceNet
+    from pipeline.segment.torch_net import Net
 
 
 @dataclass(frozen=True, kw_only=True)
-class TorchvisionSemantic:
+class _Torchvision(OneFile):
+    side: int
+    run: TorchOptions = field(default_factory=TorchOptions)
+
+    def __post_init__(self) -> None:
+        need("segment.torchvision", "torch", "safetensors", "torchvision")
+        self.check_parts("torchvision", ".safetensors")
+        check_whole("torchvision.side", self.side, 32, 1 << 14)
+
+    @abstractmethod
+    def network(self) -> torch.nn.Module:
+        """As torchvision builds it, without weights."""
+
+    def check(self) -> None:
+        """Raises WeightsError when the file holds another network."""
+        from pipeline.segment.torch_net import check_file
+
+        check_file(self.network(), self.model.fetch())
+
+    def net(self, device: Device, threads: int) -> Net:
+        from pipeline.segment.torch_net import Net, fill_in
+
+        return Net(fill_in(self.network(), self.model.fetch()), device, threads, self.run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchvisionSemantic(_Torchvision):
     """One segment for each class present.
 
     arch: of torchvision.models.segmentation. model: its state_dict as .safetensors. names: of class 0, 1, ...; "" is
@@ -40,30 +62,16 @@ class TorchvisionSemantic:
         "fcn_resnet50", "fcn_resnet101", "deeplabv3_resnet50", "deeplabv3_resnet101", "deeplabv3_mobilenet_v3_large",
         "lraspp_mobilenet_v3_large",
     ]  # fmt: skip
-    model: Weights
-    names: tuple[str, ...]
     side: int = 520
     auxiliary: bool = True
-    run: TorchOptions = field(default_factory=TorchOptions)
 
     def __post_init__(self) -> None:
-        need("segment.torchvision", "torch", "safetensors", "torchvision")
-        _check_model(self.model)
-        check_names("torchvision.names", self.names)
-        check_whole("torchvision.side", self.side, 32, 1 << 14)
+        super().__post_init__()
         check_flag("torchvision.auxiliary", self.auxiliary)
 
     @property
     def view(self) -> Fit:
         return Fit(side=self.side, multiple=8, resample="area")
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return tuple(name for name in self.names if name)
-
-    @property
-    def weights(self) -> tuple[Weights, ...]:
-        return (self.model,)
 
     def network(self) -> torch.nn.Module:
         from torchvision.models import get_model
@@ -74,17 +82,11 @@ class TorchvisionSemantic:
         )
         return built
 
-    def check(self) -> None:
-        """Raises WeightsError when the file holds another network."""
-        from pipeline.segment.torch_net import check_file
+    def load(self, device: Device, threads: int) -> HotSegmenter:
+        from pipeline.segment.torch_net import ClassNet
 
-        check_file(self.network(), self.model.fetch())
-
-    def load(self, device: Device, threads: int) -> HotClasses:
-        from pipeline.segment.torch_net import ClassNet, Net, fill_in
-
-        net = Net(fill_in(self.network(), self.model.fetch()), device, threads, self.run)
-        return HotClasses(ClassNet(net, Preprocess(), _out), self.names, self.model)
+        net = ClassNet(self.net(device, threads), Preprocess(), _out)
+        return HotNetwork(net.each, class_segments, self.names, self.model)
 
 
 def _out(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
@@ -93,7 +95,7 @@ def _out(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TorchvisionMaskRcnn:
+class TorchvisionMaskRcnn(_Torchvision):
     """One segment a thing (Mask R-CNN, He et al. 2017, arXiv:1703.06870).
 
     arch, model, names, run as in TorchvisionSemantic; class 0 is the background. side: the longer side that is looked
@@ -102,32 +104,18 @@ class TorchvisionMaskRcnn:
     """
 
     arch: Literal["maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2"]
-    model: Weights
-    names: tuple[str, ...]
     side: int = 1333
     score: float = 0.5
     mask: float = 0.5
-    run: TorchOptions = field(default_factory=TorchOptions)
 
     def __post_init__(self) -> None:
-        need("segment.torchvision", "torch", "safetensors", "torchvision")
-        _check_model(self.model)
-        check_names("torchvision.names", self.names)
-        check_whole("torchvision.side", self.side, 32, 1 << 14)
+        super().__post_init__()
         check_number("torchvision.score", self.score, 0, 1)
         check_number("torchvision.mask", self.mask, 0, 1)
 
     @property
     def view(self) -> Fit:
         return Fit(side=self.side, multiple=1, resample="area")
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(name for name in self.names if name))
-
-    @property
-    def weights(self) -> tuple[Weights, ...]:
-        return (self.model,)
 
     def network(self) -> torch.nn.Module:
         from torchvision.models import get_model
@@ -137,34 +125,8 @@ class TorchvisionMaskRcnn:
         )
         return built
 
-    def check(self) -> None:
-        """Raises WeightsError when the file holds another network."""
-        from pipeline.segment.torch_net import check_file
-
-        check_file(self.network(), self.model.fetch())
-
-    def load(self, device: Device, threads: int) -> HotMaskRcnn:
+    def load(self, device: Device, threads: int) -> HotSegmenter:
         from pipeline.segment.torch_instances import InstanceNet
-        from pipeline.segment.torch_net import Net, fill_in
 
-        net = Net(fill_in(self.network(), self.model.fetch()), device, threads, self.run)
-        return HotMaskRcnn(self, InstanceNet(net, self.mask))
-
-
-class HotMaskRcnn:
-    def __init__(self, cold: TorchvisionMaskRcnn, net: InstanceNet) -> None:
-        self._cold, self._net = cold, net
-
-    def __call__(self, views: Sequence[View]) -> list[Segments]:
-        return [
-            mask_segments(
-                list(self._net.masks(whole(view).pixels, fit(view.height, view.width))), view, self._cold.names,
-                self._cold.model,
-            )
-            for view in views
-        ]  # fmt: skip
-
-
-def _check_model(model: object) -> None:
-    if not isinstance(model, Weights) or model.path.suffix.lower() != ".safetensors":
-        raise ConfigError(f"segment.torchvision.model: expected the weights of a .safetensors file, got {model!r}")
+        found = InstanceNet(self.net(device, threads), self.mask)
+        return HotNetwork(found.each, mask_segments, self.names, self.model)

@@ -10,9 +10,9 @@ from pipeline.errors import ImageError
 from pipeline.networks.batches import Batches, is_out_of_memory
 from pipeline.networks.torch_options import TorchOptions
 from pipeline.records import Tile, View
+from pipeline.segment.classes import HotNetwork, class_segments
 from pipeline.segment.look import Look
 from pipeline.segment.onnx import Floats, Model
-from pipeline.segment.own_network import HotClasses
 from pipeline.segment.preprocess import Preprocess
 from pipeline.segment.tiled import HotTiled
 from pipeline.segment.torch_net import ClassNet, Net
@@ -55,7 +55,7 @@ def views(count: int, side: int = 8) -> list[View]:
 def test_a_network_out_of_memory_answers_for_every_image_and_remembers() -> None:
     module = Short(most=3)
     net = Net(module, "cpu", 1, TorchOptions(batch=16))
-    hot = HotClasses(ClassNet(net, Preprocess(), lambda m, x: m(x)), ("dark", "bright"), Tag())
+    hot = HotNetwork(ClassNet(net, Preprocess(), lambda m, x: m(x)).each, class_segments, ("dark", "bright"), Tag())
     for _ in range(2):
         found = hot(views(21))
         assert [one.image_id for one in found] == [str(number) for number in range(21)]
