@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -13,6 +13,12 @@ COMMERCIAL: Final = frozenset(
     {"MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Unlicense", "CC0-1.0", "CC-BY-4.0", "0BSD", "Zlib"}
 )
 """SPDX names that allow commercial use without further conditions than to name the authors."""
+
+CONDITIONS: Final[Mapping[str, str]] = {
+    "SAM License": "allows commercial use, but none for warfare, nuclear industries, espionage or weapons, and asks "
+    "that its text goes along with the weights",
+}
+"""Licences that allow commercial use on conditions, and what those are: to be read and accepted, never assumed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +39,8 @@ class Policy:
             return
         for one in weights:
             if one.licence not in COMMERCIAL and one.licence not in self.accept:
+                known = CONDITIONS.get(one.licence, "is not known to allow commercial use")
                 raise WeightsError(
-                    f"policy.licence=commercial: {one.uri} is under {one.licence}, which is not known to allow "
-                    f"commercial use; choose other weights, or policy.accept=[{one.licence}] if it allows yours"
+                    f"policy.licence=commercial: {one.uri} is under {one.licence}, which {known}; choose other "
+                    f"weights, or policy.accept=[{one.licence}] if it allows yours"
                 )

@@ -24,6 +24,13 @@ def test_commercial_refuses_by_name_what_is_not_known_to_allow_it() -> None:
         Policy(licence="comercial")  # type: ignore[arg-type]
 
 
+def test_a_licence_with_conditions_is_named_with_them_and_has_to_be_accepted() -> None:
+    sam = Weights(uri="file:/somewhere/model.safetensors", sha256="2" * 64, licence="SAM License")
+    with pytest.raises(WeightsError, match=r"SAM License, which allows commercial use, but none for warfare.*accept="):
+        Policy(licence="commercial").check((sam,))
+    Policy(licence="commercial", accept=("SAM License",)).check((sam,))
+
+
 @pytest.mark.promise("A run that cannot work is refused in one line and writes nothing")
 def test_a_run_is_refused_before_anything_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     places = [f"source.uri={tmp_path}", f"sink.uri={tmp_path / 'out'}", "execute=local", "policy.licence=commercial"]
