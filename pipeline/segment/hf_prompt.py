@@ -1,10 +1,11 @@
-"""Where is what these words say? Text prompts: CLIPSeg, or Grounding DINO's boxes that SAM 2 makes masks of.
+"""Where is what these words say? Text prompts: CLIPSeg; Grounding DINO's boxes that SAM 2 makes masks of; SAM 3.
 
 `prompts` are the labels of the segments. torch_prompts.py computes; nothing here imports torch.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -13,7 +14,7 @@ from pipeline.checkpoint import Checkpoint
 from pipeline.contracts import Device, HotSegmenter
 from pipeline.errors import ConfigError
 from pipeline.segment.classes import HotNetwork, mask_segments
-from pipeline.segment.hub import OfHub, model_type, preprocess, pretrained, words
+from pipeline.segment.hub import OfHub, check_words, model_type, preprocess, pretrained, whole_number, words
 from pipeline.segment.parts import check_number, check_whole
 from pipeline.segment.preprocess import Preprocess
 from pipeline.weights import Weights
@@ -39,6 +40,13 @@ class _Prompted(OfHub):
     def labels(self) -> tuple[str, ...]:
         return self.prompts
 
+    @abstractmethod
+    def tokens(self) -> list[list[int]]:
+        """Of each prompt, by the checkpoint's own tokenizer. Raises ConfigError for a prompt that is too long."""
+
+    def check(self) -> None:
+        self.tokens()
+
 
 @dataclass(frozen=True, kw_only=True)
 class HfClipSeg(_Prompted):
@@ -56,6 +64,7 @@ class HfClipSeg(_Prompted):
         super().__post_init__()
         check_number("hf_prompt.score", self.score, 0, 1)
         model_type("hf_prompt", self.model, {"clipseg"})
+        check_words("hf_prompt", self.model)
         _ = self._how
 
     @cached_property
@@ -66,14 +75,17 @@ class HfClipSeg(_Prompted):
     def weights(self) -> tuple[Weights, ...]:
         return self.model.weights
 
+    def tokens(self) -> list[list[int]]:
+        longest = whole_number("hf_prompt", self.model, 77, "text_config", "max_position_embeddings")
+        return words("hf_prompt", self.model, self.prompts, longest)
+
     def load(self, device: Device, threads: int) -> HotSegmenter:
         module = pretrained("hf_prompt", self.model, "CLIPSegForImageSegmentation")
         from pipeline.segment.torch_net import Net
         from pipeline.segment.torch_prompts import ClipSegNet
 
         net = Net(module, device, threads, self.run)
-        tokens = words("hf_prompt", self.model, self.prompts)
-        found = ClipSegNet(net, self._how, tokens, self.score)
+        found = ClipSegNet(net, self._how, self.tokens(), self.score)
         return HotNetwork(found.each, mask_segments, self.prompts, self.model)
 
 
@@ -97,6 +109,7 @@ class HfGroundedSam(_Prompted):
         check_whole("hf_prompt.most", self.most, 1, 1000)
         model_type("hf_prompt", self.boxes, {"grounding-dino"})
         model_type("hf_prompt", self.masks, {"sam2", "sam2_video"})
+        check_words("hf_prompt", self.boxes, "boxes")
         _ = self._how
 
     @cached_property
@@ -107,13 +120,66 @@ class HfGroundedSam(_Prompted):
     def weights(self) -> tuple[Weights, ...]:
         return (*self.boxes.weights, *self.masks.weights)
 
+    def tokens(self) -> list[list[int]]:
+        longest = whole_number("hf_prompt", self.boxes, 256, "max_text_len")
+        found = words("hf_prompt", self.boxes, [f"{prompt.lower()} ." for prompt in self.prompts], longest)
+        together = sum(len(one) - 2 for one in found) + 2  # one sentence: begin and end only once
+        if together > longest:
+            raise ConfigError(f"segment.hf_prompt.prompts: expected at most {longest} tokens in all, got {together}")
+        return found
+
     def load(self, device: Device, threads: int) -> HotSegmenter:
         finder = pretrained("hf_prompt", self.boxes, "GroundingDinoForObjectDetection")
         cutter = pretrained("hf_prompt", self.masks, "Sam2Model")
         from pipeline.segment.torch_net import Net
         from pipeline.segment.torch_prompts import GroundedSamNet
 
-        tokens = words("hf_prompt", self.boxes, [f"{prompt.lower()} ." for prompt in self.prompts])
         nets = (Net(finder, device, threads, self.run), Net(cutter, device, threads, self.run))
-        found = GroundedSamNet(*nets, *self._how, tokens, self.score, self.most)
+        found = GroundedSamNet(*nets, *self._how, self.tokens(), self.score, self.most)
         return HotNetwork(found.each, mask_segments, self.prompts, self.masks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HfSam3(_Prompted):
+    """One segment for each thing that a prompt names (SAM 3, "Segment Anything with Concepts", arXiv:2511.16719).
+
+    model: a SAM 3 checkpoint with its tokenizer. prompts: short noun phrases. score: of a thing, times that of the
+    prompt being in the image at all. mask: probability from which on a pixel is inside. most: things of an image at
+    most, the best ones. longest, run: as in HfSemantic.
+    """
+
+    model: Checkpoint
+    score: float = 0.5
+    mask: float = 0.5
+    most: int = 100
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("hf_prompt.score", self.score, 0, 1)
+        check_number("hf_prompt.mask", self.mask, 0, 1)
+        check_whole("hf_prompt.most", self.most, 1, 1000)
+        model_type("hf_prompt", self.model, {"sam3", "sam3_video"})
+        check_words("hf_prompt", self.model)
+        _ = self._how
+
+    @cached_property
+    def _how(self) -> Preprocess:
+        return preprocess("hf_prompt", self.model)
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        return self.model.weights
+
+    def tokens(self) -> list[list[int]]:
+        of_video = ("detector_config",) if model_type("hf_prompt", self.model, {"sam3", "sam3_video"}) != "sam3" else ()
+        keys = (*of_video, "text_config", "max_position_embeddings")
+        return words("hf_prompt", self.model, self.prompts, whole_number("hf_prompt", self.model, 32, *keys))
+
+    def load(self, device: Device, threads: int) -> HotSegmenter:
+        module = pretrained("hf_prompt", self.model, "Sam3Model")
+        from pipeline.segment.torch_net import Net
+        from pipeline.segment.torch_prompts import Sam3Net
+
+        net = Net(module, device, threads, self.run)
+        found = Sam3Net(net, self._how, self.tokens(), self.score, self.mask, self.most)
+        return HotNetwork(found.each, mask_segments, self.prompts, self.model)

@@ -1,4 +1,4 @@
-"""Which class, and which thing, is each pixel? Networks of queries: Mask2Former, MaskFormer, EoMT.
+"""Which class, and which thing, is each pixel? Networks of queries: Mask2Former, MaskFormer, OneFormer, EoMT.
 
 Each query answers with a class and a mask; torch_queries.py makes semantic, instance or panoptic segments of them, on
 the device.
@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 from pipeline.contracts import Device, HotSegmenter
 from pipeline.errors import ConfigError
 from pipeline.segment.classes import HotNetwork, class_segments, mask_segments
-from pipeline.segment.hub import Classes, pretrained
+from pipeline.segment.hub import Classes, check_words, pretrained, whole_number, words
 from pipeline.segment.parts import check_number
 
 Task = Literal["semantic", "instance", "panoptic"]
@@ -24,10 +24,11 @@ Task = Literal["semantic", "instance", "panoptic"]
 class HfUniversal(Classes):
     """Segments named as the checkpoint's config names its classes.
 
-    model: config.json, preprocessor_config.json, model.safetensors. task: semantic: one segment a class; instance: one
-    a query that is sure enough, which may overlap; panoptic: no pixel in two, one a thing, one a class of `fuse`.
-    score: probability of its class from which on a query counts (not semantic). mask: from which on a pixel is inside.
-    overlap: panoptic: a query of which the others leave a smaller share is dropped. longest, run: as in HfSemantic.
+    model: config.json, preprocessor_config.json, model.safetensors; for OneFormer its tokenizer too. task: semantic:
+    one segment a class; instance: one a query that is sure enough, which may overlap; panoptic: no pixel in two, one a
+    thing, one a class of `fuse`. score: probability of its class from which on a query counts (not semantic). mask:
+    from which on a pixel is inside. overlap: panoptic: a query of which the others leave a smaller share is dropped.
+    longest, run: as in HfSemantic.
     """
 
     task: Task
@@ -37,7 +38,8 @@ class HfUniversal(Classes):
     fuse: tuple[str, ...] = ()
 
     family: ClassVar = "hf_universal"
-    types: ClassVar = ("eomt", "eomt_dinov3", "mask2former", "maskformer")
+    types: ClassVar = ("eomt", "eomt_dinov3", "mask2former", "maskformer", "oneformer")
+    squares: ClassVar = True
 
     def __post_init__(self) -> None:
         if self.task not in ("semantic", "instance", "panoptic"):
@@ -45,18 +47,37 @@ class HfUniversal(Classes):
         for key in ("score", "mask", "overlap"):
             check_number(f"hf_universal.{key}", getattr(self, key), 0, 1)
         super().__post_init__()
+        if self.how.split and self.task != "semantic":
+            raise ConfigError(
+                "segment.hf_universal.model: preprocessor_config.json: do_split_image is for task=semantic: a thing "
+                "that two squares show would be two"
+            )
+        if self._has_task:
+            check_words(self.family, self.model)
         for label in self.fuse:
             if label not in self.names:
                 near = difflib.get_close_matches(label, self.names, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ConfigError(f"segment.hf_universal.fuse: the model has no class {label!r}{hint}")
 
+    @property
+    def _has_task(self) -> bool:
+        return self.model.read("config.json").get("model_type") == "oneformer"
+
+    def told(self) -> list[int]:
+        """What a OneFormer is told to answer, as tokens, filled up with 0 as its processor does; [] for the others."""
+        if not self._has_task:
+            return []
+        length = whole_number(self.family, self.model, 77, "task_seq_len")
+        (tokens,) = words(self.family, self.model, [f"the task is {self.task}"], length)
+        return tokens + [0] * (length - len(tokens))
+
     def load(self, device: Device, threads: int) -> HotSegmenter:
         module = pretrained(self.family, self.model, "AutoModelForUniversalSegmentation")
         from pipeline.segment.torch_net import Net
         from pipeline.segment.torch_queries import QueryNet
 
-        net = QueryNet(Net(module, device, threads, self.run), self.how)
+        net = QueryNet(Net(module, device, threads, self.run), self.how, self.told())
         if self.task == "semantic":
             return HotNetwork(net.classes, class_segments, self.names, self.model)
         fused = frozenset(number for number, name in enumerate(self.names) if name in self.fuse)

@@ -44,11 +44,12 @@ class OfHub:
 @dataclass(frozen=True, kw_only=True)
 class Classes(OfHub):
     """A checkpoint whose config names its classes. model: config.json, preprocessor_config.json, model.safetensors.
-    types: of config.json, that the family knows."""
+    types: of config.json, that the family knows. squares: it can look at squares of an image, as EoMT does."""
 
     model: Checkpoint
 
     types: ClassVar[Collection[str]]
+    squares: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,7 +63,7 @@ class Classes(OfHub):
 
     @cached_property
     def how(self) -> Preprocess:
-        return preprocess(self.family, self.model)
+        return preprocess(self.family, self.model, squares=self.squares)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -95,12 +96,17 @@ def names(family: str, model: Checkpoint) -> tuple[str, ...]:
     return names_of({int(number): str(name) for number, name in found.items()})
 
 
-def preprocess(family: str, model: Checkpoint) -> Preprocess:
-    """Of a checkpoint's preprocessor_config.json. Raises ConfigError."""
+def preprocess(family: str, model: Checkpoint, *, squares: bool = False) -> Preprocess:
+    """Of a checkpoint's preprocessor_config.json, or of the processor_config.json that newer ones have. squares: the
+    caller can look at squares of an image. Raises ConfigError."""
+    found = model.read("preprocessor_config.json") or model.read("processor_config.json").get("image_processor")
     try:
-        return from_config(model.read("preprocessor_config.json"))
+        how = from_config(found if isinstance(found, Mapping) else {})
     except ConfigError as error:
         raise ConfigError(f"segment.{family}.model: {error}") from error
+    if how.split and not squares:
+        raise ConfigError(f"segment.{family}.model: preprocessor_config.json: do_split_image is not supported here")
+    return how
 
 
 @contextmanager
@@ -143,11 +149,39 @@ def pretrained(family: str, model: Checkpoint, auto: str) -> torch.nn.Module:
         return net
 
 
-def words(family: str, model: Checkpoint, texts: Sequence[str]) -> list[list[int]]:
-    """The tokens of each text by a checkpoint's own tokenizer, with what it puts before and after. Raises
-    WeightsError."""
+def whole_number(family: str, model: Checkpoint, default: int, *keys: str) -> int:
+    """Of a checkpoint's config.json, under one key in another; what transformers leaves out is the default. Raises
+    ConfigError."""
+    found: object = model.read("config.json")
+    for key in keys:
+        found = found.get(key, {}) if isinstance(found, Mapping) else found
+    if found == {}:
+        return default
+    if type(found) is not int or found < 1:
+        raise ConfigError(f"segment.{family}.model: config.json: {'.'.join(keys)}: expected a number, got {found!r}")
+    return found
+
+
+def check_words(family: str, model: Checkpoint, key: str = "model") -> None:
+    """Raises ConfigError unless a tokenizer is among a checkpoint's files."""
+    if not {"tokenizer.json", "vocab.json", "vocab.txt"} & set(model.files):
+        raise ConfigError(
+            f"segment.{family}.{key}: expected tokenizer.json (or vocab.json and merges.txt) and tokenizer_config.json "
+            f"in {key}.files, got {', '.join(model.files)}"
+        )
+
+
+def words(family: str, model: Checkpoint, texts: Sequence[str], longest: int) -> list[list[int]]:
+    """The tokens of each text by a checkpoint's own tokenizer, with what it puts before and after. longest: how many
+    the network takes. Raises ConfigError and WeightsError."""
     with loading(family, model) as folder:
         import transformers
 
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        return [list(map(int, tokenizer(text)["input_ids"])) for text in texts]
+        found = [list(map(int, tokenizer(text)["input_ids"])) for text in texts]
+    for text, tokens in zip(texts, found, strict=True):
+        if len(tokens) > longest:
+            raise ConfigError(
+                f"segment.{family}: expected words of at most {longest} tokens, got {len(tokens)} of {text[:60]!r}"
+            )
+    return found

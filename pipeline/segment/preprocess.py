@@ -19,15 +19,15 @@ _RESAMPLE: Final[Mapping[object, Literal["nearest", "bilinear", "bicubic"]]] = {
     2: "bilinear",
     3: "bicubic",
 }
-_UNKNOWN: Final = ("do_split_image", "keep_aspect_ratio", "do_flip_channel_order")
+_UNKNOWN: Final = ("keep_aspect_ratio", "do_flip_channel_order")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
     """height, width: stretched to that; or shortest: the shorter side, unless the longer one gets past `longest` (0: no
     matter); or only longest: shrunk to that longer side; or nothing: as it is. multiple: sides are rounded up to it.
-    pad: with black, right and below, to at least that square. Pixels are divided by `scale`, then mean and deviation
-    of red, green, blue. resample: antialiased when it shrinks.
+    pad: with black, right and below, to at least that square. split: seen in squares along the longer side. Pixels are
+    divided by `scale`, then mean and deviation of red, green, blue. resample: antialiased when it shrinks.
     """
 
     height: int = 0
@@ -36,6 +36,7 @@ class Preprocess:
     longest: int = 0
     multiple: int = 1
     pad: int = 0
+    split: bool = False
     resample: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     scale: float = 255.0
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
@@ -89,6 +90,7 @@ def from_config(found: Mapping[str, object]) -> Preprocess:
         **size,
         multiple=divisor if isinstance(divisor, int) and divisor > 0 else 1,
         pad=pad,
+        split=bool(found.get("do_split_image")),
         resample=resample,
         scale=1 / factor if found.get("do_rescale", True) else 1.0,
         mean=_three(found, "image_mean") if normal else (0.0, 0.0, 0.0),

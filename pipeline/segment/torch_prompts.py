@@ -1,10 +1,10 @@
-"""How networks of words and images find masks: CLIPSeg; Grounding DINO and SAM 2. On the device."""
+"""How networks of words and images find masks: CLIPSeg; Grounding DINO and SAM 2; SAM 3. On the device."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 
@@ -127,3 +127,68 @@ class GroundedSamNet:
 def _cut_out(module: torch.nn.Module, image: torch.Tensor, boxes: torch.Tensor) -> Masks:
     answer: Masks = module(pixel_values=image, input_boxes=boxes, multimask_output=False)
     return answer
+
+
+class Concepts(Protocol):
+    """Of one image and one prompt. pred_logits: (1, queries). presence_logits: (1, 1), whether it is there at all.
+    pred_masks: (1, queries, h, w) logits."""
+
+    pred_logits: torch.Tensor
+    presence_logits: torch.Tensor
+    pred_masks: torch.Tensor
+
+
+class Sam3(Protocol):
+    """What is used of transformers' Sam3Model: what it sees and what it reads are each computed once."""
+
+    def get_text_features(self, *, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> object: ...
+    def get_vision_features(self, *, pixel_values: torch.Tensor) -> object: ...
+    def __call__(self, *, vision_embeds: object, text_embeds: object, attention_mask: torch.Tensor) -> Concepts: ...
+
+
+class Sam3Net:
+    """Everything that a prompt names, a mask each. tokens: of each prompt."""
+
+    def __init__(
+        self, net: Net, how: Preprocess, tokens: Sequence[Sequence[int]], score: float, mask: float, most: int
+    ) -> None:
+        self._net, self._how = net, how
+        self._score, self._mask, self._most = score, mask, most
+        words = [torch.tensor([one], device=net.device) for one in tokens]
+        self._read = [(net.run(partial(_read, words=one)), torch.ones_like(one)) for one in words]
+
+    def each(self, tiles: Sequence[Rgb], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[FoundMask]]]:
+        for position, tile in enumerate(tiles):
+            yield position, list(self._masks(tile, sizes[position]))
+
+    def _masks(self, tile: Rgb, size: tuple[int, int]) -> Iterator[FoundMask]:
+        """The best ones of all prompts, best first; of equal ones, the earlier prompt's."""
+        for score, prompt, plane in sorted(self._sure(tile), key=lambda one: -one[0])[: self._most]:
+            inside = enlarged(plane.sigmoid()[None], size)[0] > self._mask
+            if bool(inside.any()):
+                yield FoundMask(inside=inside.cpu().numpy(), class_id=prompt, score=score)
+
+    def _sure(self, tile: Rgb) -> Iterator[tuple[float, int, torch.Tensor]]:
+        """Score, prompt and logits (h, w) of each query that is sure enough."""
+        image = self._net.prepared(tile, self._how)[None]
+        seen = self._net.run(partial(_seen, image=image))
+        for prompt, (words, shown) in enumerate(self._read):
+            answer = self._net.run(partial(_concepts, seen=seen, words=words, shown=shown))
+            likely = answer.pred_logits[0].float().sigmoid() * answer.presence_logits[0].float().sigmoid()
+            finite(likely)
+            sure = likely > self._score
+            planes = answer.pred_masks[0, sure].float()
+            finite(planes)
+            yield from zip(likely[sure].tolist(), [prompt] * len(planes), planes, strict=True)
+
+
+def _read(module: torch.nn.Module, words: torch.Tensor) -> object:
+    return cast("Sam3", module).get_text_features(input_ids=words, attention_mask=torch.ones_like(words))
+
+
+def _seen(module: torch.nn.Module, image: torch.Tensor) -> object:
+    return cast("Sam3", module).get_vision_features(pixel_values=image)
+
+
+def _concepts(module: torch.nn.Module, seen: object, words: object, shown: torch.Tensor) -> Concepts:
+    return cast("Sam3", module)(vision_embeds=seen, text_embeds=words, attention_mask=shown)

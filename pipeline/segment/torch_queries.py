@@ -25,15 +25,16 @@ class QueryNet:
     """A network that answers with `class_queries_logits` (n, queries, classes + 1), the last class being none, and
     `masks_queries_logits` (n, queries, h, w)."""
 
-    def __init__(self, net: Net, how: Preprocess) -> None:
+    def __init__(self, net: Net, how: Preprocess, task: Sequence[int] = ()) -> None:
+        """task: the tokens that tell a OneFormer what to answer; none for the others."""
         self._net, self._how = net, how
+        self._task = torch.tensor([task], device=net.device) if task else None
 
     def classes(self, tiles: Sequence[Rgb], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, ClassMap]]:
         """Position of each tile and the best class at each pixel of a map of its size. A class's value is the sum over
         queries of its probability times their masks', as in MaskFormer (arXiv:2107.06278, 3.4); its score is its share
         of that of all classes."""
-        for position, logits, masks in self._answers(tiles):
-            values = torch.einsum("qc,qhw->chw", logits.softmax(-1)[:, :-1], masks.sigmoid())
+        for position, values in self._values(tiles):
             size = sizes[position]
             best, total = values.new_full(size, -torch.inf), values.new_zeros(size)
             ids = torch.zeros(size, dtype=torch.int32, device=values.device)
@@ -63,8 +64,40 @@ class QueryNet:
             kept = (masks[sure], likely[sure], which[sure].tolist(), sizes[position])
             yield position, list(_panoptic(*kept, mask, overlap, fused) if panoptic else _instances(*kept, mask))
 
+    def _values(self, tiles: Sequence[Rgb]) -> Iterator[tuple[int, torch.Tensor]]:
+        """Position of each tile and its classes' values (classes, h, w)."""
+        if self._how.split:
+            for position, tile in enumerate(tiles):
+                yield position, self._joined(self._net.prepared(tile, self._how))
+        else:
+            for position, logits, masks in self._answers(tiles):
+                yield position, _values(logits, masks)
+
+    def _joined(self, image: torch.Tensor) -> torch.Tensor:
+        """(classes, h, w) of an image (3, h, w) that is seen in squares along its longer side; the mean where they
+        overlap."""
+        side, long = min(image.shape[1:]), max(image.shape[1:])
+        axis = 1 if image.shape[1] > image.shape[2] else 2
+        starts = square_starts(long, side)
+        total, count = torch.zeros(()), image.new_zeros(long)
+
+        def answer(some: Sequence[int]) -> Answers:
+            batch = torch.stack([image.narrow(axis, starts[square], side) for square in some])
+            return self._net.run(lambda module: self._ask(module, batch))
+
+        for some, found in self._net.sizes.each(range(len(starts)), (side, side), self._net.options.batch, answer):
+            for square, logits, masks in zip(some, found.class_queries_logits, found.masks_queries_logits, strict=True):
+                logits, masks = logits.float(), masks.float()
+                finite(logits, masks)
+                values = _values(logits, enlarged(masks, (side, side)))
+                if not total.ndim:
+                    total = values.new_zeros((len(values), *image.shape[1:]))
+                total.narrow(axis, starts[square], side).add_(values)
+                count[starts[square] : starts[square] + side] += 1
+        return total / (count[:, None] if axis == 1 else count)
+
     def _answers(self, tiles: Sequence[Rgb]) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
-        for positions, answer in self._net.answers(tiles, self._how, _ask):
+        for positions, answer in self._net.answers(tiles, self._how, self._ask):
             pairs = zip(positions, answer.class_queries_logits, answer.masks_queries_logits, strict=True)
             for position, logits, masks in pairs:
                 logits, masks = logits.float(), masks.float()
@@ -80,10 +113,21 @@ class QueryNet:
         )
         return masks[:, :rows, :columns]
 
+    def _ask(self, module: torch.nn.Module, batch: torch.Tensor) -> Answers:
+        told = {} if self._task is None else {"task_inputs": self._task.expand(len(batch), -1)}
+        answers: Answers = module(pixel_values=batch, **told)
+        return answers
 
-def _ask(module: torch.nn.Module, batch: torch.Tensor) -> Answers:
-    answers: Answers = module(pixel_values=batch)
-    return answers
+
+def square_starts(long: int, side: int) -> list[int]:
+    """Where the squares that cover the longer side begin: as few as do, as EoMT's image processor places them."""
+    count = -(-long // side)
+    return [*(int(number * (long - side) / (count - 1)) for number in range(count - 1)), long - side]
+
+
+def _values(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """(classes, h, w) of the queries' classes (queries, classes + 1) and masks (queries, h, w)."""
+    return torch.einsum("qc,qhw->chw", logits.softmax(-1)[:, :-1], masks.sigmoid())
 
 
 def _instances(

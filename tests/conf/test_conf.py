@@ -63,7 +63,9 @@ def test_an_output_that_needs_a_fill_is_refused_without_one(name: str, render: s
 
 
 CHECKPOINTS = {"hf_semantic": {"model": "segformer"}, "hf_universal": {"model": "mask2former"}}
-PROMPTED = {
+OTHER_KINDS = {
+    "hf_universal/oneformer_local": {"model": "oneformer"},
+    "hf_prompt/sam3": {"model": "sam3"},
     "hf_prompt/clipseg": {"model": "clipseg"},
     "hf_prompt/grounded_sam": {"boxes": "grounding-dino", "masks": "sam2"},
 }
@@ -74,13 +76,14 @@ def copied(choice: str, root: Path) -> list[str]:
     """For a choice of checkpoints: a local copy of the files of each, as small as they can be to build."""
     family = choice.partition("/")[0]
     found = [f"segment.{family}.prompts=[a]"] if family == "hf_prompt" else []
-    for key, kind in {**CHECKPOINTS.get(family, {}), **PROMPTED.get(choice, {})}.items():
+    for key, kind in {**CHECKPOINTS.get(family, {}), **OTHER_KINDS.get(choice, {})}.items():
         folder = root / key
         folder.mkdir()
         seen = {"size": {"height": 8, "width": 8}, "image_mean": [0, 0, 0], "image_std": [1, 1, 1]}
         files = {
             "config.json": {"model_type": kind, "id2label": {"0": "a", "1": "b"}},
             "preprocessor_config.json": seen,
+            "processor_config.json": {"image_processor": seen},
         }
         for name in ("model.safetensors", *TOKENIZER):
             files[name] = {}
@@ -90,7 +93,7 @@ def copied(choice: str, root: Path) -> list[str]:
     return found
 
 
-HUB = [choice for _, choice in CHOICES if choice.partition("/")[0] in CHECKPOINTS and not choice.endswith("/local")]
+HUB = [choice for _, choice in CHOICES if choice.partition("/")[0] in CHECKPOINTS and not choice.endswith("local")]
 
 
 @pytest.mark.parametrize("choice", HUB)

@@ -1,37 +1,25 @@
 """Text prompts: wiring only. The networks are real ones of their class, tiny and random, so what they find means
 nothing; what is tested is that words, boxes and masks arrive where they belong, and that a run goes through."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from pipeline.checkpoint import Checkpoint
 from pipeline.errors import ConfigError
 from pipeline.networks.torch_options import TorchOptions
-from pipeline.segment.hf_prompt import HfClipSeg
+from pipeline.segment.hf_prompt import HfClipSeg, HfSam3
 from pipeline.segment.preprocess import Preprocess
 from pipeline.segment.torch_net import Net
-from pipeline.segment.torch_prompts import ClipSegNet, GroundedSamNet
+from pipeline.segment.torch_prompts import ClipSegNet, GroundedSamNet, Sam3Net
 from tests.flow import checkpoints
 from tests.flow.drawings import annotate, folder_of
-
-BEGIN, END, STOP = 101, 102, 1012  # as BERT numbers them, which Grounding DINO relies on
-WORDS = {"disc": 5, "blue": 6, "square": 7}
-
-
-def add_tokenizer(folder: Path) -> None:
-    names = {f"[unused{n}]": n for n in range(1100)}
-    taken = {"[PAD]": 0, "[UNK]": 100, "[CLS]": BEGIN, "[SEP]": END, ".": STOP, **WORDS}
-    vocabulary = {name: n for name, n in names.items() if n not in taken.values()} | taken
-    made = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    made.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", BEGIN), ("[SEP]", END)]
-    )
-    transformers.PreTrainedTokenizerFast(tokenizer_object=made).save_pretrained(folder)
+from tests.flow.words import BEGIN, END, STOP, WORDS, add_tokenizer
 
 
 def clipseg(folder: Path) -> Path:
@@ -86,6 +74,111 @@ def sam2(folder: Path) -> Path:
                              "iou_head_hidden_dim": 32, "attention_downsample_rate": 2},
     )  # fmt: skip
     return checkpoints.saved(transformers.Sam2Model(config), folder, {"height": 128, "width": 128})
+
+
+def sam3(folder: Path) -> Path:
+    torch.manual_seed(0)
+    backbone = {
+        "model_type": "sam3_vit_model", "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "image_size": 56, "patch_size": 14, "window_size": 2, "global_attn_indexes": [1],
+        "pretrain_image_size": 28,
+    }  # fmt: skip
+    tiny = {"hidden_size": 32, "num_attention_heads": 2}
+    layer = {**tiny, "num_layers": 1, "intermediate_size": 32}
+    config = transformers.Sam3Config(
+        vision_config={
+            "backbone_config": backbone, "fpn_hidden_size": 32, "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+        },
+        text_config={
+            **tiny, "vocab_size": 1100, "intermediate_size": 32, "projection_dim": 16, "num_hidden_layers": 1,
+            "max_position_embeddings": 32, "eos_token_id": END, "bos_token_id": BEGIN,
+        },
+        geometry_encoder_config=layer, detr_encoder_config=layer, detr_decoder_config={**layer, "num_queries": 5},
+        mask_decoder_config=tiny,
+    )  # fmt: skip
+    transformers.Sam3Model(config).save_pretrained(folder)
+    seen = {"size": {"height": 56, "width": 56}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 2}
+    (folder / "processor_config.json").write_text(json.dumps({"image_processor": seen, "processor_class": "Sam3"}))
+    add_tokenizer(folder)
+    return folder
+
+
+def test_sam3_goes_through_the_line_a_segment_a_thing(tmp_path: Path) -> None:
+    values = {
+        "prompts": "[disc,blue square]",
+        "score": 0,
+        "mask": 0,
+        "most": 7,
+        "model.folder": sam3(tmp_path / "sam3"),
+    }
+    dotted = [f"segment.hf_prompt.{key}={value}" for key, value in values.items()]
+    rows = annotate(folder_of(tmp_path / "in", range(1)), tmp_path / "out", "segment=[hf_prompt/sam3]", *dotted)
+    assert len(rows) == 7  # of 2 x 5
+    assert {row["label"] for row in rows} == {"disc", "blue square"}
+    assert all(row["area"] == 96 * 128 for row in rows)  # from a probability of 0 on, every pixel is inside
+
+
+def test_what_sam3_finds_is_what_its_reference_processor_makes_of_it(tmp_path: Path) -> None:
+    module = transformers.Sam3Model.from_pretrained(sam3(tmp_path / "sam3"))
+    how = Preprocess(height=56, width=56, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+    tokens = [[BEGIN, WORDS["disc"], END], [BEGIN, WORDS["blue"], WORDS["square"], END]]
+    net = Net(module, "cpu", 1, TorchOptions())
+    image = np.random.default_rng(0).integers(0, 255, (60, 80, 3)).astype(np.uint8)
+    ((_, found),) = Sam3Net(net, how, tokens, 0.0, 0.5, 100).each([image], [(60, 80)])
+    wanted = []
+    for number, words in enumerate(tokens):  # as Sam3Processor fills them up
+        ids = torch.tensor([words + [END] * (32 - len(words))])
+        shown = torch.tensor([[1] * len(words) + [0] * (32 - len(words))])
+        with torch.inference_mode():
+            answer = module(pixel_values=net.prepared(image, how)[None], input_ids=ids, attention_mask=shown)
+        scores = (answer.pred_logits.sigmoid() * answer.presence_logits.sigmoid())[0]
+        planes = torch.nn.functional.interpolate(answer.pred_masks.sigmoid(), size=(60, 80), mode="bilinear")[0] > 0.5
+        wanted += [
+            (float(score), number, int(plane.sum())) for score, plane in zip(scores, planes, strict=True) if plane.any()
+        ]
+    wanted.sort(key=lambda one: -one[0])
+    assert [one.class_id for one in found] == [number for _, number, _ in wanted]
+    np.testing.assert_allclose([one.score for one in found], [score for score, _, _ in wanted], rtol=1e-4)
+    np.testing.assert_allclose([one.inside.sum() for one in found], [area for _, _, area in wanted], atol=3)
+
+
+class Concepts(torch.nn.Module):
+    """Knows the first prompt in the left half and the second, surer, in the right; the third is not there."""
+
+    def get_text_features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> int:
+        return int(input_ids[0, 1])
+
+    def get_vision_features(self, pixel_values: torch.Tensor) -> tuple[int, ...]:
+        return tuple(pixel_values.shape)
+
+    def forward(self, vision_embeds: tuple[int, ...], text_embeds: int, attention_mask: torch.Tensor) -> "Concepts":
+        assert vision_embeds == (1, 3, 64, 64)
+        self.pred_logits = torch.tensor([[9.0 - text_embeds, -9.0]])
+        self.presence_logits = torch.tensor([[-9.0 if text_embeds == WORDS["square"] else 9.0]])
+        self.pred_masks = torch.full((1, 2, 16, 16), -5.0)
+        half = slice(0, 8) if text_embeds == WORDS["blue"] else slice(8, 16)
+        self.pred_masks[0, :, :, half] = 5.0
+        return self
+
+
+def test_concepts_and_masks_belong_together() -> None:
+    tokens = [[BEGIN, WORDS[word], END] for word in ("blue", "disc", "square")]
+    net = Sam3Net(Net(Concepts(), "cpu", 1, TorchOptions()), Preprocess(height=64, width=64), tokens, 0.5, 0.5, 10)
+    ((_, found),) = net.each([np.zeros((60, 80, 3), np.uint8)], [(60, 80)])
+    assert [one.class_id for one in found] == [1, 0]
+    left = np.zeros((60, 80), bool)
+    left[:, :40] = True
+    np.testing.assert_array_equal(found[1].inside, left)
+    np.testing.assert_array_equal(found[0].inside, ~left)
+
+
+def test_words_that_are_too_many_are_refused_before_a_run(tmp_path: Path) -> None:
+    files = ("config.json", "processor_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+    model = Checkpoint(folder=str(sam3(tmp_path / "sam3")), licence="SAM License", files=files)
+    with pytest.raises(ConfigError, match="expected words of at most 32 tokens, got 42"):
+        HfSam3(model=model, prompts=("disc " * 40,)).check()
+    with pytest.raises(ConfigError, match=r"segment\.hf_prompt\.model: expected tokenizer\.json"):
+        HfSam3(model=replace(model, files=files[:3]), prompts=("disc",))
 
 
 def test_clipseg_goes_through_the_line_a_segment_a_prompt(tmp_path: Path) -> None:

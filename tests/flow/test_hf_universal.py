@@ -6,15 +6,21 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from transformers.models.eomt.image_processing_pil_eomt import EomtImageProcessorPil
 from transformers.models.mask2former.image_processing_pil_mask2former import Mask2FormerImageProcessorPil
 
+from pipeline.checkpoint import Checkpoint
+from pipeline.errors import ConfigError
 from pipeline.networks.torch_options import TorchOptions
+from pipeline.segment.hf_universal import HfUniversal
+from pipeline.segment.hub import preprocess
 from pipeline.segment.preprocess import Preprocess
 from pipeline.segment.torch_net import Net
 from pipeline.segment.torch_queries import QueryNet
 from tests.flow import checkpoints
 from tests.flow.drawings import annotate, drawing, folder_of, mean_overlap
 from tests.flow.training import train
+from tests.flow.words import BEGIN, END, add_tokenizer
 
 HELD_OUT = range(6)
 
@@ -81,13 +87,20 @@ def small(kind: str) -> transformers.PreTrainedModel:
             num_queries=6, mlp_ratio=2, num_upscale_blocks=1, **labels,
         )  # fmt: skip
         return transformers.EomtForUniversalSegmentation(config)
-    decoder = transformers.DetrConfig(
-        d_model=32, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=32, decoder_ffn_dim=32,
-        encoder_attention_heads=2, decoder_attention_heads=2, num_queries=6,
-    )  # fmt: skip
     backbone = transformers.SwinConfig(
         image_size=64, embed_dim=16, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4], window_size=4,
         out_features=["stage1", "stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    if kind == "oneformer":
+        config = transformers.OneFormerConfig(
+            backbone_config=backbone, num_queries=6, hidden_dim=32, conv_dim=32, mask_dim=32, encoder_layers=1,
+            decoder_layers=3, encoder_feedforward_dim=32, dim_feedforward=32, num_attention_heads=2,
+            query_dec_layers=1, text_encoder_width=16, text_encoder_num_layers=1, text_encoder_n_ctx=4, **labels,
+        )  # fmt: skip
+        return transformers.OneFormerForUniversalSegmentation(config)
+    decoder = transformers.DetrConfig(
+        d_model=32, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=32, decoder_ffn_dim=32,
+        encoder_attention_heads=2, decoder_attention_heads=2, num_queries=6,
     )  # fmt: skip
     config = transformers.MaskFormerConfig(
         backbone_config=backbone, decoder_config=decoder, fpn_feature_size=32, mask_feature_size=32, **labels
@@ -117,6 +130,91 @@ def test_the_others_go_through_the_line(
         source, tmp_path / "things", *checkpoints.local("hf_universal", folder, "task=instance", "score=0")
     )
     assert {row["label"] for row in masks} <= set(checkpoints.ID2LABEL.values())
+
+
+TASK = {"the": 5, "task": 6, "is": 7, "semantic": 8, "instance": 9, "panoptic": 10}
+
+
+def oneformer(folder: Path) -> Path:
+    checkpoints.saved(small("oneformer"), folder, {"shortest_edge": 64, "longest_edge": 128})
+    add_tokenizer(folder, TASK)
+    return folder
+
+
+@pytest.mark.parametrize("task", ["semantic", "instance", "panoptic"])
+def test_oneformer_is_told_its_task_and_answers_as_transformers_own_calls_do(task: str, tmp_path: Path) -> None:
+    folder = oneformer(tmp_path / "oneformer")
+    source = folder_of(tmp_path / "drawings", range(1))
+    how = ["segment=[hf_universal/oneformer_local]"]
+    values = (f"model.folder={folder}", "model.licence=MIT", f"task={task}", "score=0")
+    rows = annotate(source, tmp_path / "out", *how, *(f"segment.hf_universal.{value}" for value in values))
+    covered = np.sum([row["mask"] for row in rows], axis=0)
+    assert task == "instance" or covered.max() == 1
+
+    segmenter = HfUniversal(model=checkpoint(folder), task=task)  # type: ignore[arg-type]
+    segmenter.load("cpu", 1)
+    seen = Net(small("oneformer"), "cpu", 1, TorchOptions())
+    tokens = [BEGIN, 5, 6, 7, TASK[task], END, *[0] * 71]  # as OneFormerProcessor pads them
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 96, 3)).astype(np.uint8)
+    net = QueryNet(seen, segmenter.how, segmenter.told())
+    assert segmenter.told() == tokens
+    ((_, found),) = net.classes([pixels], [(64, 96)])
+    answer = seen.run(
+        lambda module: module(
+            pixel_values=seen.stacked([pixels], segmenter.how), task_inputs=torch.tensor([tokens])
+        )
+    )  # fmt: skip
+    values = torch.einsum(
+        "qc,qhw->chw", answer.class_queries_logits[0].softmax(-1)[:, :-1], answer.masks_queries_logits[0].sigmoid()
+    )
+    wanted = torch.nn.functional.interpolate(values[None], size=(64, 96), mode="bilinear")[0].argmax(0)
+    np.testing.assert_array_equal(found.ids, wanted.numpy())
+
+
+def test_a_oneformer_without_its_words_is_refused(tmp_path: Path) -> None:
+    folder = oneformer(tmp_path / "oneformer")
+    files = ("config.json", "preprocessor_config.json", "model.safetensors")
+    with pytest.raises(ConfigError, match=r"segment\.hf_universal\.model: expected tokenizer\.json .* model\.files"):
+        HfUniversal(model=Checkpoint(folder=str(folder), licence="MIT", files=files), task="semantic")
+
+
+SPLIT = {"do_split_image": True, "image_processor_type": "EomtImageProcessor"}
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 130), (130, 48), (40, 40), (48, 128)])
+def test_eomt_sees_squares_of_an_image_as_its_reference_does(height: int, width: int, tmp_path: Path) -> None:
+    """The merging of the squares is transformers' own; the squares are cut by its `_split_image`."""
+    folder = checkpoints.saved(small("eomt"), tmp_path / "eomt", {"shortest_edge": 64}, **SPLIT)  # type: ignore[arg-type]
+    segmenter = HfUniversal(model=checkpoint(folder, words=False), task="semantic")
+    seen = Net(small("eomt"), "cpu", 1, TorchOptions(batch=2))
+    pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3)).astype(np.uint8)
+    ((_, found),) = QueryNet(seen, segmenter.how).classes([pixels], [(height, width)])
+
+    reference = EomtImageProcessorPil(size={"shortest_edge": 64, "longest_edge": None}, do_split_image=True)
+    inputs = reference(pixels, return_tensors="pt")
+    batch = torch.stack([torch.as_tensor(one) for one in inputs["pixel_values"]])
+    answer = seen.run(lambda module: module(pixel_values=batch))
+    answer.patch_offsets = inputs["patch_offsets"]
+    (wanted,) = reference.post_process_semantic_segmentation(
+        answer, target_sizes=[(height, width)], return_segmentation_scores=True
+    )
+    values = np.asarray(wanted.segmentation_scores)
+    np.testing.assert_allclose(found.scores, values.max(0) / values.sum(0), atol=2e-4)
+    assert np.ptp(found.scores) > 2e-3  # not the same everywhere: squares in other places would be seen
+
+
+def test_squares_are_for_classes_not_for_things(tmp_path: Path) -> None:
+    folder = checkpoints.saved(small("eomt"), tmp_path / "eomt", {"shortest_edge": 64}, **SPLIT)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"do_split_image is for task=semantic"):
+        HfUniversal(model=checkpoint(folder, words=False), task="panoptic")
+    with pytest.raises(ConfigError, match=r"segment\.hf_semantic\.model: .*do_split_image is not supported"):
+        preprocess("hf_semantic", checkpoint(folder, words=False))
+
+
+def checkpoint(folder: Path, words: bool = True) -> Checkpoint:
+    files = ("config.json", "preprocessor_config.json", "model.safetensors")
+    more = ("tokenizer.json", "tokenizer_config.json") if words else ()
+    return Checkpoint(folder=str(folder), licence="MIT", files=(*files, *more))
 
 
 def test_classes_win_as_in_the_reference_post_processing() -> None:
