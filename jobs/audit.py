@@ -22,34 +22,17 @@ from typing import cast
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from jobs import command
 from pipeline import build
 from pipeline.credentials import redact
-from pipeline.errors import (
-    EXIT_FAILED,
-    EXIT_OK,
-    EXIT_REFUSED,
-    EXIT_REJECTED,
-    ConfigError,
-    RefusedError,
-    RunError,
-    SegfillError,
-)
+from pipeline.errors import EXIT_OK, EXIT_REJECTED, ConfigError, RunError
 from pipeline.execute.audit import Audit
 from pipeline.report.receipt import PATH, Canaries, read
 from pipeline.store import open_store
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if {"--help", "-h"} & set(arguments):
-        print(__doc__)
-        return EXIT_OK
-    try:
-        return run(*_settings(arguments))
-    except RefusedError as error:
-        return _say(error, EXIT_REFUSED)
-    except (SegfillError, OSError) as error:
-        return _say(error, EXIT_FAILED)
+    return command.run("audit", lambda given: run(*_settings(given)), lambda: __doc__ or "", arguments)
 
 
 def run(uri: str, audit: Audit) -> int:
@@ -64,7 +47,7 @@ def run(uri: str, audit: Audit) -> int:
         )
     print(redact(receipt.text()))
     for problem in receipt.problems():
-        _say(f"{problem}; look before you publish this output", EXIT_REJECTED)
+        command.say("audit", f"{problem}; look before you publish this output", EXIT_REJECTED)
     return EXIT_REJECTED if receipt.problems() else EXIT_OK
 
 
@@ -83,11 +66,6 @@ def _settings(arguments: Sequence[str]) -> tuple[str, Audit]:
     if given.get("sample") == 0:
         raise ConfigError("audit.sample: expected a number of images, or a share such as 0.1 (1.0: all), got 0")
     return uri, cast("Audit", build.construct({**node, **given}, "audit", ("pipeline",)))
-
-
-def _say(error: object, code: int) -> int:
-    print(redact(f"audit: {' '.join(str(error).split())}"), file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ import sys
 import time
 from pathlib import Path
 
+from jobs import command
 from jobs.demo_shards import build as build_shards
 from pipeline import build
-from pipeline.credentials import redact
-from pipeline.errors import EXIT_OK, RefusedError, SegfillError
+from pipeline.errors import EXIT_OK
 from pipeline.execute import job
 from pipeline.execute.ray_data import RayData
 
@@ -41,8 +41,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "demo")))
-    except SegfillError as error:
-        print(redact(f"demo: {error}"), file=sys.stderr)
-        sys.exit(2 if isinstance(error, RefusedError) else 1)
+    sys.exit(command.run("demo", lambda given: main(Path([*given, "demo"][0])), lambda: __doc__ or "", None))

@@ -1,57 +1,44 @@
-"""What every job's command line shares: help, `--cfg job`, exit codes, one line for what went wrong."""
+"""The command line of a job: its help, `--cfg job`, its config, its log."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
-import traceback
 from collections.abc import Sequence
+from functools import partial
 
 from omegaconf import OmegaConf
 
+from jobs import command
 from pipeline import build
 from pipeline.credentials import redact
-from pipeline.errors import (
-    EXIT_FAILED,
-    EXIT_OK,
-    EXIT_REFUSED,
-    EXIT_REJECTED,
-    RefusedError,
-    SegfillError,
-    TooManyRejected,
-)
+from pipeline.errors import EXIT_OK, RefusedError
 from pipeline.execute import job
 
 
 def main(name: str, arguments: Sequence[str] | None = None) -> int:
     """Runs the job `name`. Exit codes: 0 all well, 1 it could not go on, 2 refused before it began, 3 too many
     rejected."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
     handler = logging.StreamHandler()
     handler.setFormatter(_Redacted("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=os.environ.get("SEGFILL_LOG", "WARNING"), handlers=[handler])
-    try:
-        if {"--help", "-h"} & set(arguments):
-            print(help_text(name))
-            return EXIT_OK
-        overrides, show = _split(arguments)
-        config = build.compose(name, overrides)
-        if show:
-            print(OmegaConf.to_yaml(config), end="")
-            return EXIT_OK
-        return job.run(build.build(config), sys.stdout, sys.stderr)
-    except RefusedError as error:
-        return _say(name, error, EXIT_REFUSED)
-    except TooManyRejected as error:
-        return _say(name, error, EXIT_REJECTED)
-    except SegfillError as error:
-        return _say(name, error, EXIT_FAILED)
-    except KeyboardInterrupt:
-        return _say(name, "interrupted; the same command resumes the run", 130)
-    except Exception:  # a fault of ours: shown whole, but whatever it quotes
-        print(redact(traceback.format_exc()), file=sys.stderr)
-        return EXIT_FAILED
+    return command.run(
+        name,
+        partial(_run, name),
+        partial(help_text, name),
+        arguments,
+        again="the same command resumes the run",
+    )
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    overrides, show = _split(arguments)
+    config = build.compose(name, overrides)
+    if show:
+        print(OmegaConf.to_yaml(config), end="")
+        return EXIT_OK
+    return job.run(build.build(config), sys.stdout, sys.stderr)
 
 
 def help_text(name: str) -> str:
@@ -90,11 +77,6 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], bool]:
             option = argument.partition("=")[0]
             raise RefusedError(f"there is no option {option}, only --help and --cfg job; all else is key=value")
     return rest, show
-
-
-def _say(name: str, error: object, code: int) -> int:
-    print(redact(f"{name}: {' '.join(str(error).split())}"), file=sys.stderr)
-    return code
 
 
 class _Redacted(logging.Formatter):

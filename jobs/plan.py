@@ -24,27 +24,23 @@ from typing import Final, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from jobs import command
 from pipeline import build
 from pipeline.contracts import Device
 from pipeline.credentials import redact
-from pipeline.errors import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, ConfigError, RefusedError, SegfillError
+from pipeline.errors import EXIT_OK, ConfigError
 from pipeline.execute import sample, sizing
 
 _OWN: Final = ("sample", "seed", "device", "cores", "gpus", "memory_gib")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if {"--help", "-h"} & set(arguments):
-        print(__doc__)
-        return EXIT_OK
-    try:
-        print(redact(run(arguments)))
-        return EXIT_OK
-    except RefusedError as error:
-        return _say(error, EXIT_REFUSED)
-    except (SegfillError, OSError) as error:
-        return _say(error, EXIT_FAILED)
+    return command.run("plan", _printed, lambda: __doc__ or "", arguments)
+
+
+def _printed(arguments: Sequence[str]) -> int:
+    print(redact(run(arguments)))
+    return EXIT_OK
 
 
 def run(arguments: Sequence[str]) -> str:
@@ -99,11 +95,6 @@ def _memory() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):
         return 0
-
-
-def _say(error: object, code: int) -> int:
-    print(redact(f"plan: {' '.join(str(error).split())}"), file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

@@ -15,23 +15,15 @@ import hashlib
 import sys
 from collections.abc import Sequence
 
+from jobs import command
 from pipeline import build, rehash, seals
 from pipeline.credentials import redact
-from pipeline.errors import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, EXIT_REJECTED, ConfigError, RefusedError, SegfillError
+from pipeline.errors import EXIT_OK, EXIT_REJECTED, ConfigError
 from pipeline.store import open_store
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if {"--help", "-h"} & set(arguments):
-        print(__doc__)
-        return EXIT_OK
-    try:
-        return run(_uri(arguments))
-    except RefusedError as error:
-        return _say(error, EXIT_REFUSED)
-    except (SegfillError, OSError) as error:
-        return _say(error, EXIT_FAILED)
+    return command.run("verify", lambda given: run(_uri(given)), lambda: __doc__ or "", arguments)
 
 
 def run(uri: str) -> int:
@@ -40,7 +32,7 @@ def run(uri: str) -> int:
         faults += 1
         print(redact(" ".join(str(fault).split())), flush=True)
     if faults:
-        return _say(f"{store.uri}: {faults} fault{'s' if faults > 1 else ''}", EXIT_REJECTED)
+        return command.say("verify", f"{store.uri}: {faults} fault{'s' if faults > 1 else ''}", EXIT_REJECTED)
     print(f"{store.uri}: as it was written\nseal {hashlib.sha256(store.read(seals.RUN)).hexdigest()}")
     return EXIT_OK
 
@@ -51,11 +43,6 @@ def _uri(arguments: Sequence[str]) -> str:
         case [argument] if argument.startswith("uri=") and argument != "uri=":
             return argument.removeprefix("uri=")
     raise ConfigError(f"expected uri=OUT and nothing else, got {' '.join(arguments) or 'nothing'}")
-
-
-def _say(error: object, code: int) -> int:
-    print(redact(f"verify: {' '.join(str(error).split())}"), file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

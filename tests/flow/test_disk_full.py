@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,3 +103,26 @@ def test_a_file_that_may_not_grow_stops_the_run_and_without_the_limit_it_goes_on
     assert run(shards, out) == 0
     assert published(out) == published(quiet)
     assert totals(out) == totals(quiet)
+
+
+@pytest.mark.parametrize("part", ["report", "_previews"])
+@pytest.mark.promise(PROMISE)
+def test_a_report_that_cannot_be_written_ends_in_one_line(
+    part: str, shards: Path, quiet: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = Path(shutil.copytree(quiet, tmp_path / "out"))
+    held = (out / part).rename(tmp_path / "held")
+    shutil.rmtree(out / "report", ignore_errors=True)
+    (out / part).write_bytes(b"in the way")
+    assert run(shards, str(out)) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("anonymize: "), said
+    assert str(out / part) in said
+    assert "the same command resumes" in said
+    assert said.count("\n") == 1, said
+    (out / part).unlink()
+    if part != "report":
+        held.rename(out / part)
+    assert run(shards, str(out)) == 0
+    assert (out / "report" / "index.html").read_bytes()
+    assert published(str(out)) == published(quiet)
