@@ -7,12 +7,15 @@ import math
 from pipeline.errors import ConfigError
 
 
-def number(key: str, value: object, low: float, high: float = math.inf, *, whole: bool = False) -> None:
-    """Raises ConfigError unless value is a number (an integer when `whole`) from low to high."""
+def number(
+    key: str, value: object, low: float, high: float = math.inf, *, whole: bool = False, path: str = "fill."
+) -> None:
+    """Raises ConfigError unless value is a number (an integer when `whole`) from low to high. path: what stands before
+    the key in the message; "" in a part of a fill, whose path build.py knows."""
     kinds = (int,) if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high or math.isinf(value):
         bounds = f"of at least {low}" if math.isinf(high) else f"from {low} to {high}"
-        raise ConfigError(f"fill.{key}: expected a {'whole ' if whole else ''}number {bounds}, got {value!r}")
+        raise ConfigError(f"{path}{key}: expected a {'whole ' if whole else ''}number {bounds}, got {value!r}")
 
 
 def allowed(method: str, value: object) -> None:

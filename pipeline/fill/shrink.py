@@ -1,12 +1,17 @@
-"""How is a crop made smaller without mixing in what is not known?"""
+"""How is a crop made smaller without mixing in what is not known, and large again, in little memory?"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.records import Mask, Rgb
+
+BAND = 1 << 22
+"""Pixels that are turned into floats at one time: bounds the memory for a crop of a hundred megapixels."""
 
 
 def shrink(pixels: Rgb, known: Mask, side: int) -> tuple[Rgb, Mask]:
@@ -20,9 +25,43 @@ def shrink(pixels: Rgb, known: Mask, side: int) -> tuple[Rgb, Mask]:
     if scale >= 1:
         return pixels, known
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    weight = known.astype(np.float32)
-    covered: NDArray[np.float32] = np.asarray(cv2.resize(weight, size, interpolation=cv2.INTER_AREA), np.float32)
-    total = cv2.resize(pixels * weight[..., None], size, interpolation=cv2.INTER_AREA)
+    bands = list(_bands(height, width))
+    if len(bands) == 1:
+        covered, total = _area(pixels, known, size)
+    else:  # the mean over an area is one along the rows, and then one along the columns
+        thin = [_area(pixels[band], known[band], (size[0], band.stop - band.start)) for band in bands]
+        covered, total = (
+            np.asarray(cv2.resize(np.concatenate(part), size, interpolation=cv2.INTER_AREA), np.float32)
+            for part in zip(*thin, strict=True)
+        )
     small = np.rint(total / np.maximum(covered, 1e-6)[..., None]).clip(0, 255).astype(np.uint8)
     whole = covered > 0.999
     return small, whole if whole.any() else covered > 0
+
+
+def enlarge(small: Rgb, into: Rgb, where: Mask) -> None:
+    """Writes a small picture, enlarged (bilinear between pixel centres), into the pixels of a large one, there."""
+    height, width = where.shape
+    wide = np.asarray(cv2.resize(small, (width, len(small)), interpolation=cv2.INTER_LINEAR), np.uint8)
+    centre = ((np.arange(height) + 0.5) * (len(small) / height) - 0.5).clip(0, len(small) - 1)
+    first = centre.astype(np.int64)
+    second = np.minimum(first + 1, len(small) - 1)
+    share = (centre - first).astype(np.float32)[:, None, None]
+    for band in _bands(height, width):
+        near, far = wide[first[band]].astype(np.float32), wide[second[band]]
+        rows = np.rint(near + share[band] * (far - near)).astype(np.uint8)
+        np.copyto(into[band], rows, where=where[band][..., None])
+
+
+def _area(pixels: Rgb, known: Mask, size: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """-> which share of each new pixel is known, and the sum of the known colours under it times their shares."""
+    weight = known.astype(np.float32)
+    covered = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
+    total = cv2.resize(pixels * weight[..., None], size, interpolation=cv2.INTER_AREA)
+    return np.asarray(covered, np.float32), np.asarray(total, np.float32)
+
+
+def _bands(height: int, width: int) -> Iterator[slice]:
+    rows = max(1, BAND // width)
+    for start in range(0, height, rows):
+        yield slice(start, min(height, start + rows))

@@ -1,0 +1,114 @@
+"""How does what a network painted become part of a picture? Its colours are shifted to the surroundings', its border is
+faded; always towards pixels that are known, never towards those that are hidden.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.records import Mask, Rgb
+
+Floats: TypeAlias = NDArray[np.float32]
+
+RING: Final = 16
+"""Pixels around a hole whose colours are compared."""
+CELL: Final = 4
+"""Side of the squares, in pixels, over which differences of colour are averaged: texture is no difference."""
+
+
+def matched(painted: Floats, true: Rgb, ring: Mask) -> Floats:
+    """What was painted, shifted so that it agrees with the true colours on the ring.
+
+    The differences there are spread over the window by averaging over larger and larger squares (pull-push: Gortler et
+    al., The Lumigraph, 1996), so a shadow that is missing on one side is not added on the other.
+    """
+    if not ring.any():
+        return painted
+    size = (-(-ring.shape[1] // CELL), -(-ring.shape[0] // CELL))
+    weight = ring.astype(np.float32)
+    difference = np.asarray((true - painted) * weight[..., None], np.float32)
+    total = np.asarray(cv2.resize(difference, size, interpolation=cv2.INTER_AREA), np.float32)
+    weight = np.asarray(cv2.resize(weight, size, interpolation=cv2.INTER_AREA), np.float32)
+    spread = _spread(total.reshape(*weight.shape, 3), weight)
+    return painted + _resized(spread, ring.shape[0], ring.shape[1])
+
+
+def anchored(painted: Floats, sketch: Rgb, sigma: float) -> Floats:
+    """Its detail on the broad colours of the sketch: what a Gaussian of `sigma` pixels leaves of both is swapped."""
+    difference = np.asarray(sketch - painted, np.float32)
+    broad = cv2.GaussianBlur(difference, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(painted + broad, np.float32)
+
+
+def feathered(painted: Floats, true: Rgb, known: Mask, feather: int) -> Floats:
+    """Fades, within `feather` pixels of what is known, to the colour of the nearest known pixel."""
+    if not feather or known.all() or not known.any():
+        return painted
+    nearest, distance = _nearest(true, known)
+    share = np.clip(distance / (feather + 1), 0, 1)[..., None]
+    return np.asarray(painted * share + nearest * (1 - share), np.float32)
+
+
+def cloned(painted: Floats, true: Rgb, known: Mask) -> Floats:
+    """The gradients of what was painted, on the colours of what is known (Perez et al., Poisson Image Editing, 2003).
+
+    `cv2.seamlessClone` keeps the outermost pixels of the hole's box, and takes the gradients of the next three from the
+    picture it clones onto: there the nearest known colours go on into the hole. It cannot do what is thinner than three
+    pixels.
+    """
+    left, top, width, height = cv2.boundingRect((~known).view(np.uint8))
+    if min(width, height) < 3 or not known.any():
+        return painted
+    nearest, _ = _nearest(true, known)
+    rim = ((1, 1), (1, 1), (0, 0))  # it needs one around the hole
+    source, ground = (np.pad(_bytes(array), rim, mode="edge") for array in (painted, nearest))
+    mask = np.pad(~known, 1).view(np.uint8) * np.uint8(255)
+    centre = (1 + left + width // 2, 1 + top + height // 2)
+    mixed = cv2.seamlessClone(source, ground, mask, centre, cv2.NORMAL_CLONE)
+    return np.asarray(mixed[1:-1, 1:-1], np.float32)
+
+
+def near(mask: Mask, radius: int) -> Mask:
+    """The mask and what is at most so many pixels (in a square) from it."""
+    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    return np.asarray(cv2.dilate(mask.view(np.uint8), kernel), np.uint8).view(np.bool_)
+
+
+def _nearest(pixels: Rgb, known: Mask) -> tuple[Floats, Floats]:
+    """-> the colour of the nearest known pixel, and the distance to it."""
+    distance, label = cv2.distanceTransformWithLabels(
+        (~known).view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    colours = np.zeros((int(label.max()) + 1, 3), np.float32)
+    colours[label[known]] = pixels[known]
+    return colours[label], np.asarray(distance, np.float32)
+
+
+def _spread(total: Floats, weight: Floats) -> Floats:
+    """total: values times their weights, (h, w, 3); weight: (h, w), 0..1, some above 0. -> values everywhere."""
+    height, width = weight.shape
+    own = np.asarray(total / np.maximum(weight, 1e-6)[..., None], np.float32)
+    if height == width == 1:
+        return own
+    rows, columns = np.arange(0, height, 2), np.arange(0, width, 2)
+    # Four squares become one: its weight is their sum, at most 1, so that one sure square is enough.
+    sums = np.add.reduceat(np.add.reduceat(total, rows, axis=0), columns, axis=1)
+    weights = np.add.reduceat(np.add.reduceat(weight, rows, axis=0), columns, axis=1)
+    least = np.minimum(weights, 1)
+    scaled = sums * (least / np.maximum(weights, 1e-6))[..., None]
+    wider = _spread(np.asarray(scaled, np.float32), np.asarray(least, np.float32))
+    share = weight[..., None]
+    return np.asarray(own * share + _resized(wider, height, width) * (1 - share), np.float32)
+
+
+def _resized(values: Floats, height: int, width: int) -> Floats:
+    """Bilinear."""
+    return np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _bytes(values: Floats) -> Rgb:
+    return np.rint(values).clip(0, 255).astype(np.uint8)
