@@ -97,7 +97,7 @@ class Files(Limits):
             return store.read(member.path, etag=member.etag)
         except OSError as error:
             if error.errno in CHANGED:
-                return "source_changed", "the file was replaced or removed after the run was planned"
+                return "source_changed", "the file was changed, replaced or removed after the run was planned"
             raise
 
     def _add(self, unit: UnitBuilder, members: Sequence[Member], taken: Sequence[bytes | tuple[str, str]]) -> None:

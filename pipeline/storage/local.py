@@ -87,6 +87,7 @@ class LocalBackend:
 
     @contextlib.contextmanager
     def _open(self, path: str, etag: str) -> Iterator[tuple[int, os.stat_result]]:
+        """A file to read from. Raises ESTALE when it is not the one of `etag`, or was written to while it was read."""
         # O_NONBLOCK: without it the open of a named pipe waits for a writer that may never come.
         descriptor = os.open(self._path(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -96,6 +97,8 @@ class LocalBackend:
             if etag and etag != _etag(info):
                 raise OSError(errno.ESTALE, "the file is no longer the one that was listed")
             yield descriptor, info
+            if _etag(os.fstat(descriptor)) != _etag(info):
+                raise OSError(errno.ESTALE, "the file is no longer the one that was listed, it was written to")
         finally:
             os.close(descriptor)
 

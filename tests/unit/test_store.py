@@ -13,6 +13,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.errors import ConfigError
 from pipeline.storage.cloud import CloudBackend
+from pipeline.storage.local import LocalBackend
 from pipeline.store import READ_AHEAD_MOST, Store, open_store
 
 
@@ -276,6 +277,24 @@ def test_an_object_that_changes_is_never_read_as_a_mixture(store: Store) -> None
         with pytest.raises(OSError, match="no longer the one"):
             call()
     assert store.read_range("x", 0, 1, etag=store.stat("x").etag) == b"b"
+
+
+@pytest.mark.parametrize("more", [b"", b"one byte more"])
+def test_a_file_written_to_while_it_is_read_is_never_a_mixture(more: bytes, store: Store, tmp_path: Path) -> None:
+    store.put("x", b"a" * 1000)
+    time.sleep(0.05)  # longer than the step of a file system's clock
+    etag = store.stat("x").etag
+
+    def read_in_two() -> None:
+        with LocalBackend(str(tmp_path / "root"))._open("x", etag) as (descriptor, _):
+            assert os.pread(descriptor, 500, 0) == b"a" * 500
+            with open(tmp_path / "root" / "x", "r+b") as file:
+                file.write(b"b" * 1000 + more)
+            assert os.pread(descriptor, 500, 500) == b"b" * 500
+
+    with pytest.raises(OSError, match="no longer the one") as caught:
+        read_in_two()
+    assert caught.value.errno == errno.ESTALE
 
 
 # --- writing ---------------------------------------------------------------------------------------------------
