@@ -44,16 +44,18 @@ class CloudBackend:
         return ObjectInfo(path=path, size=int(info["size"]), etag=_etag(info))
 
     def read(self, path: str, etag: str) -> bytes:
-        self._expect(path, etag)
         with self._only_os_errors():
-            return bytes(self._fs.cat_file(self._name(path)))
+            data = bytes(self._fs.cat_file(self._name(path)))
+        self._expect(path, etag)
+        return data
 
     def read_range(self, path: str, start: int, stop: int, etag: str) -> bytes:
+        data = b""
+        if start < self.stat(path).size:
+            with self._only_os_errors():
+                data = bytes(self._fs.cat_file(self._name(path), start=start, end=stop))
         self._expect(path, etag)
-        if start >= self.stat(path).size:
-            return b""
-        with self._only_os_errors():
-            return bytes(self._fs.cat_file(self._name(path), start=start, end=stop))
+        return data
 
     def create(self, path: str, data: bytes) -> str:
         try:
@@ -83,6 +85,7 @@ class CloudBackend:
         return f"{self._root}/{path}"
 
     def _expect(self, path: str, etag: str) -> None:
+        """After the read: an object that is still the one that was listed was it all the time."""
         if etag and self.stat(path).etag != etag:
             raise OSError(errno.ESTALE, "the object is no longer the one that was listed")
 

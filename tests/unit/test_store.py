@@ -447,6 +447,25 @@ def test_a_store_travels_as_its_uri(store: Store) -> None:
 # --- gs, az ----------------------------------------------------------------------------------------------------
 
 
+class Replaced(MemoryFileSystem):  # type: ignore[misc]
+    """Somebody replaces each object just before it is read."""
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
+        self.pipe_file(path, b"9876543210")
+        return bytes(super().cat_file(path, start=start, end=end))
+
+
+def test_an_object_of_any_file_system_that_is_replaced_while_it_is_read_is_refused() -> None:
+    backend = CloudBackend(Replaced(skip_instance_cache=True), "cloud-test/replaced")
+    for call in (lambda etag: backend.read("x", etag), lambda etag: backend.read_range("x", 2, 5, etag)):
+        backend.put("x", b"0123456789")
+        etag = backend.stat("x").etag
+        with pytest.raises(OSError, match="no longer the one") as caught:
+            call(etag)
+        assert caught.value.errno == errno.ESTALE
+    backend.delete(["x"])
+
+
 def test_any_fsspec_file_system_with_exclusive_writes_will_do() -> None:
     backend = CloudBackend(MemoryFileSystem(skip_instance_cache=True), "cloud-test/prefix")
     backend.put("a/b", b"0123456789")
