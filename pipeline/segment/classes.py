@@ -26,7 +26,7 @@ Answer = TypeVar("Answer")
 
 MOST_PIXELS: Final = 8_000_000
 """Scores are enlarged to the size of the image, but not past this: of a larger image the map of classes is enlarged."""
-_MOST_CLASSES: Final = 65_536
+_MOST_CLASSES: Final = 65_535
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

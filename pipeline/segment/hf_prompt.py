@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
@@ -15,8 +15,11 @@ from pipeline.contracts import Device, HotSegmenter
 from pipeline.errors import ConfigError
 from pipeline.segment.classes import HotNetwork, mask_segments
 from pipeline.segment.hub import OfHub, check_words, model_type, preprocess, pretrained, whole_number, words
+from pipeline.segment.look import Look
 from pipeline.segment.parts import check_number, check_whole
 from pipeline.segment.preprocess import Preprocess
+from pipeline.segment.tiled import HotTiled
+from pipeline.view import Fit, Tiles
 from pipeline.weights import Weights
 
 
@@ -53,19 +56,24 @@ class HfClipSeg(_Prompted):
     """One segment for each prompt that is there (CLIPSeg, Lüddecke and Ecker 2022, arXiv:2112.10003).
 
     model: a CLIPSeg checkpoint with its tokenizer. prompts: what to look for, in words. score: probability from which
-    on a pixel is inside. longest, run: as in HfSemantic.
+    on a pixel is inside. longest, look, run: as in HfSemantic.
     """
 
     model: Checkpoint
     score: float = 0.5
     longest: int = 1024
+    look: Look = field(default_factory=Look)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("hf_prompt.score", self.score, 0, 1)
         model_type("hf_prompt", self.model, {"clipseg"})
         check_words("hf_prompt", self.model)
-        _ = self._how
+        _ = self._how, self.view
+
+    @property
+    def view(self) -> Fit | Tiles:
+        return self.look.view(self.longest or 1 << 15, 1)
 
     @cached_property
     def _how(self) -> Preprocess:
@@ -86,13 +94,18 @@ class HfClipSeg(_Prompted):
 
         net = Net(module, device, threads, self.run)
         found = ClipSegNet(net, self._how, self.tokens(), self.score)
+        if not self.look.plain:
+            from pipeline.segment.torch_look import TorchEyes
+
+            eyes = TorchEyes(net, self._how, found.logits, self.look, found.maps)
+            return HotTiled(eyes, self.look, self.prompts, self.model)
         return HotNetwork(found.each, mask_segments, self.prompts, self.model)
 
 
 @dataclass(frozen=True, kw_only=True)
 class HfGroundedSam(_Prompted):
     """One segment for each thing that a prompt names: Grounding DINO (arXiv:2303.05499) finds a box, SAM 2
-    (arXiv:2408.00714) its mask.
+    (arXiv:2408.00714) its mask. No `look`: a thing on the border of two tiles would be two.
 
     boxes: a Grounding DINO checkpoint with its tokenizer. masks: a SAM 2 checkpoint. prompts: in words, without full
     stops. score: of a box. most: boxes of an image at most, the best ones. longest, run: as in HfSemantic.
@@ -141,7 +154,8 @@ class HfGroundedSam(_Prompted):
 
 @dataclass(frozen=True, kw_only=True)
 class HfSam3(_Prompted):
-    """One segment for each thing that a prompt names (SAM 3, "Segment Anything with Concepts", arXiv:2511.16719).
+    """One segment for each thing that a prompt names (SAM 3, "Segment Anything with Concepts", arXiv:2511.16719). No
+    `look`: a thing on the border of two tiles would be two.
 
     model: a SAM 3 checkpoint with its tokenizer. prompts: short noun phrases. score: of a thing, times that of the
     prompt being in the image at all. mask: probability from which on a pixel is inside. most: things of an image at

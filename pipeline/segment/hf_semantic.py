@@ -13,6 +13,7 @@ from pipeline.contracts import Device, HotSegmenter
 from pipeline.segment.classes import HotNetwork, class_segments
 from pipeline.segment.hub import Classes, pretrained
 from pipeline.segment.look import Look
+from pipeline.segment.tiled import HotTiled
 from pipeline.view import Fit, Tiles
 
 if TYPE_CHECKING:
@@ -47,9 +48,9 @@ class HfSemantic(Classes):
         net = Net(module, device, threads, self.run)
         if self.look.plain:
             return HotNetwork(ClassNet(net, self.how, _logits).each, class_segments, self.names, self.model)
-        from pipeline.segment.tiled import HotTiled
+        from pipeline.segment.torch_look import TorchEyes
 
-        return HotTiled(net, self.how, _logits, self.look, self.names, self.model)
+        return HotTiled(TorchEyes(net, self.how, _logits, self.look), self.look, self.names, self.model)
 
 
 def _logits(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:

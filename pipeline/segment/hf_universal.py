@@ -7,7 +7,7 @@ the device.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -15,7 +15,10 @@ from pipeline.contracts import Device, HotSegmenter
 from pipeline.errors import ConfigError
 from pipeline.segment.classes import HotNetwork, class_segments, mask_segments
 from pipeline.segment.hub import Classes, check_words, pretrained, whole_number, words
+from pipeline.segment.look import Look
 from pipeline.segment.parts import check_number
+from pipeline.segment.tiled import HotTiled
+from pipeline.view import Fit, Tiles
 
 Task = Literal["semantic", "instance", "panoptic"]
 
@@ -28,7 +31,7 @@ class HfUniversal(Classes):
     one segment a class; instance: one a query that is sure enough, which may overlap; panoptic: no pixel in two, one a
     thing, one a class of `fuse`. score: probability of its class from which on a query counts (not semantic). mask:
     from which on a pixel is inside. overlap: panoptic: a query of which the others leave a smaller share is dropped.
-    longest, run: as in HfSemantic.
+    longest, look, run: as in HfSemantic; `look` with semantic only.
     """
 
     task: Task
@@ -36,6 +39,7 @@ class HfUniversal(Classes):
     mask: float = 0.5
     overlap: float = 0.8
     fuse: tuple[str, ...] = ()
+    look: Look = field(default_factory=Look)
 
     family: ClassVar = "hf_universal"
     types: ClassVar = ("eomt", "eomt_dinov3", "mask2former", "maskformer", "oneformer")
@@ -52,6 +56,13 @@ class HfUniversal(Classes):
                 "segment.hf_universal.model: preprocessor_config.json: do_split_image is for task=semantic: a thing "
                 "that two squares show would be two"
             )
+        if not self.look.plain and self.task != "semantic":
+            raise ConfigError(
+                "segment.hf_universal.look: is for task=semantic: a thing on the border of two tiles would be two, and "
+                "the queries of two looks are not the same things"
+            )
+        if not self.look.plain and (self.how.split or self.how.pad):
+            raise ConfigError("segment.hf_universal.look: this checkpoint cuts or fills up an image by itself")
         if self._has_task:
             check_words(self.family, self.model)
         for label in self.fuse:
@@ -59,6 +70,10 @@ class HfUniversal(Classes):
                 near = difflib.get_close_matches(label, self.names, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ConfigError(f"segment.hf_universal.fuse: the model has no class {label!r}{hint}")
+
+    @property
+    def view(self) -> Fit | Tiles:
+        return self.look.view(self.longest or 1 << 15, 1)
 
     @property
     def _has_task(self) -> bool:
@@ -75,9 +90,15 @@ class HfUniversal(Classes):
     def load(self, device: Device, threads: int) -> HotSegmenter:
         module = pretrained(self.family, self.model, "AutoModelForUniversalSegmentation")
         from pipeline.segment.torch_net import Net
-        from pipeline.segment.torch_queries import QueryNet
+        from pipeline.segment.torch_queries import QueryNet, best_values
 
-        net = QueryNet(Net(module, device, threads, self.run), self.how, self.told())
+        runs = Net(module, device, threads, self.run)
+        net = QueryNet(runs, self.how, self.told())
+        if not self.look.plain:
+            from pipeline.segment.torch_look import TorchEyes
+
+            eyes = TorchEyes(runs, self.how, net.values, self.look, lambda values, size: (best_values(values, size),))
+            return HotTiled(eyes, self.look, self.names, self.model)
         if self.task == "semantic":
             return HotNetwork(net.classes, class_segments, self.names, self.model)
         fused = frozenset(number for number, name in enumerate(self.names) if name in self.fuse)

@@ -7,7 +7,7 @@ What the yaml says is compared with the file's own inputs and outputs before a r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal
@@ -16,13 +16,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from pipeline.contracts import Device
+from pipeline.contracts import Device, HotSegmenter
 from pipeline.errors import ConfigError
 from pipeline.records import Rgb, Segments, View
 from pipeline.segment.classes import ClassMap, Floats, OneFile, class_segments, fit, resized, winners
+from pipeline.segment.look import Look
 from pipeline.segment.onnx import Model
+from pipeline.segment.onnx_look import OnnxEyes
 from pipeline.segment.parts import check_finite, check_flag, check_number, check_whole, whole
-from pipeline.view import Exact, Fit, Resample
+from pipeline.segment.tiled import HotTiled
+from pipeline.view import Exact, Fit, Resample, Tiles
 
 _NUMBERS: Final = {TensorProto.FLOAT: np.float32, TensorProto.INT64: np.int64, TensorProto.INT32: np.int32}
 
@@ -39,6 +42,7 @@ class OnnxModel(OneFile):
     `binary`: (n, 1, h, w) or (n, h, w), probability of names[0]; `label_map`: (n, h, w) or (n, 1, h, w) numbers of
     classes, whose segments have score 1. output: the name of that output, needed when there are several.
     threshold: binary only: from this probability on a pixel is inside. batch: images in one call; more pays on a GPU.
+    look: tiles, sizes, mirror images, the scores averaged; a tile has the side `height`, which must equal width.
     """
 
     result: Literal["logits", "probabilities", "binary", "label_map"]
@@ -55,6 +59,7 @@ class OnnxModel(OneFile):
     output: str = ""
     threshold: float = 0.5
     batch: int = 1
+    look: Look = field(default_factory=Look)
 
     def __post_init__(self) -> None:
         self.check_parts("onnx_model", ".onnx")
@@ -88,9 +93,19 @@ class OnnxModel(OneFile):
             )
         if self.result == "binary" and len(self.names) != 1:
             raise ConfigError(f"segment.onnx_model.names: expected one with result=binary, got {len(self.names)}")
+        if self.result == "label_map" and not self.look.plain:
+            raise ConfigError("segment.onnx_model.look: a label_map has no scores to average; export the logits")
+        if self.look.overlap and self.height != self.width:
+            raise ConfigError(
+                f"segment.onnx_model.look.overlap: tiles are square: expected the same height and width, got "
+                f"{self.height} and {self.width}"
+            )
+        _ = self.view
 
     @property
-    def view(self) -> Exact | Fit:
+    def view(self) -> Exact | Fit | Tiles:
+        if self.look.overlap:
+            return self.look.view(self.height, self.multiple if self.keep_aspect else 1)
         if self.keep_aspect:
             return Fit(side=self.height, multiple=self.multiple, resample=self.resample)
         return Exact(height=self.height, width=self.width, resample=self.resample)
@@ -99,9 +114,26 @@ class OnnxModel(OneFile):
         """Raises ConfigError when the file's input or output is not what this config says."""
         _described(self, self.model.fetch())
 
-    def load(self, device: Device, threads: int) -> HotOnnxModel:
+    def load(self, device: Device, threads: int) -> HotSegmenter:
         graph, output = _described(self, self.model.fetch())
-        return HotOnnxModel(self, Model(graph, (output,), device, threads))
+        model = Model(graph, (output,), device, threads)
+        hot = HotOnnxModel(self, model)
+        if self.look.plain:
+            return hot
+        eyes = OnnxEyes(
+            model, size=self.seen, prepare=hot.prepare, planes=hot.planes, best=hot.best, look=self.look,
+            batch=self.batch,
+        )  # fmt: skip
+        return HotTiled(eyes, self.look, self.names, self.model)
+
+    def seen(self, height: int, width: int, scale: float) -> tuple[int, int]:
+        """What the network sees of a tile of that height and width, at a scale."""
+        if not self.keep_aspect:
+            height, width = self.height, self.width
+        if scale == 1 and not self.keep_aspect:
+            return height, width
+        high, wide = (-(-round(side * scale) // self.multiple) * self.multiple for side in (height, width))
+        return max(self.multiple, high), max(self.multiple, wide)
 
 
 class HotOnnxModel:
@@ -111,7 +143,7 @@ class HotOnnxModel:
     def __call__(self, views: Sequence[View]) -> list[Segments]:
         tiles = [whole(view).pixels for view in views]
         found: dict[int, Segments] = {}
-        for position, (answer,) in self._model.each(tiles, self._prepare, self._cold.batch):
+        for position, (answer,) in self._model.each(tiles, self.prepare, self._cold.batch):
             view = views[position]
             found[position] = class_segments(self._map(answer, view), view, self._cold.names, self._cold.model)
         return [found[position] for position in range(len(views))]
@@ -120,25 +152,36 @@ class HotOnnxModel:
     def _normal(self) -> tuple[Floats, Floats]:
         return np.array(self._cold.mean, np.float32), np.array(self._cold.deviation, np.float32)
 
-    def _prepare(self, tile: Rgb) -> Floats:
+    def prepare(self, tile: Rgb) -> Floats:
+        """The network's input for one tile."""
         pixels = tile if self._cold.colour == "rgb" else tile[:, :, ::-1]
         mean, deviation = self._normal
         scaled: Floats = (pixels.astype(np.float32) / np.float32(self._cold.scale) - mean) / deviation
         return scaled.transpose(2, 0, 1) if self._cold.layout == "nchw" else scaled
 
+    def planes(self, answer: Floats) -> Floats:
+        """(classes, h, w) of the answer for one image, (1, h, w) for `binary` and `label_map`."""
+        cold = self._cold
+        planes = answer[None] if answer.ndim == 2 else answer if cold.layout == "nchw" else answer.transpose(2, 0, 1)
+        count = len(cold.names) if cold.result in ("logits", "probabilities") else 1
+        if len(planes) != count:
+            raise ConfigError(_expected(cold, f"{count} classes (names)", f"{len(planes)}"))
+        return planes
+
+    def best(self, planes: Floats, size: tuple[int, int]) -> ClassMap:
+        """What logits, probabilities or the one probability of `binary` say at each pixel of `size`."""
+        if self._cold.result != "binary":
+            return winners(np.ascontiguousarray(planes), size, logits=self._cold.result == "logits")
+        likely = resized(planes[0], size)
+        return ClassMap(ids=np.where(likely >= self._cold.threshold, 0, -1).astype(np.int32), scores=likely)
+
     def _map(self, answer: Floats, view: View) -> ClassMap:
         """answer: of one image, as `OnnxModel.result` describes it."""
-        cold, size = self._cold, fit(view.height, view.width)
-        if cold.result in ("logits", "probabilities"):
-            planes = answer if cold.layout == "nchw" else answer.transpose(2, 0, 1)
-            if len(planes) != len(cold.names):
-                raise ConfigError(_expected(cold, f"{len(cold.names)} classes (names)", f"{len(planes)}"))
-            return winners(np.ascontiguousarray(planes), size, logits=cold.result == "logits")
-        plane = np.squeeze(answer, axis=(0 if cold.layout == "nchw" else 2)) if answer.ndim == 3 else answer
-        check_finite(plane)
-        if cold.result == "binary":
-            likely = resized(plane, size)
-            return ClassMap(ids=np.where(likely >= cold.threshold, 0, -1).astype(np.int32), scores=likely)
+        cold, planes = self._cold, self.planes(answer)
+        check_finite(planes)
+        if cold.result != "label_map":
+            return self.best(planes, fit(view.height, view.width))
+        (plane,) = planes
         if plane.min() < 0 or plane.max() >= len(cold.names):
             raise ConfigError(
                 _expected(cold, f"classes 0..{len(cold.names) - 1} (names)", f"{plane.min()}..{plane.max()}")
@@ -181,8 +224,10 @@ def _check_input(cold: OnnxModel, value: onnx.ValueInfoProto) -> None:
         raise ConfigError(
             _expected(cold, f"an input {value.name!r} of {_say(wanted)} ({cold.layout}, height, width)", _say(shape))
         )
-    if cold.keep_aspect and any(shape[axis] for axis in ((2, 3) if cold.layout == "nchw" else (1, 2))):
-        raise ConfigError(_expected(cold, "an input of any size (keep_aspect)", _say(shape)))
+    fixed = any(shape[axis] for axis in ((2, 3) if cold.layout == "nchw" else (1, 2)))
+    for key, free in (("keep_aspect", cold.keep_aspect), ("look.scales", cold.look.scales != (1.0,))):
+        if free and fixed:
+            raise ConfigError(_expected(cold, f"an input of any size ({key})", _say(shape)))
     if shape[0] and not shape[0] == cold.batch == 1:  # the last batch of a unit may be smaller
         raise ConfigError(_expected(cold, f"batches of up to {cold.batch} (batch)", f"a file made for {shape[0]}"))
 

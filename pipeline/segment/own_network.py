@@ -12,6 +12,7 @@ from pipeline.segment.classes import HotNetwork, OneFile, class_segments
 from pipeline.segment.look import Look
 from pipeline.segment.parts import check_whole
 from pipeline.segment.preprocess import Preprocess
+from pipeline.segment.tiled import HotTiled
 from pipeline.view import Fit, Tiles
 
 if TYPE_CHECKING:
@@ -73,9 +74,9 @@ class OwnNetwork(OneFile):
         net = Net(fill_in(self.network(), self.model.fetch()), device, threads, self.run)
         if self.look.plain:
             return HotNetwork(ClassNet(net, self._how, _logits).each, class_segments, self.names, self.model)
-        from pipeline.segment.tiled import HotTiled
+        from pipeline.segment.torch_look import TorchEyes
 
-        return HotTiled(net, self._how, _logits, self.look, self.names, self.model)
+        return HotTiled(TorchEyes(net, self._how, _logits, self.look), self.look, self.names, self.model)
 
 
 def _logits(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:

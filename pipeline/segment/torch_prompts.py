@@ -9,7 +9,7 @@ from typing import Protocol, cast
 import torch
 
 from pipeline.records import Rgb
-from pipeline.segment.classes import FoundMask
+from pipeline.segment.classes import ClassMap, FoundMask
 from pipeline.segment.preprocess import Preprocess
 from pipeline.segment.torch_net import Net, enlarged, finite
 
@@ -32,6 +32,21 @@ class ClipSegNet:
                 logits = self._net.run(partial(self._ask, images=images)).float()
                 finite(logits)
                 yield position, list(self._masks(logits.reshape(len(images), *logits.shape[-2:]), sizes[position]))
+
+    def logits(self, module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        """(n, prompts, h, w) of (n, 3, h, w)."""
+        asked = [self._ask(module, image.expand(len(self._words), *image.shape)) for image in batch]
+        return torch.stack([one.reshape(len(self._words), *one.shape[-2:]) for one in asked])
+
+    def maps(self, logits: torch.Tensor, size: tuple[int, int]) -> list[ClassMap]:
+        """One map a prompt, of blended logits (prompts, h, w): prompts exclude no other."""
+        finite(logits)
+        found = []
+        for prompt, plane in enumerate(logits):
+            likely = enlarged(plane[None], size)[0].sigmoid()
+            ids = torch.where(likely >= self._score, prompt, -1).int()
+            found.append(ClassMap(ids=ids.cpu().numpy(), scores=likely.cpu().numpy()))
+        return found
 
     def _ask(self, module: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
         answer: torch.Tensor = module(input_ids=self._words, attention_mask=self._shown, pixel_values=images).logits

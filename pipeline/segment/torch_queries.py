@@ -31,20 +31,16 @@ class QueryNet:
         self._task = torch.tensor([task], device=net.device) if task else None
 
     def classes(self, tiles: Sequence[Rgb], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, ClassMap]]:
-        """Position of each tile and the best class at each pixel of a map of its size. A class's value is the sum over
-        queries of its probability times their masks', as in MaskFormer (arXiv:2107.06278, 3.4); its score is its share
-        of that of all classes."""
+        """Position of each tile and the best class at each pixel of a map of its size."""
         for position, values in self._values(tiles):
-            size = sizes[position]
-            best, total = values.new_full(size, -torch.inf), values.new_zeros(size)
-            ids = torch.zeros(size, dtype=torch.int32, device=values.device)
-            for first in range(0, len(values), _AT_ONCE):
-                large = enlarged(values[first : first + _AT_ONCE], size)
-                top, which = large.max(0)
-                ids = torch.where(top > best, which.int() + first, ids)
-                best, total = torch.maximum(best, top), total + large.sum(0)
-            score = best / total.clamp(min=1e-6)
-            yield position, ClassMap(ids=ids.cpu().numpy(), scores=score.cpu().numpy())
+            yield position, best_values(values, sizes[position])
+
+    def values(self, module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        """(n, classes, h, w) of (n, 3, h, w): the sum over queries of their class's probability times their mask's, as
+        in MaskFormer (arXiv:2107.06278, 3.4)."""
+        answer = self._ask(module, batch)
+        pairs = zip(answer.class_queries_logits.float(), answer.masks_queries_logits.float(), strict=True)
+        return torch.stack([_values(logits, masks) for logits, masks in pairs])
 
     def masks(
         self,
@@ -123,6 +119,20 @@ def square_starts(long: int, side: int) -> list[int]:
     """Where the squares that cover the longer side begin: as few as do, as EoMT's image processor places them."""
     count = -(-long // side)
     return [*(int(number * (long - side) / (count - 1)) for number in range(count - 1)), long - side]
+
+
+def best_values(values: torch.Tensor, size: tuple[int, int]) -> ClassMap:
+    """values: (classes, h, w). The best class at each pixel of `size`; its score is its share of all."""
+    finite(values)
+    best, total = values.new_full(size, -torch.inf), values.new_zeros(size)
+    ids = torch.zeros(size, dtype=torch.int32, device=values.device)
+    for first in range(0, len(values), _AT_ONCE):
+        large = enlarged(values[first : first + _AT_ONCE], size)
+        top, which = large.max(0)
+        ids = torch.where(top > best, which.int() + first, ids)
+        best, total = torch.maximum(best, top), total + large.sum(0)
+    score = best / total.clamp(min=1e-6)
+    return ClassMap(ids=ids.cpu().numpy(), scores=score.cpu().numpy())
 
 
 def _values(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Literal
 from pipeline.contracts import Device, HotSegmenter
 from pipeline.networks.torch_options import TorchOptions, need
 from pipeline.segment.classes import HotNetwork, OneFile, class_segments, mask_segments
+from pipeline.segment.look import Look
 from pipeline.segment.parts import check_flag, check_number, check_whole
 from pipeline.segment.preprocess import Preprocess
-from pipeline.view import Fit
+from pipeline.segment.tiled import HotTiled
+from pipeline.view import Fit, Tiles
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +57,7 @@ class TorchvisionSemantic(_Torchvision):
 
     arch: of torchvision.models.segmentation. model: its state_dict as .safetensors. names: of class 0, 1, ...; "" is
     never a segment. side: the longer side that the network sees. auxiliary: the state holds the auxiliary classifier
-    too, as torchvision's own weights of FCN and DeepLabV3 do. run: how torch runs.
+    too, as torchvision's own weights of FCN and DeepLabV3 do. look: tiles, sizes, mirror images. run: how torch runs.
     """
 
     arch: Literal[
@@ -64,14 +66,16 @@ class TorchvisionSemantic(_Torchvision):
     ]  # fmt: skip
     side: int = 520
     auxiliary: bool = True
+    look: Look = field(default_factory=Look)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_flag("torchvision.auxiliary", self.auxiliary)
+        _ = self.view
 
     @property
-    def view(self) -> Fit:
-        return Fit(side=self.side, multiple=8, resample="area")
+    def view(self) -> Fit | Tiles:
+        return self.look.view(self.side, 8)
 
     def network(self) -> torch.nn.Module:
         from torchvision.models import get_model
@@ -85,8 +89,12 @@ class TorchvisionSemantic(_Torchvision):
     def load(self, device: Device, threads: int) -> HotSegmenter:
         from pipeline.segment.torch_net import ClassNet
 
-        net = ClassNet(self.net(device, threads), Preprocess(), _out)
-        return HotNetwork(net.each, class_segments, self.names, self.model)
+        net = self.net(device, threads)
+        if self.look.plain:
+            return HotNetwork(ClassNet(net, Preprocess(), _out).each, class_segments, self.names, self.model)
+        from pipeline.segment.torch_look import TorchEyes
+
+        return HotTiled(TorchEyes(net, Preprocess(), _out, self.look), self.look, self.names, self.model)
 
 
 def _out(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
@@ -96,7 +104,8 @@ def _out(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class TorchvisionMaskRcnn(_Torchvision):
-    """One segment a thing (Mask R-CNN, He et al. 2017, arXiv:1703.06870).
+    """One segment a thing (Mask R-CNN, He et al. 2017, arXiv:1703.06870). No `look`: a thing on the border of two tiles
+    would be two.
 
     arch, model, names, run as in TorchvisionSemantic; class 0 is the background. side: the longer side that is looked
     at; the network itself goes to 800 x 1333 from there. score: of a thing. mask: from which probability on a pixel is

@@ -12,6 +12,7 @@ from pipeline.records import Tile, View
 from pipeline.segment.look import Look
 from pipeline.segment.preprocess import Preprocess
 from pipeline.segment.tiled import HotTiled, blended
+from pipeline.segment.torch_look import Scores, TorchEyes
 from pipeline.segment.torch_net import Net
 from pipeline.view import Tiles, ViewSpec
 
@@ -37,10 +38,21 @@ def view_of(pixels: np.ndarray, spec: ViewSpec) -> View:
     return View(image_id="i", height=height, width=width, tiles=tuple(tiles))
 
 
-def hot(look: Look, batch: int = 1) -> HotTiled:
+def hot(look: Look, batch: int = 1) -> HotTiled[torch.Tensor]:
     net = Net(Bright(), "cpu", 1, TorchOptions(batch=batch))
     how = Preprocess(mean=(0.0, 0.0, 0.0), deviation=(1.0, 1.0, 1.0))
-    return HotTiled(net, how, lambda module, x: module(x), look, ("dark", "bright"), Tag())
+    return HotTiled(TorchEyes(net, how, ask, look), look, ("dark", "bright"), Tag())
+
+
+def ask(module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return module(x)  # type: ignore[no-any-return]
+
+
+def eyes(net: Net, look: Look, scores: Scores = ask) -> TorchEyes:
+    return TorchEyes(net, Preprocess(), scores, look)
+
+
+PLAIN = eyes(Net(Bright(), "cpu", 1, TorchOptions()), Look())
 
 
 def photo(height: int, width: int) -> np.ndarray:
@@ -56,7 +68,7 @@ def test_constant_logits_stay_what_they_are_and_every_pixel_comes_once(height: i
     shape = view.tiles[0].pixels.shape[:2]
     ones = (torch.ones(1, *shape) for _ in view.tiles)
     sums = np.zeros((height, width))
-    for top, left, block in blended(ones, tops, lefts, view, 16):
+    for top, left, block in blended(PLAIN, ones, tops, lefts, view, 16):
         sums[top : top + block.shape[1], left : left + block.shape[2]] += block[0].numpy()
     np.testing.assert_allclose(sums, 1, rtol=1e-6)
 
@@ -70,7 +82,7 @@ def test_where_tiles_agree_the_blend_is_the_whole(height: int, width: int) -> No
     high, wide = view.tiles[0].pixels.shape[:2]
     pieces = (torch.from_numpy(field[:, y : y + high, x : x + wide]) for y, x in product(tops, lefts))
     found = np.full_like(field, np.nan)
-    for top, left, block in blended(pieces, tops, lefts, view, 16):
+    for top, left, block in blended(PLAIN, pieces, tops, lefts, view, 16):
         found[:, top : top + block.shape[1], left : left + block.shape[2]] = block.numpy()
     np.testing.assert_allclose(found, field, atol=1e-5)
 
@@ -107,16 +119,15 @@ def test_scales_average_the_logits() -> None:
     net = Net(Wide(), "cpu", 1, TorchOptions())
     view = view_of(np.zeros((80, 100, 3), np.uint8), Tiles(side=512, overlap=0))
     for scales, winner in (((1.0,), "first"), ((0.5, 1.0), "second"), ((0.5, 1.0, 2.0), "first")):
-        model = HotTiled(
-            net, Preprocess(), lambda module, x: module(x), Look(scales=scales), ("first", "second"), Tag()
-        )
+        model = HotTiled(eyes(net, Look(scales=scales)), Look(scales=scales), ("first", "second"), Tag())
         assert [s.label for s in model([view])[0].segments] == [winner]
 
 
 def test_nan_anywhere_rejects_the_image() -> None:
     net = Net(torch.nn.Identity(), "cpu", 1, TorchOptions())
     calls = iter([0.0] * 7 + [float("nan")] + [0.0] * 100)
-    model = HotTiled(net, Preprocess(), lambda _, x: x[:, :2] + next(calls), Look(overlap=16), ("a", "b"), Tag())
+    look = Look(overlap=16)
+    model = HotTiled(eyes(net, look, lambda _, x: x[:, :2] + next(calls)), look, ("a", "b"), Tag())
     with pytest.raises(ImageError, match="finite"):
         model([view_of(photo(200, 200), Tiles(side=64, overlap=16))])
 

@@ -1,0 +1,118 @@
+"""Tiles, sizes and mirror images for the families whose answers can be averaged; the others refuse by name.
+
+One look alone and the same look twice must find the same; a network that sees one pixel at a time finds in tiles what
+it finds in the whole.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import ConfigError
+from pipeline.segment.hf_universal import HfUniversal
+from pipeline.segment.look import Look
+from tests.flow import checkpoints
+from tests.flow.drawings import annotate, folder_of
+from tests.flow.test_hf_prompt import clipseg
+from tests.flow.test_hf_universal import SPLIT, checkpoint, mask2former, small
+from tests.flow.test_onnx_model import described, network
+
+TWICE = "look.scales=[1.0,1.0]"
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder_of(tmp_path_factory.mktemp("looks") / "drawings", range(1))
+
+
+def looks(family: str, *values: str) -> list[str]:
+    return [f"segment.{family}.{value}" for value in values]
+
+
+@pytest.mark.parametrize(
+    ("result", "layout", "names"),
+    [("logits", "nchw", "[ground,disc,square]"), ("probabilities", "nhwc", "[ground,disc,square]"),
+     ("binary", "nchw", "[disc]")],
+)  # fmt: skip
+def test_an_onnx_network_of_one_pixel_finds_in_tiles_what_it_finds_in_the_whole(
+    result: str, layout: str, names: str, drawings: Path, tmp_path: Path
+) -> None:
+    whole = annotate(
+        drawings, tmp_path / "whole", *described(network(tmp_path / "a.onnx", result, layout), result, layout, names)
+    )
+    model = network(tmp_path / "tile.onnx", result, layout, (64, 64))
+    tiles = looks("onnx_model", "height=64", "width=64", "look.overlap=16", "look.mirror=true")
+    tiled = annotate(drawings, tmp_path / "tiled", *described(model, result, layout, names), *tiles)
+    assert [row["label"] for row in tiled] == [row["label"] for row in whole]
+    for one, other in zip(tiled, whole, strict=True):
+        assert np.count_nonzero(one["mask"] != other["mask"]) < 20  # rounding, where two classes are equally likely
+        assert one["score"] == pytest.approx(other["score"], abs=1e-3)
+
+
+def test_an_onnx_network_of_any_size_sees_several(drawings: Path, tmp_path: Path) -> None:
+    model = network(tmp_path / "a.onnx", "logits", "nchw", ("h", "w"))  # type: ignore[arg-type]
+    how = [*described(model, "logits"), *looks("onnx_model", "keep_aspect=true", "height=128", "multiple=8")]
+    one, several = (
+        annotate(drawings, tmp_path / str(len(more)), *how, *looks("onnx_model", *more))
+        for more in ([], ["look.scales=[0.5,1.0,2.0]", "look.mirror=true"])
+    )
+    assert [row["label"] for row in several] == [row["label"] for row in one]
+    for row, other in zip(several, one, strict=True):
+        assert (row["mask"] == other["mask"]).mean() > 0.97
+
+
+@pytest.mark.parametrize(
+    ("result", "values", "expected"),
+    [
+        ("label_map", ["look.mirror=true"], "a label_map has no scores"),
+        ("logits", ["look.overlap=16"], "expected the same height and width, got 96 and 128"),
+        ("logits", ["look.scales=[0.5,1.0]"], r"an input of any size \(look\.scales\), got \?x3x96x128"),
+    ],
+)
+def test_what_an_onnx_network_cannot_do_is_refused(
+    result: str, values: list[str], expected: str, drawings: Path, tmp_path: Path
+) -> None:
+    how = [*described(network(tmp_path / "a.onnx", result, "nchw"), result), *looks("onnx_model", *values)]
+    with pytest.raises((ConfigError, AssertionError), match=expected):
+        annotate(drawings, tmp_path / "out", *how)
+
+
+def test_the_same_look_twice_finds_what_one_finds(drawings: Path, tmp_path: Path) -> None:
+    query = checkpoints.saved(mask2former(), tmp_path / "mask2former", {"height": 64, "width": 96})
+    words = [
+        "segment=[hf_prompt/clipseg]",
+        *looks("hf_prompt", f"model.folder={clipseg(tmp_path / 'clipseg')}", "model.licence=MIT", "score=0.45"),
+        *looks("hf_prompt", "prompts=[disc,blue square]"),
+    ]
+    for family, how in (("hf_universal", checkpoints.local("hf_universal", query)), ("hf_prompt", words)):
+        one = annotate(drawings, tmp_path / family / "one", *how)
+        two = annotate(drawings, tmp_path / family / "two", *how, *looks(family, TWICE))
+        assert [row["label"] for row in two] == [row["label"] for row in one] != []
+        for row, other in zip(two, one, strict=True):
+            assert (row["mask"] == other["mask"]).mean() > 0.999
+            assert row["score"] == pytest.approx(other["score"], abs=1e-3)
+
+
+def test_tiles_of_queries_and_of_prompts_cover_the_image(drawings: Path, tmp_path: Path) -> None:
+    query = checkpoints.saved(mask2former(), tmp_path / "mask2former", {"height": 64, "width": 64})
+    tiles = ["longest=64", "look.overlap=16", "look.mirror=true"]
+    rows = annotate(
+        drawings, tmp_path / "queries", *checkpoints.local("hf_universal", query), *looks("hf_universal", *tiles)
+    )
+    assert np.sum([row["mask"] for row in rows], axis=0).tolist() == np.ones((96, 128)).tolist()
+    values = (f"model.folder={clipseg(tmp_path / 'clipseg')}", "model.licence=MIT", "score=0", "prompts=[disc,square]")
+    prompts = ["segment=[hf_prompt/clipseg]", *looks("hf_prompt", *values, *tiles)]
+    rows = annotate(drawings, tmp_path / "prompts", *prompts)
+    assert [(row["label"], row["area"]) for row in rows] == [("disc", 96 * 128), ("square", 96 * 128)]
+
+
+def test_things_are_not_looked_for_in_tiles(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    folder = checkpoints.saved(mask2former(), tmp_path / "mask2former", {"height": 64, "width": 64})
+    with pytest.raises(ConfigError, match=r"hf_universal\.look: is for task=semantic: a thing on the border of two"):
+        HfUniversal(model=checkpoint(folder, words=False), task="instance", look=Look(mirror=True))
+    split = checkpoints.saved(small("eomt"), tmp_path / "eomt", {"shortest_edge": 64}, **SPLIT)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"hf_universal\.look: this checkpoint cuts or fills up an image by itself"):
+        HfUniversal(model=checkpoint(split, words=False), task="semantic", look=Look(overlap=8))
