@@ -122,9 +122,9 @@ class Store:
 
     # --- reading ---------------------------------------------------------------------------------------------
 
-    def list(self, prefix: str = "", limit: int = 0, *, odd: bool = False) -> list[ObjectInfo]:
+    def list(self, prefix: str = "", limit: int = 0, *, odd: bool = False, outside: bool = True) -> list[ObjectInfo]:
         """Every object below the folder `prefix`, sorted by path; with a `limit`, that many of them; with `odd`, also
-        the names that cannot be read, see `ObjectInfo.problem`.
+        the names that cannot be read, see `ObjectInfo.problem`. outside: follow links that lead out of the root.
 
         A folder that does not exist below the root is empty. Raises FileNotFoundError for a missing root or bucket.
         """
@@ -132,15 +132,16 @@ class Store:
         if folder or prefix:
             _checked(folder)
         with self._naming(folder):
-            found = self._backend.list(folder, limit)
+            found = self._backend.list(folder, limit, outside=outside)
             for info in found:
                 if _fault(info.path):
                     raise OSError(errno.EINVAL, f"{_fault(info.path)}; rename that object")
         return sorted((info for info in found if odd or not info.problem), key=lambda info: info.path)
 
-    def stat(self, path: str) -> ObjectInfo:
+    def stat(self, path: str, *, outside: bool = True) -> ObjectInfo:
+        """outside: False gives a link that leads out of the root the `problem` that it has in a list."""
         with self._naming(_checked(path)):
-            return self._backend.stat(path)
+            return self._backend.stat(path, outside=outside)
 
     def read(self, path: str, *, etag: str = "") -> bytes:
         """The whole object. With an `etag`, OSError (ESTALE) when the object has another one by now."""

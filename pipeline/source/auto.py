@@ -24,18 +24,18 @@ _SUFFIXES: Final[Mapping[Kind, tuple[str, ...]]] = {
 }
 
 
-def detect(uri: str) -> Kind:
+def detect(uri: str, *, follow_links: bool = False) -> Kind:
     """Raises SourceError when nothing usable is there, or more than one kind."""
     for kind, suffixes in _SUFFIXES.items():
         if uri.lower().endswith(suffixes):
             return kind
-    listing = find(uri, [suffix for suffixes in _SUFFIXES.values() for suffix in suffixes])
+    listing = find(uri, [suffix for suffixes in _SUFFIXES.values() for suffix in suffixes], follow_links=follow_links)
     counts = {
         kind: sum(o.path.lower().endswith(suffixes) for o in listing.found) for kind, suffixes in _SUFFIXES.items()
     }
     present = [kind for kind, count in counts.items() if count]
     if not present:
-        raise nothing(uri, "tar shard, Parquet file or image")
+        raise nothing(uri, "tar shard, Parquet file or image", listing.found)
     if len(present) > 1:
         found = ", ".join(f"{counts[kind]} for source={kind}" for kind in present)
         raise SourceError(f"source.uri={uri} holds several kinds of sources ({found}); choose one, or a narrower URI")
@@ -47,7 +47,7 @@ class Auto(Limits):
     """Any source, with the default options of its kind."""
 
     def shards(self) -> tuple[Shard, ...]:
-        return self._source(detect(self.uri)).shards()
+        return self._source(detect(self.uri, follow_links=self.follow_links)).shards()
 
     def resolve(self, shards: Sequence[Shard]) -> WebDataset | Parquet | Files:
         """The source that it is, by what its shards are."""
@@ -69,6 +69,7 @@ class Auto(Limits):
             unit_images=self.unit_images,
             unit_bytes=self.unit_bytes,
             max_image_bytes=self.max_image_bytes,
+            follow_links=self.follow_links,
         )
 
 

@@ -3,8 +3,8 @@
 The sorted listing is cut into slices, one shard and one unit each. What has an image suffix is an image; a `.txt` or
 `.json` beside it with the same name up to the last dot travels with it (`sidecars`). Other files are counted in the log
 and left alone; what is hidden (a name or folder that begins with a dot) is not looked at. Rejected: `source_changed`
-(another file, or none, under this name since the plan), `too_many_bytes`, `unsafe_name`, and the problems of `listing`.
-A sidecar that cannot be taken is a rejected row too.
+(another file, or none, under this name since the plan: that file alone, where a tar or Parquet file fails as a shard),
+`too_many_bytes`, `unsafe_name`, and the problems of `listing`. A sidecar that cannot be taken is a rejected row too.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Files(Limits):
 
     def shards(self) -> tuple[Shard, ...]:
         """Slices of the listing. `members` are the images, each followed by its sidecars. Raises SourceError."""
-        listing = find(self.uri, self.image_suffixes)
+        listing = find(self.uri, self.image_suffixes, follow_links=self.follow_links)
         if all(info.problem for info in listing.found):
-            raise nothing(self.uri, "images (by their suffix)")
+            raise nothing(self.uri, "images (by their suffix)", listing.found)
         if listing.kind == "folder":
             _log_others(self.uri, listing.others)
         captions = self._captions(listing)
@@ -121,7 +121,7 @@ class Files(Limits):
         if listing.kind == "object":  # its folder was not listed
             for suffix in SIDECAR_SUFFIXES:
                 with contextlib.suppress(FileNotFoundError):
-                    others.append(listing.store.stat(_stem(listing.found[0].path) + suffix))
+                    others.append(listing.store.stat(_stem(listing.found[0].path) + suffix, outside=self.follow_links))
         found: dict[str, list[Member]] = {}
         for info in sorted(others, key=lambda o: o.path):
             if info.path.lower().endswith(SIDECAR_SUFFIXES):

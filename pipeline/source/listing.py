@@ -8,11 +8,13 @@
 Paths are relative to the root: the folder itself, the folder of the one object, or the folders before the first special
 character. Parts of a path below the root that begin with a dot are skipped, as the shell does.
 
-A name that cannot be read is never passed over in silence. What has a wanted suffix, and every broken link (it may have
-led to a folder of images), is found with its `problem`: the reason code of its row, or of its failed shard.
+A name that is not read is never passed over in silence. What has a wanted suffix, and every link that is not followed
+(it may lead to a folder of images), is found with its `problem`: the reason code of its row, or of its failed shard.
 
     dangling_link   a link to what is not there
     link_loop       a link that leads back to itself or to a folder above it
+    link_outside    a link that leads out of the root, without `source.follow_links`: a stranger's folder could show any
+                    file of this machine; what `source.uri` itself names may be a link to anywhere
     not_a_file      a named pipe, a socket or a device
 """
 
@@ -38,6 +40,7 @@ _MAX_EXPANDED = 1_000_000
 DETAILS: Final[Mapping[str, str]] = {
     "dangling_link": "the link leads to nothing: mount or copy what it should lead to, or remove it",
     "link_loop": "the link leads back to itself or to a folder above it; remove it",
+    "link_outside": "the link leads out of the source; source.follow_links=true reads it, if you trust who made it",
     "not_a_file": "a named pipe, a socket or a device, not a regular file; remove it",
 }
 
@@ -56,18 +59,19 @@ class Listing:
     kind: Kind
 
 
-def find(uri: str, suffixes: Collection[str]) -> Listing:
-    """Raises SourceError when the URI does not exist or cannot be listed; finding nothing is the caller's to judge."""
+def find(uri: str, suffixes: Collection[str], *, follow_links: bool = False) -> Listing:
+    """follow_links: also those that lead out of the root. Raises SourceError when the URI does not exist or cannot be
+    listed; finding nothing is the caller's to judge."""
     with refusing(uri):
         if is_pattern(uri):
-            return _by_pattern(uri, suffixes)
+            return _by_pattern(uri, suffixes, follow_links)
         if not uri.endswith("/") and _wanted(uri, suffixes):
             folder, name = parent(uri)
             store = open_store(folder)
             with contextlib.suppress(FileNotFoundError):  # a folder may be called x.parquet as well
                 return _listing(store, [store.stat(name)], "object", lambda _: True)
         store = open_store(uri)
-        objects = store.list(odd=True)
+        objects = store.list(odd=True, outside=follow_links)
     return _listing(store, objects, "folder", lambda o: _found(o, suffixes))
 
 
@@ -104,7 +108,7 @@ def _wanted(path: str, suffixes: Collection[str]) -> bool:
 
 
 def _found(info: ObjectInfo, suffixes: Collection[str]) -> bool:
-    return _wanted(info.path, suffixes) or info.problem in ("dangling_link", "link_loop")
+    return _wanted(info.path, suffixes) or info.problem in ("dangling_link", "link_loop", "link_outside")
 
 
 def _listing(
@@ -121,11 +125,11 @@ def _listing(
     return Listing(store=store, found=found, others=tuple(o for o in seen if not is_wanted(o)), kind=kind)
 
 
-def _by_pattern(uri: str, suffixes: Collection[str]) -> Listing:
+def _by_pattern(uri: str, suffixes: Collection[str], follow_links: bool) -> Listing:
     root, pattern = split_pattern(uri)
     store = open_store(root)
     patterns = expand(pattern)
-    objects = store.list(odd=True)
+    objects = store.list(odd=True, outside=follow_links)
     there = {info.path for info in objects}
     chosen: set[str] = set()
     for one in patterns:

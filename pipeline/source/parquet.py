@@ -53,7 +53,7 @@ class Parquet(Limits):
 
     def shards(self) -> tuple[Shard, ...]:
         """Sorted by path. Raises SourceError when there is none, or the first readable one lacks the columns."""
-        listing = find(self.uri, PARQUET_SUFFIXES)
+        listing = find(self.uri, PARQUET_SUFFIXES, follow_links=self.follow_links)
         if not listing.found:
             raise nothing(self.uri, "*.parquet")
         shards = shards_of(listing)

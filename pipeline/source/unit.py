@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
 from pipeline.errors import ConfigError, ShardError, SourceError
 from pipeline.records import Batch, EncodedImage, ImageRef, Rejected, Shard, Sidecar, Unit, image_id, unit_id
+from pipeline.store import ObjectInfo
 
 MiB: Final = 1 << 20
 STAGE: Final = "read"
@@ -20,13 +21,15 @@ class Limits:
     """What every source takes. uri: where the images are; see `listing` for folders, globs and brace ranges.
 
     A unit ends at the first sample with which it holds `unit_images` rows or `unit_bytes` encoded bytes (sidecars
-    count). max_image_bytes: a member larger than this is rejected without being read.
+    count). max_image_bytes: a member larger than this is rejected without being read. follow_links: also those that
+    lead out of a source folder; else each is a rejected row or a failed shard.
     """
 
     uri: str
     unit_images: int = 128
     unit_bytes: int = 64 * MiB
     max_image_bytes: int = 256 * MiB
+    follow_links: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.uri, str) or not self.uri.strip():
@@ -37,6 +40,8 @@ class Limits:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ConfigError(f"source.{name}: expected a whole number of at least 1, got {value!r}")
+        if not isinstance(self.follow_links, bool):
+            raise ConfigError(f"source.follow_links: expected true or false, got {self.follow_links!r}")
 
 
 def check_suffixes(suffixes: object) -> None:
@@ -128,5 +133,11 @@ def hop(position: int, done: Mapping[int, int]) -> int:
     return position
 
 
-def nothing(uri: str, what: str) -> SourceError:
+def nothing(uri: str, what: str, found: Iterable[ObjectInfo] = ()) -> SourceError:
+    """found: what was there instead."""
+    if links := sum(info.problem == "link_outside" for info in found):
+        where = f"no {what} there but {links} link{'s' if links > 1 else ''} to other folders"
+        return SourceError(
+            f"source.uri={uri}: {where}; source.follow_links=true reads them, if you trust who made them"
+        )
     return SourceError(f"source.uri={uri}: no {what} there; check the URI, or choose source=webdataset|parquet|files")

@@ -52,7 +52,7 @@ class WebDataset(Limits):
 
     def shards(self) -> tuple[Shard, ...]:
         """Sorted by path. Raises SourceError when there is none."""
-        listing = find(self.uri, TAR_SUFFIXES)
+        listing = find(self.uri, TAR_SUFFIXES, follow_links=self.follow_links)
         if not listing.found:
             raise nothing(self.uri, "*.tar, *.tar.gz or *.tgz")
         return shards_of(listing)

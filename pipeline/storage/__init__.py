@@ -12,7 +12,8 @@ class ObjectInfo:
     """One object. path: POSIX, relative to the root of its store. size in bytes. etag: changes with the bytes.
 
     problem: empty; or why a name in a folder is nothing that can be read: `dangling_link`, `link_loop` (a link to
-    itself, or to a folder above it), `not_a_file` (a named pipe, a socket, a device).
+    itself, or to a folder above it), `not_a_file` (a named pipe, a socket, a device), `link_outside` (a link to what is
+    not below the root, where those are not wanted).
     """
 
     path: str
@@ -31,11 +32,12 @@ class Backend(Protocol):
     proves_content: bool
     """True: as long as the etag of an object stays, so do its bytes. False: an etag only hints at a change."""
 
-    def list(self, folder: str, limit: int) -> list[ObjectInfo]:
+    def list(self, folder: str, limit: int, *, outside: bool = True) -> list[ObjectInfo]:
         """Everything below `folder` ("" is the root), unsorted, at most `limit` objects unless that is 0; what has a
-        `problem` too."""
+        `problem` too. outside: follow links that lead out of the root."""
 
-    def stat(self, path: str) -> ObjectInfo: ...
+    def stat(self, path: str, *, outside: bool = True) -> ObjectInfo:
+        """outside: as for `list`; it is the only `problem` that can come."""
 
     def read(self, path: str, etag: str) -> bytes:
         """The whole object. An `etag` other than "" must still be the object's."""

@@ -25,7 +25,7 @@ class CloudBackend:
         self._fs = filesystem
         self._root = root
 
-    def list(self, folder: str, limit: int) -> list[ObjectInfo]:
+    def list(self, folder: str, limit: int, *, outside: bool = True) -> list[ObjectInfo]:
         below = self._name(folder) if folder else self._root
         with self._only_os_errors():
             found = self._fs.find(below, detail=True)
@@ -36,7 +36,7 @@ class CloudBackend:
         ]
         return objects[: limit or None]
 
-    def stat(self, path: str) -> ObjectInfo:
+    def stat(self, path: str, *, outside: bool = True) -> ObjectInfo:
         with self._only_os_errors():
             info = self._fs.info(self._name(path))
         if info["type"] != "file":

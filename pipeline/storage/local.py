@@ -34,16 +34,16 @@ class LocalBackend:
 
     # --- reading ---------------------------------------------------------------------------------------------
 
-    def list(self, folder: str, limit: int) -> list[ObjectInfo]:
+    def list(self, folder: str, limit: int, *, outside: bool = True) -> list[ObjectInfo]:
         """Regular files and links to them. A linked folder is entered too, unless it leads in a circle."""
         os.stat(self._root)  # a root that is not there is an error, an empty folder below it is not
         try:
             info = os.stat(self._path(folder))
         except FileNotFoundError:
             return []
-        return list(islice(self._walk(folder, (_key(info),)), limit or None))
+        return list(islice(self._walk(folder, (_key(info),), outside), limit or None))
 
-    def _walk(self, folder: str, above: tuple[_Key, ...]) -> Iterator[ObjectInfo]:
+    def _walk(self, folder: str, above: tuple[_Key, ...], outside: bool) -> Iterator[ObjectInfo]:
         """`above`: the folders from the root to this one, as `_key`."""
         try:
             with os.scandir(self._path(folder)) as scan:
@@ -62,20 +62,29 @@ class LocalBackend:
                 if os.path.islink(self._path(path)):  # otherwise it has just been deleted
                     yield _odd(path, "link_loop" if error.errno == errno.ELOOP else "dangling_link")
                 continue
-            if stat.S_ISREG(info.st_mode):
+            if not outside and entry.is_symlink() and self._leaves(path):
+                yield _odd(path, "link_outside")
+            elif stat.S_ISREG(info.st_mode):
                 yield ObjectInfo(path=path, size=info.st_size, etag=_etag(info))
             elif not stat.S_ISDIR(info.st_mode):
                 yield _odd(path, "not_a_file")
             elif _key(info) in above:
                 yield _odd(path, "link_loop")
             else:
-                yield from self._walk(path, (*above, _key(info)))
+                yield from self._walk(path, (*above, _key(info)), outside)
 
-    def stat(self, path: str) -> ObjectInfo:
+    def stat(self, path: str, *, outside: bool = True) -> ObjectInfo:
         info = os.stat(self._path(path))
         if not stat.S_ISREG(info.st_mode):
             raise FileNotFoundError(errno.ENOENT, "not a regular file")
+        if not outside and self._leaves(path):
+            return _odd(path, "link_outside")
         return ObjectInfo(path=path, size=info.st_size, etag=_etag(info))
+
+    def _leaves(self, path: str) -> bool:
+        """Does a link on the way lead out of the root?"""
+        root = os.path.realpath(self._root)
+        return os.path.commonpath([root, os.path.realpath(self._path(path))]) != root
 
     def read(self, path: str, etag: str) -> bytes:
         with self._open(path, etag) as (descriptor, info):

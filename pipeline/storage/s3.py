@@ -78,7 +78,7 @@ class S3Backend:
 
     # --- reading ---------------------------------------------------------------------------------------------
 
-    def list(self, folder: str, limit: int) -> list[ObjectInfo]:
+    def list(self, folder: str, limit: int, *, outside: bool = True) -> list[ObjectInfo]:
         """A bucket has no folders: nothing below the prefix is an empty list. Keys that end with a slash are skipped:
         consoles put such empty objects to show a folder."""
         found: list[ObjectInfo] = []
@@ -94,7 +94,7 @@ class S3Backend:
                 return found[: limit or None]
             arguments["ContinuationToken"] = page["NextContinuationToken"]
 
-    def stat(self, path: str) -> ObjectInfo:
+    def stat(self, path: str, *, outside: bool = True) -> ObjectInfo:
         head = self._call("head_object", Key=self._prefix + path)
         return ObjectInfo(path=path, size=head["ContentLength"], etag=_etag(head))
 

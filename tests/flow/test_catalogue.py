@@ -121,6 +121,8 @@ def test_a_folder_of_traps_is_read_without_hanging(tmp_path: Path, monkeypatch: 
     (source / "dangling.png").symlink_to(source / "nowhere.png")
     (source / "unmounted").symlink_to(source / "volume")
     (source / "linked.png").symlink_to(source / "Case.png")
+    (tmp_path / "private.png").write_bytes(picture)
+    (source / "outside.png").symlink_to(tmp_path / "private.png")
     for name in ("pipe.png", "case.txt", "no_image"):
         os.mkfifo(source / name)
     monkeypatch.chdir(source)  # the path of a socket is short
@@ -134,6 +136,7 @@ def test_a_folder_of_traps_is_read_without_hanging(tmp_path: Path, monkeypatch: 
         ("case.txt", "read: not_a_file"),
         ("dangling.png", "read: dangling_link"),
         ("linked.png", "unchanged"),
+        ("outside.png", "read: link_outside"),
         ("pipe.png", "read: not_a_file"),
         ("self.png", "read: link_loop"),
         ("socket.jpg", "read: not_a_file"),
@@ -179,6 +182,8 @@ def test_a_shard_that_is_no_file_fails_by_name(suffix: str, tmp_path: Path) -> N
     (source / f"fine{suffix}").write_bytes(data)
     (source / f"dangling{suffix}").symlink_to(source / "nowhere")
     (source / "a_loop").symlink_to(source)
+    (tmp_path / f"private{suffix}").write_bytes(data)
+    (source / f"outside{suffix}").symlink_to(tmp_path / f"private{suffix}")
     os.mkfifo(source / f"pipe{suffix}")
     assert anonymize(source, tmp_path / "out") == 3
     said = {shard: [outcome for _, outcome in rows] for shard, rows in outcomes(tmp_path / "out").items()}
@@ -186,6 +191,7 @@ def test_a_shard_that_is_no_file_fails_by_name(suffix: str, tmp_path: Path) -> N
         f"fine{suffix}": ["unchanged", "unchanged"],
         f"dangling{suffix}": ["read: dangling_link"],
         "a_loop": ["read: link_loop"],
+        f"outside{suffix}": ["read: link_outside"],
         f"pipe{suffix}": ["read: not_a_file"],
     }
 

@@ -9,6 +9,7 @@ from pipeline.errors import ConfigError, SourceError
 from pipeline.records import EncodedImage, Sidecar, image_id
 from pipeline.source.files import Files
 from tests.unit.source.made_tars import images, rejects
+from tests.unit.source.test_listing import LINKS
 
 
 def put(folder: Path, *names: str) -> None:
@@ -85,6 +86,33 @@ def test_files_that_changed_or_vanished_are_rows(tmp_path: Path) -> None:
         ("e.jpg", "too_many_bytes"),
     ]
     assert batch.unit.failure == ""
+
+
+@pytest.mark.promise(LINKS)
+def test_links_to_other_folders_are_rows_unless_they_are_wanted(tmp_path: Path) -> None:
+    put(tmp_path, "in/a.jpg", "other/b.jpg", "other/c.txt", "other/more/d.jpg")
+    for name, to in (("b.jpg", "b.jpg"), ("a.txt", "c.txt"), ("more", "more")):
+        (tmp_path / "in" / name).symlink_to(tmp_path / "other" / to)
+
+    def taken(uri: Path, follow: bool) -> tuple[list[tuple[str, bytes]], list[tuple[str, str]], list[object]]:
+        source = Files(uri=str(uri), follow_links=follow)
+        batches = [b for shard in source.shards() for b in source.units(shard, {})]
+        sidecars = [item.sidecars for b in batches for item in b.items if isinstance(item, EncodedImage)]
+        return images(batches), rejects(batches), sidecars
+
+    text = (Sidecar(name="txt", data=b"other/c.txt"),)
+    outside = [(name, "link_outside") for name in ("a.txt", "b.jpg", "more")]
+    followed = [("a.jpg", b"in/a.jpg"), ("b.jpg", b"other/b.jpg"), ("more/d.jpg", b"other/more/d.jpg")]
+    assert taken(tmp_path / "in", False) == ([("a.jpg", b"in/a.jpg")], outside, [()])
+    assert taken(tmp_path / "in", True) == (followed, [], [text, (), ()])
+    # One image that the user names: its caption is a link that nobody named.
+    assert taken(tmp_path / "in/a.jpg", False) == ([("a.jpg", b"in/a.jpg")], [("a.txt", "link_outside")], [()])
+    assert taken(tmp_path / "in/a.jpg", True) == ([("a.jpg", b"in/a.jpg")], [], [text])
+    (tmp_path / "in" / "a.jpg").unlink()
+    with pytest.raises(SourceError, match=r"but 3 links to other folders; source\.follow_links=true reads them"):
+        Files(uri=str(tmp_path / "in")).shards()
+    with pytest.raises(ConfigError, match=r"source\.follow_links: expected true or false, got 'yes'"):
+        Files(uri=str(tmp_path / "in"), follow_links="yes")  # type: ignore[arg-type]
 
 
 def test_the_etag_of_a_slice_follows_its_files(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import pytest
 from pipeline.errors import ConfigError, SourceError
 from pipeline.source.listing import expand, find, regex
 
+LINKS = "A link that leads out of the source is not read unless source.follow_links says so, and is a row"
+
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
@@ -76,6 +78,35 @@ def test_names_that_no_table_can_hold_are_refused(tmp_path: Path) -> None:
         pass
     with pytest.raises(SourceError, match="not UTF-8"):
         found(str(tmp_path))
+
+
+@pytest.mark.promise(LINKS)
+@pytest.mark.parametrize("where", ["", "/**/*.tar", "/*/*.tar"])
+def test_links_out_of_the_root_are_found_and_not_followed(where: str, tmp_path: Path) -> None:
+    root, other = tmp_path / "root", tmp_path / "other"
+    for folder in (root / "sub", root / "kept", other):
+        folder.mkdir(parents=True)
+    for file in (root / "kept/a.tar", other / "b.tar"):
+        file.write_bytes(b"1")
+    (root / "sub/inside.tar").symlink_to(root / "kept/a.tar")
+    (root / "sub/relative.tar").symlink_to("../kept/a.tar")
+    (root / "sub/outside.tar").symlink_to(other / "b.tar")
+    (root / "sub/chain.tar").symlink_to("outside.tar")
+    (root / "sub/folder.tar").symlink_to(other)
+    (root / "sub/way.tar").symlink_to("../../other/b.tar")
+    (tmp_path / "way").symlink_to(root)  # what the user names is the root, wherever it is
+    for uri in (f"{root}{where}", f"{tmp_path}/way{where}"):
+        assert {o.path: o.problem for o in find(uri, [".tar"]).found} == {
+            "kept/a.tar": "",
+            "sub/inside.tar": "",
+            "sub/relative.tar": "",
+            **{f"sub/{name}.tar": "link_outside" for name in ("chain", "folder", "outside", "way")},
+        }
+        followed = {o.path: o.problem for o in find(uri, [".tar"], follow_links=True).found}
+        assert set(followed.values()) == {""}
+        assert ("sub/folder.tar/b.tar" in followed) == (where != "/*/*.tar")
+    for name in ("outside.tar", "way.tar"):  # named by the user, too
+        assert [o.problem for o in find(f"{root}/sub/{name}", [".tar"]).found] == [""]
 
 
 def test_braces() -> None:
