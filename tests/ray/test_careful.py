@@ -52,7 +52,7 @@ def overrides(source: Path, out: Path, *more: str) -> list[str]:
         "source.unit_images=6",
         "sink=files",
         "max_reject_share=0.9",
-        "image_seconds=8",
+        "image_seconds=15",  # a hang costs them all; busy cores need some to see what else kills
         "image_mib=300",
         "audit=none",
         "segment.faces.thorough=false",
