@@ -6,7 +6,6 @@ the `tar` reader. Exit 0: each was read or refused with an error of ours. It pri
 
 from __future__ import annotations
 
-import io
 import random
 import resource
 import signal
@@ -22,30 +21,12 @@ from pipeline.source.stream import GzipStream
 from pipeline.source.tar import TarReader
 from pipeline.view import Fit
 from tests.flow import catalogue
+from tests.unit.source.made_tars import BytesStream
 
 MEMORY = 1 << 30
 """Bytes beyond what the process holds when it starts."""
 SECONDS = 10
 _WORDS = (b"\0", b"\xff", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"777777777777")
-
-
-class BytesStream:
-    """A stream of the tar reader over bytes in memory."""
-
-    def __init__(self, data: bytes) -> None:
-        self._file = io.BytesIO(data)
-
-    def read(self, count: int) -> bytes:
-        return self._file.read(count)
-
-    def skip_to(self, offset: int) -> None:
-        self._file.seek(offset)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def close(self) -> None:
-        self._file.close()
 
 
 def mutated(seeds: Sequence[bytes], number: int) -> bytes:

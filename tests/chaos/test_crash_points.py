@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.drivers import Driver, arguments, build, fault, finished
+from tests.chaos.drivers import Driver, arguments, fault, finished
 from tests.chaos.points import DRIVER, ON_DISK, WORKER, Trap, sprung
-from tests.flow.outputs import published
 
 PROMISE = "Killed at a named point, a run resumes to the bytes of an undisturbed one: 0 lost, 0 doubled"
 UNITS = (1, 3, 6)
@@ -15,21 +14,6 @@ ONCE = [(point, 1) for point in list(DRIVER)[1::2]]
 LONG = [(point, unit, where) for point in WORKER for unit in UNITS for where in ("disk", "s3")]
 LONG += [(point, unit, "disk") for point in ON_DISK for unit in UNITS]
 LONG += [(point, 1, where) for point in DRIVER for where in ("disk", "s3")]
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("crash") / "shards")
-
-
-@pytest.fixture(scope="module")
-def quiet(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What an undisturbed run publishes; its names carry hashes, so it is the same on disk and on S3."""
-    out = str(tmp_path_factory.mktemp("quiet") / "out")
-    assert finished(arguments(source, out)) == 0
-    objects = published(out)
-    assert fault(out, objects) == ""
-    return objects
 
 
 def killed_once(source: Path, out: str, quiet: dict[str, str], point: str, hit: int, traps: Path) -> None:

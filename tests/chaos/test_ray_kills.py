@@ -12,28 +12,14 @@ import pytest
 
 from pipeline.store import open_store
 from tests.chaos.cluster import LOOPBACK, Nodes, running
-from tests.chaos.drivers import PATIENCE, UNITS, Driver, arguments, build, fault, finished
+from tests.chaos.drivers import PATIENCE, UNITS, Driver, arguments, fault, finished
 from tests.chaos.points import DRIVER, WORKER, Trap, sprung
 from tests.chaos.reader import Reader
-from tests.flow.outputs import published
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 POINT = "Killed at a named point, a run resumes to the bytes of an undisturbed one: 0 lost, 0 doubled"
 RANDOM = "Random kills of drivers, workers and whole nodes: the run resumes to the undisturbed bytes"
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("ray") / "shards")
-
-
-@pytest.fixture(scope="module")
-def quiet(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What an undisturbed plain loop publishes."""
-    out = str(tmp_path_factory.mktemp("quiet") / "out")
-    assert finished(arguments(source, out)) == 0
-    return published(out)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,23 @@
+"""What the tests that kill runs compare with."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.drivers import arguments, build, fault, finished
+from tests.flow.outputs import published
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("source") / "shards")
+
+
+@pytest.fixture(scope="session")
+def quiet(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What an undisturbed plain loop publishes; its names carry hashes, so it is the same on disk and on S3."""
+    out = str(tmp_path_factory.mktemp("quiet") / "out")
+    assert finished(arguments(source, out)) == 0
+    objects = published(out)
+    assert fault(out, objects) == ""
+    return objects
