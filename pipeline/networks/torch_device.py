@@ -24,11 +24,27 @@ def torch_device(device: Device, threads: int) -> torch.device:
 
 
 def ready(module: torch.nn.Module, device: torch.device, options: TorchOptions) -> torch.nn.Module:
-    """The network on its device, in the memory layout of the options, only good for answering."""
+    """The network on its device, in the memory layout of the options, only good for answering. Raises RefusedError when
+    it is to be compiled and nothing can be."""
     layout = torch.channels_last if options.channels_last else torch.preserve_format
     module = module.eval().requires_grad_(False).to(device)
     module.to(memory_format=layout)  # type: ignore[call-overload]  # torch's own types lack it
-    return module
+    return compiled(module, device) if options.compile else module
+
+
+def compiled(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """By torch.compile, which works at the first call only: so one of two numbers is made here, to know that it can.
+    Raises RefusedError."""
+    try:
+        torch.compile(torch.square)(torch.ones(2, device=device))
+    except Exception as error:  # of torch's own kinds, or of the compiler that it calls
+        line = " ".join(str(error).split())[:200]
+        raise RefusedError(
+            f"run.compile=true: torch.compile does not work here ({type(error).__name__}: {line}); install a C++ "
+            "compiler (CPU) or Triton (GPU), or leave it false"
+        ) from error
+    made: torch.nn.Module = torch.compile(module)  # type: ignore[assignment]  # torch says that it is a callable
+    return made
 
 
 def inferred(device: torch.device, options: TorchOptions, call: Callable[[], Answer]) -> Answer:

@@ -87,7 +87,7 @@ class HfClipSeg(_Prompted):
         longest = whole_number("hf_prompt", self.model, 77, "text_config", "max_position_embeddings")
         return words("hf_prompt", self.model, self.prompts, longest)
 
-    def load(self, device: Device, threads: int) -> HotSegmenter:
+    def hot(self, device: Device, threads: int) -> HotSegmenter:
         module = pretrained("hf_prompt", self.model, "CLIPSegForImageSegmentation")
         from pipeline.segment.torch_net import Net
         from pipeline.segment.torch_prompts import ClipSegNet
@@ -141,7 +141,7 @@ class HfGroundedSam(_Prompted):
             raise ConfigError(f"segment.hf_prompt.prompts: expected at most {longest} tokens in all, got {together}")
         return found
 
-    def load(self, device: Device, threads: int) -> HotSegmenter:
+    def hot(self, device: Device, threads: int) -> HotSegmenter:
         finder = pretrained("hf_prompt", self.boxes, "GroundingDinoForObjectDetection")
         cutter = pretrained("hf_prompt", self.masks, "Sam2Model")
         from pipeline.segment.torch_net import Net
@@ -189,7 +189,7 @@ class HfSam3(_Prompted):
         keys = (*of_video, "text_config", "max_position_embeddings")
         return words("hf_prompt", self.model, self.prompts, whole_number("hf_prompt", self.model, 32, *keys))
 
-    def load(self, device: Device, threads: int) -> HotSegmenter:
+    def hot(self, device: Device, threads: int) -> HotSegmenter:
         module = pretrained("hf_prompt", self.model, "Sam3Model")
         from pipeline.segment.torch_net import Net
         from pipeline.segment.torch_prompts import Sam3Net

@@ -41,7 +41,7 @@ class HfSemantic(Classes):
     def view(self) -> Fit | Tiles:
         return self.look.view(self.longest or 1 << 15, 1)
 
-    def load(self, device: Device, threads: int) -> HotSegmenter:
+    def hot(self, device: Device, threads: int) -> HotSegmenter:
         module = pretrained(self.family, self.model, "AutoModelForSemanticSegmentation")
         from pipeline.segment.torch_net import ClassNet, Net
 

@@ -87,7 +87,7 @@ class HfUniversal(Classes):
         (tokens,) = words(self.family, self.model, [f"the task is {self.task}"], length)
         return tokens + [0] * (length - len(tokens))
 
-    def load(self, device: Device, threads: int) -> HotSegmenter:
+    def hot(self, device: Device, threads: int) -> HotSegmenter:
         module = pretrained(self.family, self.model, "AutoModelForUniversalSegmentation")
         from pipeline.segment.torch_net import Net
         from pipeline.segment.torch_queries import QueryNet, best_values

@@ -14,6 +14,7 @@ from pipeline.networks.torch_options import TorchOptions, need
 from pipeline.segment.classes import labels_of, names_of
 from pipeline.segment.parts import check_whole
 from pipeline.segment.preprocess import Preprocess, from_config
+from pipeline.segment.warm import Warmed
 from pipeline.view import Fit, Tiles
 from pipeline.weights import Weights
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfHub:
+class OfHub(Warmed):
     """longest: larger images are shrunk to this longer side when they are decoded; 0: never. run: how torch runs.
     family: what messages name."""
 

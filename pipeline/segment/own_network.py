@@ -13,6 +13,7 @@ from pipeline.segment.look import Look
 from pipeline.segment.parts import check_whole
 from pipeline.segment.preprocess import Preprocess
 from pipeline.segment.tiled import HotTiled
+from pipeline.segment.warm import Warmed
 from pipeline.view import Fit, Tiles
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnNetwork(OneFile):
+class OwnNetwork(OneFile, Warmed):
     """One segment for each class present.
 
     model: a .safetensors file with the network's state. names: of class 0, 1, ...; "" is never a segment. side: the
@@ -67,7 +68,7 @@ class OwnNetwork(OneFile):
 
         check_file(self.network(), self.model.fetch())
 
-    def load(self, device: Device, threads: int) -> HotSegmenter:
+    def hot(self, device: Device, threads: int) -> HotSegmenter:
         need(f"segment.{type(self).__name__.lower()}", "torch", "safetensors")
         from pipeline.segment.torch_net import ClassNet, Net, fill_in
 

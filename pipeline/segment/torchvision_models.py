@@ -17,6 +17,7 @@ from pipeline.segment.look import Look
 from pipeline.segment.parts import check_flag, check_number, check_whole
 from pipeline.segment.preprocess import Preprocess
 from pipeline.segment.tiled import HotTiled
+from pipeline.segment.warm import Warmed
 from pipeline.view import Fit, Tiles
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Torchvision(OneFile):
+class _Torchvision(OneFile, Warmed):
     side: int
     run: TorchOptions = field(default_factory=TorchOptions)
 
@@ -86,7 +87,7 @@ class TorchvisionSemantic(_Torchvision):
         )
         return built
 
-    def load(self, device: Device, threads: int) -> HotSegmenter:
+    def hot(self, device: Device, threads: int) -> HotSegmenter:
         from pipeline.segment.torch_net import ClassNet
 
         net = self.net(device, threads)
@@ -134,7 +135,7 @@ class TorchvisionMaskRcnn(_Torchvision):
         )
         return built
 
-    def load(self, device: Device, threads: int) -> HotSegmenter:
+    def hot(self, device: Device, threads: int) -> HotSegmenter:
         from pipeline.segment.torch_instances import InstanceNet
 
         found = InstanceNet(self.net(device, threads), self.mask)

@@ -15,6 +15,7 @@ from pipeline.segment.look import Look
 from pipeline.segment.onnx import Floats, Model
 from pipeline.segment.preprocess import Preprocess
 from pipeline.segment.tiled import HotTiled
+from pipeline.segment.torch_look import TorchEyes
 from pipeline.segment.torch_net import ClassNet, Net
 from pipeline.view import Tiles
 
@@ -73,7 +74,9 @@ def test_tiles_out_of_memory_are_the_same_tiles() -> None:
     for most, batch in ((1 << 20, 1), (3, 16)):
         net = Net(Short(most), "cpu", 1, TorchOptions(batch=batch))
         look = Look(overlap=8, mirror=True)
-        found += HotTiled(net, Preprocess(), lambda m, x: m(x), look, ("dark", "bright"), Tag())([view])
+        found += HotTiled(TorchEyes(net, Preprocess(), lambda m, x: m(x), look), look, ("dark", "bright"), Tag())(
+            [view]
+        )
     assert found[0] == found[1]
 
 
