@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from pipeline import identity as identities
-from pipeline import seals, verify
+from pipeline import seals, success, verify
 from pipeline.commits import from_json, to_json
 from pipeline.errors import OutputError, RunError
 from pipeline.identity import Identity
 from pipeline.records import Committed, Counts, FileEntry, OutputFile, Unit
 from pipeline.store import Store
+from pipeline.success import Finished
 
 __all__ = ["Finished", "Identity", "Ledger", "UnitOutput", "from_json", "to_json"]
 
@@ -59,20 +60,6 @@ class UnitOutput(Protocol):
     def rejects(self) -> tuple[tuple[str, str, int], ...]: ...
     @property
     def segments(self) -> tuple[tuple[str, int], ...]: ...
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finished:
-    """Totals of a finished run, as `_run/SUCCESS.json` has them. restored, removed: what `finish` had to put right."""
-
-    digest: str
-    units: int
-    files: int
-    counts: Counts
-    rejects: Mapping[str, int]
-    segments: Mapping[str, int]
-    restored: int = 0
-    removed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +254,7 @@ class Ledger:
                 except (OSError, RunError):
                     if not self.finished():  # else another driver has ended the run under our hands
                         raise
-            return _read_success(self.store.read(SUCCESS), manifest.digest, self.store.join(SUCCESS))
+            return success.from_json(self.store.read(SUCCESS), manifest.digest, self.store.join(SUCCESS))
 
     def _end(self, manifest: Identity) -> Finished:
         sealed = self._records()
@@ -280,8 +267,8 @@ class Ledger:
         junk = verify.unreferenced(listing, records)
         self.store.delete(junk)
         self.store.sweep()
-        finished = _totals(manifest.digest, records, restored, len(junk))
-        end = _success(finished)
+        finished = success.totals(manifest.digest, records, restored=restored, removed=len(junk))
+        end = success.to_json(finished)
         digests = {path: _sha256(data) for path, data in (*self._begun().items(), (SUCCESS, end))}
         seals.seal(self.store, seals.RUN, digests | {_commit(record.unit): sha256 for record, sha256 in sealed})
         self._create(SUCCESS, end)
@@ -366,56 +353,3 @@ def _sha256(data: bytes) -> str:
 
 def _entry(file: OutputFile, etag: str) -> FileEntry:
     return FileEntry(path=file.path, size=len(file.data), sha256=file.sha256, etag=etag)
-
-
-def _totals(digest: str, records: Sequence[Committed], restored: int, removed: int) -> Finished:
-    return Finished(
-        digest=digest,
-        units=len(records),
-        files=sum(len(r.files) + len(r.loose) for r in records),
-        counts=sum((r.counts for r in records), Counts()),
-        rejects=verify.tally((f"{stage}/{reason}", n) for r in records for stage, reason, n in r.rejects),
-        segments=verify.tally(pair for r in records for pair in r.segments),
-        restored=restored,
-        removed=removed,
-    )
-
-
-def success(digest: str, records: Sequence[Committed]) -> bytes:
-    """SUCCESS.json as it has to be for these records of the run with that digest."""
-    return _success(_totals(digest, records, 0, 0))
-
-
-def _success(done: Finished) -> bytes:
-    """Nothing in it changes from run to run of one identity."""
-    fields = {
-        "digest": done.digest,
-        "units": done.units,
-        "files": done.files,
-        "images": done.counts.images,
-        "written": done.counts.written,
-        "unchanged": done.counts.unchanged,
-        "rejected": done.counts.rejected,
-        "rejects": dict(done.rejects),
-        "segments": dict(done.segments),
-    }
-    return json.dumps(fields, indent=1).encode()
-
-
-def _read_success(data: bytes, digest: str, where: str) -> Finished:
-    try:
-        found = json.loads(data)
-        if found["digest"] != digest:
-            raise ValueError("it is of another run")
-        return Finished(
-            digest=digest,
-            units=found["units"],
-            files=found["files"],
-            counts=Counts(**{key: found[key] for key in ("images", "written", "unchanged", "rejected")}),
-            rejects=found["rejects"],
-            segments=found["segments"],
-        )
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise RunError(
-            f"{where} cannot be used ({error}); delete that object and run the same command again"
-        ) from error

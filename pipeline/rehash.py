@@ -18,10 +18,10 @@ from typing import Final
 
 import pyarrow.parquet as pq
 
-from pipeline import identity, seals, verify
+from pipeline import identity, seals, success, verify
 from pipeline.commits import from_json
 from pipeline.errors import OutputError, RunError
-from pipeline.ledger import COMMITS, CONFIG, MANIFEST, REPORT, SUCCESS, success
+from pipeline.ledger import COMMITS, CONFIG, MANIFEST, REPORT, SUCCESS
 from pipeline.records import Committed, FileEntry
 from pipeline.store import ObjectInfo, Store
 
@@ -197,7 +197,7 @@ def _whole(output: Output, records: Sequence[Committed]) -> Iterator[Fault]:
         return
     for what in (*verify.chain_faults(records, manifest.source), *verify.name_faults(records)):
         yield Fault(path=COMMITS, what=what, mend="run into a new output")
-    right = success(manifest.digest, records)
+    right = success.to_json(success.totals(manifest.digest, records))
     if output.store.read(SUCCESS) != right and output.sealed.get(SUCCESS, "") in ("", _sha256(output, SUCCESS)):
         yield Fault(path=SUCCESS, what="is not the sum of the commit records", mend=_MEND[SUCCESS])
 

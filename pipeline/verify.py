@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -146,11 +145,3 @@ def unreferenced(listing: Iterable[str], records: Iterable[Committed]) -> list[s
     """What lies where only committed objects may lie, and is none; staged tars included."""
     standing = {entry.path for record in records for entry in (*record.files, *record.loose)}
     return sorted(path for path in listing if path.startswith(_OURS) and path not in standing)
-
-
-def tally(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """Sums by name, sorted by name."""
-    total: Counter[str] = Counter()
-    for name, count in pairs:
-        total[name] += count
-    return dict(sorted(total.items()))

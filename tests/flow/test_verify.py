@@ -13,9 +13,10 @@ import pytest
 from jobs import verify
 from pipeline import seals
 from pipeline.columns import parquet
-from pipeline.ledger import from_json, success
+from pipeline.ledger import from_json
 from pipeline.rehash import check
 from pipeline.store import Store, open_store
+from pipeline.success import to_json, totals
 from tests.s3.server import S3
 from tests.tampering import SINKS, finished, missed, named
 
@@ -130,7 +131,7 @@ def _forged(store: Store, folder: str, change: Callable[[list[dict[str, object]]
 def _reseal(store: Store) -> None:
     records = [from_json(store.read(info.path)) for info in store.list("_commit")]
     digest = json.loads(store.read("_run/manifest.json"))["digest"]
-    store.put("_run/SUCCESS.json", success(digest, records))
+    store.put("_run/SUCCESS.json", to_json(totals(digest, records)))
     sealed: Mapping[str, str] = seals.read(seals.RUN, store.read(seals.RUN))
     paths = {*sealed, *(info.path for info in store.list("_commit"))}
     seals.seal(store, seals.RUN, {path: hashlib.sha256(store.read(path)).hexdigest() for path in paths})

@@ -1,0 +1,83 @@
+"""What `_run/SUCCESS.json` says: the totals of a finished run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import RunError
+from pipeline.records import Committed, Counts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """restored, removed: what `Ledger.finish` had to put right; the file does not have them."""
+
+    digest: str
+    units: int
+    files: int
+    counts: Counts
+    rejects: Mapping[str, int]
+    segments: Mapping[str, int]
+    restored: int = 0
+    removed: int = 0
+
+
+def totals(digest: str, records: Sequence[Committed], *, restored: int = 0, removed: int = 0) -> Finished:
+    """Of the run with that digest."""
+    return Finished(
+        digest=digest,
+        units=len(records),
+        files=sum(len(r.files) + len(r.loose) for r in records),
+        counts=sum((r.counts for r in records), Counts()),
+        rejects=_tally((f"{stage}/{reason}", n) for r in records for stage, reason, n in r.rejects),
+        segments=_tally(pair for r in records for pair in r.segments),
+        restored=restored,
+        removed=removed,
+    )
+
+
+def to_json(done: Finished) -> bytes:
+    """Nothing in it changes from run to run of one identity."""
+    fields = {
+        "digest": done.digest,
+        "units": done.units,
+        "files": done.files,
+        "images": done.counts.images,
+        "written": done.counts.written,
+        "unchanged": done.counts.unchanged,
+        "rejected": done.counts.rejected,
+        "rejects": dict(done.rejects),
+        "segments": dict(done.segments),
+    }
+    return json.dumps(fields, indent=1).encode()
+
+
+def from_json(data: bytes, digest: str, where: str) -> Finished:
+    """Raises RunError for what is no such file, or one of a run with another digest. where: for the message."""
+    try:
+        found = json.loads(data)
+        if found["digest"] != digest:
+            raise ValueError("it is of another run")
+        return Finished(
+            digest=digest,
+            units=found["units"],
+            files=found["files"],
+            counts=Counts(**{key: found[key] for key in ("images", "written", "unchanged", "rejected")}),
+            rejects=found["rejects"],
+            segments=found["segments"],
+        )
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise RunError(
+            f"{where} cannot be used ({error}); delete that object and run the same command again"
+        ) from error
+
+
+def _tally(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Sums by name, sorted by name."""
+    total: Counter[str] = Counter()
+    for name, count in pairs:
+        total[name] += count
+    return dict(sorted(total.items()))
