@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch.nn import functional
@@ -36,19 +35,22 @@ class Net:
         self.device = torch_device(device, threads)
         self.options = options
         self.sizes = Batches()
+        self._normal: dict[Preprocess, tuple[torch.Tensor, torch.Tensor]] = {}
         self.module = ready(module, self.device, options)
 
     def prepared(self, tile: Rgb, how: Preprocess) -> torch.Tensor:
         """HWC uint8 to (3, height, width) float32, as the network sees it."""
-        pixels = torch.from_numpy(np.array(tile))
-        if self.device.type == "cuda":
-            pixels = pixels.pin_memory()
+        # One copy, into memory that a GPU fetches by itself while this thread goes on.
+        pixels = torch.empty(tile.shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        pixels.numpy()[...] = tile
         pixels = pixels.to(self.device, non_blocking=True).permute(2, 0, 1).float()
         pixels = resized(pixels, how.size(*tile.shape[:2]), how.resample)
         if how.pad:
             height, width = pixels.shape[1:]
             pixels = functional.pad(pixels, (0, max(0, how.pad - width), 0, max(0, how.pad - height)))
-        mean, deviation = (pixels.new_tensor(three).view(3, 1, 1) for three in (how.mean, how.deviation))
+        if how not in self._normal:  # numbers that are copied anew for each image would make the GPU wait for them
+            self._normal[how] = (_column(how.mean, self.device), _column(how.deviation, self.device))
+        mean, deviation = self._normal[how]
         return (pixels / how.scale - mean) / deviation
 
     def run(self, call: Callable[[torch.nn.Module], Answer]) -> Answer:
@@ -81,6 +83,10 @@ class Net:
         batch = torch.stack([self.prepared(tile, how) for tile in tiles])
         layout = torch.channels_last if self.options.channels_last else torch.contiguous_format
         return batch.contiguous(memory_format=layout)
+
+
+def _column(three: Sequence[float], device: torch.device) -> torch.Tensor:
+    return torch.tensor(three, dtype=torch.float32, device=device).view(3, 1, 1)
 
 
 def alike(tiles: Sequence[Rgb], how: Preprocess) -> dict[tuple[int, int], list[int]]:
