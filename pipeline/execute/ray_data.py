@@ -13,9 +13,9 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import cv2
@@ -34,10 +34,9 @@ from pipeline import flow as line
 from pipeline.contracts import Device
 from pipeline.errors import ConfigError, RunError, SegfillError
 from pipeline.execute.careful import Limits, Word, journalled, journalled_together
-from pipeline.ledger import from_json, to_json
-from pipeline.plan import Pending, Plan
-from pipeline.records import Batch, Committed, Member, Shard
-from pipeline.transport import pack, unpack
+from pipeline.execute.rows import record_of, shard_of, shard_row, unit_row, units_of
+from pipeline.plan import Plan
+from pipeline.records import Batch, Committed
 
 Layout: TypeAlias = Literal["auto", "fused", "staged"]
 Size: TypeAlias = int | tuple[int, ...]
@@ -135,7 +134,7 @@ class RayData:
             layout = self.layout if self.layout != "auto" else ("staged" if _count("GPU") else "fused")
             done = self._fused(flow, plan) if layout == "fused" else self._staged(flow, plan)
             for row in done.iter_rows():
-                yield from_json(row["unit"].decode())
+                yield record_of(row)
         except RayTaskError as error:
             raise _cause(error) from error
         except RayError as error:
@@ -166,7 +165,7 @@ class RayData:
 
     def _read(self, flow: line.Flow, plan: Plan) -> Dataset:
         readers = self.readers or max(1, _count("CPU") // 4)
-        shards = ray.data.from_arrow([_shard_row(pending) for pending in plan.pending])
+        shards = ray.data.from_arrow([shard_row(pending) for pending in plan.pending])
         return shards.map_batches(
             Read(flow), batch_size=1, batch_format="pyarrow", num_cpus=0.05, compute=TaskPoolStrategy(size=readers)
         )
@@ -239,9 +238,7 @@ class Read:
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         for row in table.to_pylist():
-            done = dict(zip(row["starts"], row["stops"], strict=True))
-            for batch in self.flow.source.units(_shard_of(row["shard"]), done):
-                yield _cell(pack(batch))
+            yield from map(unit_row, self.flow.source.units(*shard_of(row)))
 
 
 @dataclass(frozen=True)
@@ -254,8 +251,8 @@ class Task:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         cv2.setNumThreads(1)
-        batch = unpack(table["unit"][0].as_buffer())
-        return _row(journalled(self.word, self.flow.load("cpu", 1), batch, self.limits))
+        (batch,) = units_of(table)
+        return unit_row(journalled(self.word, self.flow.load("cpu", 1), batch, self.limits))
 
 
 class Stage:
@@ -270,11 +267,11 @@ class Stage:
         self.hot, self.limits = flow.load(device, threads), limits
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
-        batches = [unpack(cell.as_buffer()) for cell in table["unit"]]
+        batches = units_of(table)
         if len(batches) == 1:
-            yield _row(journalled(self.word, self.hot, batches[0], self.limits))
+            yield unit_row(journalled(self.word, self.hot, batches[0], self.limits))
         else:
-            yield from map(_row, journalled_together(self.word, self.hot, batches, self.limits))
+            yield from map(unit_row, journalled_together(self.word, self.hot, batches, self.limits))
 
 
 class Run(Stage):
@@ -287,52 +284,6 @@ class Segment(Stage):
 
 class Fill(Stage):
     word = staticmethod(line.fill)
-
-
-def _row(done: Batch[Any] | Committed) -> pa.Table:
-    return _cell(to_json(done).encode() if isinstance(done, Committed) else pack(done))
-
-
-def _cell(data: bytes) -> pa.Table:
-    return pa.table({"unit": pa.array([data], pa.large_binary())})
-
-
-def _shard_row(pending: Pending) -> pa.Table:
-    done = sorted(pending.done.items())
-    keys = [{"start": start, "hashes": hashes} for start, hashes in pending.shard.keys]
-    row = {
-        "shard": asdict(pending.shard) | {"keys": keys},
-        "starts": [a for a, _ in done],
-        "stops": [b for _, b in done],
-    }
-    return pa.Table.from_pylist([row], schema=_SHARD)
-
-
-def _shard_of(row: Mapping[str, Any]) -> Shard:
-    members = tuple(Member(**member) for member in row["members"])
-    keys = tuple((unit["start"], unit["hashes"]) for unit in row["keys"])
-    return Shard(**{**row, "members": members, "keys": keys})
-
-
-_SHARD = pa.schema(
-    {
-        "shard": pa.struct(
-            {
-                "path": pa.string(),
-                "uri": pa.string(),
-                "size": pa.int64(),
-                "etag": pa.string(),
-                "members": pa.list_(
-                    pa.struct({"path": pa.string(), "size": pa.int64(), "etag": pa.string(), "problem": pa.string()})
-                ),
-                "problem": pa.string(),
-                "keys": pa.list_(pa.struct({"start": pa.int64(), "hashes": pa.large_binary()})),
-            }
-        ),
-        "starts": pa.list_(pa.int64()),
-        "stops": pa.list_(pa.int64()),
-    }
-)
 
 
 @contextmanager

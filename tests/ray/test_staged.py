@@ -9,7 +9,8 @@ import pytest
 from pipeline import build
 from pipeline.errors import ConfigError
 from pipeline.execute import job
-from pipeline.execute.ray_data import RayData, _shard_of, _shard_row
+from pipeline.execute.ray_data import RayData
+from pipeline.execute.rows import shard_of, shard_row
 from pipeline.plan import Pending
 from pipeline.records import Member, Shard
 from tests.flow.drawings import folder_of
@@ -67,8 +68,8 @@ def test_a_shard_reaches_its_reader_as_the_plan_made_it() -> None:
     members = (Member(path="a.png", size=3, etag="e"), Member(path="b.png", size=0, etag="", problem="link_loop"))
     keys = ((0, b"\x00" * 16), (512, b"\xff" * 32))
     shard = Shard(path="s", uri="/s", size=3, etag="x", members=members, problem="not_a_file", keys=keys)
-    row = _shard_row(Pending(shard=shard, done={0: 512})).to_pylist()[0]
-    assert _shard_of(row["shard"]) == shard
+    row = shard_row(Pending(shard=shard, done={0: 512})).to_pylist()[0]
+    assert shard_of(row) == (shard, {0: 512})
     assert (row["starts"], row["stops"]) == ([0], [512])
 
 
