@@ -35,7 +35,7 @@ $(VENV)/.exiftool: $(VENV)/.ready
 	@touch $@
 
 test: setup $(VENV)/.exiftool lint ## linters, types, import layers, tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist=worksteal
 
 chaos: setup ## every promise under faults, the long form; the table into RELIABILITY.md
 	$(BIN)/python -m pytest -n 3 --dist=worksteal -m "chaos or promise" --promises=RELIABILITY.md
