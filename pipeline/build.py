@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import importlib
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -47,6 +48,7 @@ _NOT_SEMANTIC: Final = (
     "audit",
     "report",
     "max_reject_share",
+    "review_seam",
     "plugins",
     "policy",
 )
@@ -103,9 +105,11 @@ def build(config: DictConfig) -> Job:
         )
     plugins = tuple(str(p) for p in cast("list[Node]", tree.pop("plugins")))
     executor = construct(tree.pop("execute"), "execute", ("pipeline", *plugins))
-    share, name = tree.pop("max_reject_share"), str(tree.pop("job"))
+    share, review, name = tree.pop("max_reject_share"), tree.pop("review_seam"), str(tree.pop("job"))
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         raise ConfigError(f"max_reject_share: expected a number from 0 to 1, got {share!r}")
+    if isinstance(review, bool) or not isinstance(review, int | float) or not 0 <= review < math.inf:
+        raise ConfigError(f"review_seam: expected a number of at least 0 (0 lists none), got {review!r}")
     tree.pop("private")  # read by interpolation, in the stages that it changes
     policy = cast("Policy", construct(tree.pop("policy"), "policy", ("pipeline",)))
     audit = construct(tree.pop("audit"), "audit", ("pipeline",))
@@ -115,6 +119,7 @@ def build(config: DictConfig) -> Job:
         flow=flow,
         executor=cast("Executor", executor),
         max_reject_share=float(share),
+        review_seam=float(review),
         config=semantic(config),
         yaml=OmegaConf.to_yaml(config),
         audit=cast("Auditor", audit),

@@ -53,6 +53,7 @@ IMAGES: Final = pa.schema(
         "height": pa.int32(),
         "n_segments": pa.int32(),
         "filled_share": pa.float64(),
+        "seam": pa.float64(),
         "input_sha256": pa.string(),
         "output_sha256": pa.string(),
         "output": pa.string(),
@@ -67,10 +68,12 @@ IMAGES: Final = pa.schema(
 
 source: URI of the source root. shard: relative to it. member: the image's name in the shard. status: written |
 unchanged | rejected. stage, reason, detail: of a rejection. width, height: 0 when the image could not be read.
-filled_share: 0..1, the share of the pixels that were filled. output: the published object with the image, relative
-to the output root; output_member: its name inside (tar member; `key` of the row of a Parquet file; empty for a loose
-file). They name the `filled` image, or the first one where a flow renders no filled image. models: all models of the
-flow. fill, reversible: of the method that filled this image, empty and false when nothing was filled.
+filled_share: 0..1, the share of the pixels that were filled. seam: how visible the border of what was filled is (about
+1 = not to be told from the picture's own texture, above 3 = look at it; pipeline/seam.py), measured before the picture
+is encoded; 0 where no filled image is published. output: the published object with the image, relative to the output
+root; output_member: its name inside (tar member; `key` of the row of a Parquet file; empty for a loose file). They name
+the `filled` image, or the first one where a flow renders no filled image. models: all models of the flow. fill,
+reversible: of the method that filled this image, empty and false when nothing was filled.
 """
 
 PREVIEWS: Final = pa.schema(

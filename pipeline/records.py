@@ -320,7 +320,8 @@ class Preview:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rendered:
-    """An image ready for the sink. files: at most one a kind. sidecars: those that are published with it."""
+    """An image ready for the sink. files: at most one a kind. sidecars: those that are published with it. seam: as
+    pipeline/seam.py measures it in the filled picture; 0 when none was made."""
 
     ref: ImageRef
     status: Status
@@ -330,6 +331,7 @@ class Rendered:
     files: tuple[RenderedFile, ...]
     sidecars: tuple[Sidecar, ...]
     previews: tuple[Preview, ...] = ()
+    seam: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

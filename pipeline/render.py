@@ -26,6 +26,7 @@ from pipeline.records import (
     seed_of,
 )
 from pipeline.scan import hides
+from pipeline.seam import seam
 from pipeline.sidecars import harmless
 from pipeline.strip import CannotStrip, strip
 
@@ -104,6 +105,7 @@ class Render:
             files=tuple(picture.file(kind) for kind in self.outputs),
             sidecars=harmless(sidecars) if self.private else sidecars,
             previews=(picture.preview(),) if preview else (),
+            seam=picture.seam(),
         )
 
     def picture(self, image: EncodedImage, decoder: FullPictures) -> bytes:
@@ -217,6 +219,11 @@ class _Picture:
         chosen = [self.segments.segments[position] for position in self.filled.region.chosen]
         mask = draw.united(chosen, self.segments.height, self.segments.width)
         return Pixels(rgb=np.where(mask[..., None], self.shown, np.uint8(0)), alpha=mask.astype(np.uint8) * 255)
+
+    def seam(self) -> float:
+        """Of the filled image, where one is made."""
+        made = "filled" in self.render.outputs and self.filled.region.area
+        return seam(self.result, self.region) if made else 0.0
 
     def preview(self) -> Preview:
         """Before, mask, after. A private region is blanked at full size, so that no shrinking can mix its pixels in."""

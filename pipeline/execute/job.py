@@ -41,7 +41,8 @@ class Executor(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """flow and executor as the config built them. max_reject_share: above it the exit code is 3. config: the semantic
-    part, dotted key -> JSON. yaml: the composed config for a person to read. audit: looks at what was published."""
+    part, dotted key -> JSON. yaml: the composed config for a person to read. audit: looks at what was published.
+    review_seam: the report lists images whose seam is above it; 0 lists none."""
 
     flow: Flow
     executor: Executor
@@ -49,6 +50,7 @@ class Job:
     config: Mapping[str, str]
     yaml: str
     audit: Auditor = field(default_factory=NoAudit)
+    review_seam: float = 0.0
 
 
 def run(job: Job, out: TextIO, err: TextIO) -> int:
@@ -86,6 +88,7 @@ def run(job: Job, out: TextIO, err: TextIO) -> int:
             facts={"source": flow.source.uri, "output": ledger.store.uri, "code": identity.code, **identity.weights},
             config=job.config,
             receipt=receipt,
+            review_seam=job.review_seam,
         )
         ledger.report(page)
     print(redact(summary.text(_places(job))), file=out, flush=True)

@@ -31,6 +31,10 @@ NOTHING_AUDITED: Final = Receipt()
 
 SCORE_UNITS: Final = 64
 """Units whose mask tables the histograms are made of."""
+SEAM_UNITS: Final = 256
+"""Units in whose index visible seams are looked for."""
+SEAMS: Final = 24
+"""Images with a visible seam that are shown."""
 GALLERY: Final = 24
 """Images in the sample."""
 REJECTS: Final = 500
@@ -83,10 +87,11 @@ class Histogram:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """images: (what it shows, data URI or empty)."""
+    """images: (what it shows, data URI or empty); none when no preview was kept. note: stands behind the key."""
 
     key: str
     images: tuple[tuple[str, str], ...]
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +121,8 @@ class Page:
     scores_note: str
     gallery: tuple[Picture, ...]
     gallery_note: str
+    seams: tuple[Picture, ...]
+    seams_note: str
     rejects: tuple[Reject, ...]
     facts: tuple[tuple[str, str], ...]
     config: tuple[tuple[str, str], ...]
@@ -136,17 +143,19 @@ def make_page(
     facts: Mapping[str, str],
     config: Mapping[str, str],
     receipt: Receipt = NOTHING_AUDITED,
+    review_seam: float = 0.0,
 ) -> bytes:
     """The page of a run. store: of its output.
 
     records: every commit record of the output; summary: of the same. name: of the job. private: the run shows no
     original, as its workers made the previews. exit_code: how the run ends. digest: of its identity. facts, config:
-    what made this output, shown as they come. receipt: of the audit. Raises OSError when the store does not give the
-    bytes.
+    what made this output, shown as they come. receipt: of the audit. review_seam: filled images with a seam above it
+    are listed; 0 lists none. Raises OSError when the store does not give the bytes.
     """
     units = sorted(records, key=lambda record: (record.unit.shard, record.unit.start))
     histograms, scores_note = _scores(store, units)
     gallery, gallery_note = _gallery(store, units, private)
+    seams, seams_note = _seams(store, units, review_seam)
     page = Page(
         job=name,
         digest=digest[:12],
@@ -164,6 +173,8 @@ def make_page(
         scores_note=scores_note,
         gallery=gallery,
         gallery_note=gallery_note,
+        seams=seams,
+        seams_note=seams_note,
         rejects=_rejects(store, units),
         facts=tuple(facts.items()),
         config=tuple(config.items()),
@@ -255,14 +266,45 @@ def _gallery(store: Store, units: Sequence[Committed], private: bool) -> tuple[t
         rows = table.filter(pc.greater(pc.binary_length(table["mask"]), 0))  # rejected images have none
         for index in _spread(range(rows.num_rows), each):
             row = rows.slice(index, 1).to_pylist()[0]
-            images = tuple((word, _data_uri(row[word])) for word in ("before", "mask", "after"))
-            pictures.append(Picture(key=row["key"], images=images))
+            pictures.append(Picture(key=row["key"], images=_three(row)))
     note = (
         "Images with a segment, evenly spread over the output. Mask: segments in colour, the rest of the region white."
     )
     if private:
         note = "No original is shown: before has its region blanked. " + note
     return tuple(pictures[:GALLERY]), note if pictures else "No previews were kept."
+
+
+def _seams(store: Store, units: Sequence[Committed], above: float) -> tuple[tuple[Picture, ...], str]:
+    """Filled images whose seam is above `above`, the worst first, and what to say about them; "" when nobody asked or
+    nothing was filled."""
+    written = [record for record in units if record.counts.written] if above else []
+    sample = _spread(written, SEAM_UNITS)
+    filled = visible = 0
+    worst: list[dict[str, Any]] = []
+    for table in _tables(store, sample, "images/", ["image_id", "key", "unit", "filled_share", "seam"]):
+        filled += int((table["filled_share"].to_numpy() > 0).sum())
+        found = table.filter(pc.greater(table["seam"], above)).to_pylist()
+        visible += len(found)
+        worst += found
+        worst = sorted(worst, key=lambda row: -row["seam"])[:SEAMS]
+    if not filled:
+        return (), ""
+    holders = {row["unit"] for row in worst}
+    images: dict[str, tuple[tuple[str, str], ...]] = {}
+    for table in _tables(store, [record for record in sample if record.unit.unit_id in holders], "_previews/", None):
+        rows = table.filter(pc.is_in(table["image_id"], pa.array([row["image_id"] for row in worst])))
+        images |= {row["image_id"]: _three(row) for row in rows.to_pylist()}
+    note = (
+        f"{visible:,} of {filled:,} filled images have a seam above {above:g}; at 1 the border of a fill is invisible."
+    )
+    if len(sample) < len(written):
+        note += f" Looked for in {len(sample):,} of the {len(written):,} units, evenly spread; images/ has every seam."
+    elif visible > len(worst):
+        note += f" The worst {len(worst)}; images/ has every seam."
+    return tuple(
+        Picture(key=row["key"], images=images.get(row["image_id"], ()), note=f"seam {row['seam']:.1f}") for row in worst
+    ), note
 
 
 def _rejects(store: Store, units: Sequence[Committed]) -> tuple[Reject, ...]:
@@ -322,6 +364,10 @@ def _spread(items: Sequence[Any], number: int) -> list[Any]:
 
 
 # --- how it is printed -----------------------------------------------------------------------------------------
+
+
+def _three(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((word, _data_uri(row[word])) for word in ("before", "mask", "after"))
 
 
 def _data_uri(image: bytes) -> str:

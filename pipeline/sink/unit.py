@@ -170,6 +170,7 @@ class IndexRow:
     height: int
     n_segments: int = 0
     filled_share: float = 0.0
+    seam: float = 0.0
     input_sha256: str
     output_sha256: str = ""
     output: str = ""
@@ -213,6 +214,7 @@ def _index_row(unit: Unit, facts: Facts, published: Published, position: int, it
         height=item.segments.height,
         n_segments=len(item.segments.segments),
         filled_share=item.region.area / (item.region.height * item.region.width) if filled else 0.0,
+        seam=item.seam,
         input_sha256=ref.sha256,
         output_sha256=output_sha256,
         output=utf8(place.path),

@@ -152,6 +152,8 @@ def test_segmenters_compose_in_the_order_given() -> None:
         ("max_rejectshare=0.5", "max_reject_share"),
         ("+fill.colr=1", "fill.colr"),
         ("max_reject_share=2", "from 0 to 1"),
+        ("review_seam=-1", "at least 0"),
+        ("review_seam=.inf", "review_seam"),
         ("chunk=many", "whole number"),
         ("select.labels=[txet]", "text"),
     ],
@@ -199,8 +201,14 @@ def test_reversible_fills_need_a_word() -> None:
     assert "allow_reversible" in refusal("fill=blur")
 
 
+def test_visible_seams_are_reviewed_where_a_fill_is_to_be_unseen() -> None:
+    reviewed = {job: build.build(build.compose(job, PLACES)).review_seam for job in ("clean", "anonymize")}
+    assert reviewed == {"clean": 3.0, "anonymize": 0.0}
+
+
 def test_the_identity_leaves_out_what_cannot_change_a_byte() -> None:
-    one = build.build(build.compose("clean", [*PLACES, "execute=local", "max_reject_share=0.5"])).config
+    changed = ["execute=local", "max_reject_share=0.5", "review_seam=2"]
+    one = build.build(build.compose("clean", [*PLACES, *changed])).config
     two = build.build(build.compose("clean", ["source.uri=else", "sink.uri=where", "execute=staged"])).config
     assert one == two
     assert one != build.build(build.compose("clean", [*PLACES, "fill=solid"])).config

@@ -30,6 +30,7 @@ from pipeline.records import (
     image_id,
 )
 from pipeline.render import Render, paste
+from pipeline.seam import FLOOR
 from tests import planted
 
 NAMES = sorted(planted.every())
@@ -458,16 +459,15 @@ def test_a_private_preview_without_a_fill_is_blanked_too() -> None:
 
 
 def test_blanking_before_shrinking_leaves_no_trace() -> None:
-    """Two images that differ inside the region alone have the same private previews, byte for byte."""
+    """Two images that differ inside the region alone have the same private previews, byte for byte, and seam."""
     rgb = np.asarray(planted.photo()).copy()
     mask = disc(512, 512, y=110, x=230, radius=60)
     seen = set()
     for colour in ((255, 255, 255), (0, 0, 0), (255, 0, 255)):
         rgb[mask] = colour
-        (preview,) = rendered(
-            item(planted.saved(Image.fromarray(rgb), "PNG"), mask), private=True, feather=5, preview=True
-        ).previews
-        seen.add((preview.before, preview.mask, preview.after))
+        result = rendered(item(planted.saved(Image.fromarray(rgb), "PNG"), mask), private=True, feather=5, preview=True)
+        (preview,) = result.previews
+        seen.add((preview.before, preview.mask, preview.after, result.seam))
     assert len(seen) == 1
 
 
@@ -604,6 +604,24 @@ def test_sidecars_are_kept_as_told_and_a_private_run_keeps_no_picture() -> None:
     broken = item(corpus()["jpeg"], sidecars=(Sidecar(name="columns", data=b"no arrow", kind="columns"),))
     with pytest.raises(ImageError, match="bad_sidecar"):
         rendered(broken, private=True)
+
+
+# --- the seam --------------------------------------------------------------------------------------------------
+
+
+def test_the_seam_is_that_of_the_filled_picture() -> None:
+    rgb = np.full((100, 120, 3), 90, np.uint8)
+    mask = disc(100, 120)
+    painted = Patch(x=0, y=0, pixels=np.full_like(rgb, 140), mask=mask)
+    given = item(planted.saved(Image.fromarray(rgb), "PNG"), mask, patches=(painted,))
+    assert rendered(given).seam == 50 / FLOOR
+    assert rendered(given, feather=9).seam == 5 / FLOOR  # the first of ten steps from 90 to 140
+
+
+def test_where_no_filled_picture_is_made_there_is_no_seam() -> None:
+    data, mask = leaky()
+    assert rendered(item(data, mask, patches=()), outputs=("overlay",)).seam == 0.0
+    assert rendered(item(data)).seam == 0.0
 
 
 # --- the config ------------------------------------------------------------------------------------------------

@@ -176,5 +176,7 @@ def test_pixels_of_another_dtype_are_refused() -> None:
 def test_rendered_images_travel_too() -> None:
     segments = Segments(image_id=REF.image_id, height=6, width=8, segments=())
     region = Region(image_id=REF.image_id, height=6, width=8, rle=b"", area=0, chosen=())
-    item = Rendered(ref=REF, status="unchanged", segments=segments, region=region, seed=7, files=(), sidecars=())
+    item = Rendered(
+        ref=REF, status="unchanged", segments=segments, region=region, seed=7, files=(), sidecars=(), seam=0.125
+    )
     assert unpack(pack(batch(item))) == batch(item)

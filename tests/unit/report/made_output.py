@@ -24,7 +24,7 @@ def write_output(store: Store, *, images: int = 6, rejected: int = 2) -> list[Co
         good, bad = keys[: images - rejected], keys[images - rejected :]
         contents = {
             f"masks/{unit}-000000000000.parquet": _masks(good),
-            f"images/{unit}-000000000000.parquet": _index(good, bad),
+            f"images/{unit}-000000000000.parquet": _index(unit, good, bad),
             f"_previews/{unit}-000000000000.parquet": _previews(good, bad),
         }
         for path, data in contents.items():
@@ -66,11 +66,14 @@ def _masks(keys: list[str]) -> bytes:
     return parquet(pa.Table.from_pylist(rows, MASKS))
 
 
-def _index(good: list[str], bad: list[str]) -> bytes:
+def _index(unit: str, good: list[str], bad: list[str]) -> bytes:
+    """Good images are filled; the seam of each is its position in its unit, and a half more in the second unit."""
     rows = []
-    for key in good + bad:
+    for number, key in enumerate(good + bad):
         row: dict[str, object] = {field.name: "" if field.type == "string" else 0 for field in IMAGES}
-        row |= {"image_id": key, "key": key, "status": "written", "models": [], "reversible": False}
+        row |= {"image_id": key, "key": key, "unit": unit, "status": "written", "models": [], "reversible": False}
+        if key in good:
+            row |= {"filled_share": 0.1, "seam": number + 0.5 * (unit == "b-0")}
         if key in bad:
             row |= {
                 "status": "rejected",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.records import Committed
-from pipeline.report.page import GALLERY, REJECTS, make_page
+from pipeline.report.page import GALLERY, REJECTS, SEAMS, make_page
 from pipeline.report.summary import Summary
 from pipeline.store import Store, open_store
 from tests.unit.report.made_output import HOSTILE, write_output
@@ -33,7 +33,9 @@ class Seen(HTMLParser):
         return sum(tag == "img" and (attrs.get("alt") or "").startswith(kind) for tag, attrs in self.tags)
 
 
-def page_of(store: Store, records: list[Committed], *, private: bool = False, exit_code: int = 0) -> str:
+def page_of(
+    store: Store, records: list[Committed], *, private: bool = False, exit_code: int = 0, review_seam: float = 0.0
+) -> str:
     page = make_page(
         store,
         records,
@@ -44,6 +46,7 @@ def page_of(store: Store, records: list[Committed], *, private: bool = False, ex
         digest="0123456789abcdef",
         facts={"source": "file:///photos"},
         config={"segment.faces.min_score": "0.5"},
+        review_seam=review_seam,
     )
     return page.decode()
 
@@ -113,6 +116,40 @@ def test_gallery_is_bounded_and_spread_over_the_units(tmp_path: Path) -> None:
     assert [unit for unit, _ in shown] == ["a"] * 12 + ["b"] * 12
     assert int(shown[0][1]) == 0
     assert int(shown[11][1]) >= GALLERY - 4
+
+
+def review_of(html: str) -> str:
+    return html.partition("<h2>Visible seams, for review</h2>")[2].partition("</section>")[0]
+
+
+def test_visible_seams_are_listed_the_worst_first_with_their_pictures(store: Store, records: list[Committed]) -> None:
+    review = review_of(page_of(store, records, review_seam=2))
+    shown = re.findall(r"<figcaption><bdi>(.*?)</bdi>: seam ([\d.]+)</figcaption>", review)
+    assert shown == [("b-0/picture-3", "3.5"), ("a-0/picture-3", "3.0"), ("b-0/picture-2", "2.5")]
+    assert "3 of 8 filled images have a seam above 2;" in review
+    assert [Seen(review).images(f"{word}: {key}") for key, _ in shown for word in ("before", "after")] == [1] * 6
+
+
+def test_a_visible_seam_without_a_preview_is_still_named(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    records = write_output(store)
+    store.delete([info.path for info in store.list("_previews/")])
+    review = review_of(page_of(store, records, review_seam=3.2))
+    assert "<bdi>b-0/picture-3</bdi>: seam 3.5" in review
+    assert "<img" not in review
+
+
+def test_no_visible_seam_is_said_and_nobody_is_told_who_did_not_ask(store: Store, records: list[Committed]) -> None:
+    assert "0 of 8 filled images have a seam above 4;" in review_of(page_of(store, records, review_seam=4))
+    assert "Visible seams" not in page_of(store, records)
+
+
+def test_the_worst_of_many_seams_are_listed(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    review = review_of(page_of(store, write_output(store, images=SEAMS, rejected=0), review_seam=1))
+    scores = [float(score) for score in re.findall(r"seam ([\d.]+)</figcaption>", review)]
+    assert scores == [23.5 - i / 2 for i in range(SEAMS)]
+    assert f"The worst {SEAMS}; images/ has every seam." in review
 
 
 def test_rejects_beyond_the_limit_are_counted(tmp_path: Path) -> None:

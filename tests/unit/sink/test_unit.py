@@ -73,6 +73,7 @@ def image(number: int, *labels: str, status: Status = "written", previews: tuple
         ),
         sidecars=(),
         previews=previews,
+        seam=1.25 if labels else 0.0,
     )
 
 
@@ -131,6 +132,7 @@ def test_the_row_of_a_filled_image() -> None:
         "height": 4,
         "n_segments": 3,
         "filled_share": 0.3,
+        "seam": 1.25,
         "input_sha256": ref(1).sha256,
         "output_sha256": hashlib.sha256(b"image 1").hexdigest(),
         "output": tar.path,
@@ -148,6 +150,7 @@ def test_the_rows_of_a_rejected_and_of_an_unchanged_image() -> None:
     assert (rejected["width"], rejected["height"]) == (4, 5)
     assert rejected["output"] == rejected["output_sha256"] == rejected["output_member"] == ""
     assert (unchanged["fill"], unchanged["reversible"], unchanged["filled_share"]) == ("", False, 0.0)
+    assert rejected["seam"] == unchanged["seam"] == 0.0
     assert unchanged["output_sha256"] == hashlib.sha256(b"image 3").hexdigest()
 
 
