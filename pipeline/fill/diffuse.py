@@ -11,9 +11,9 @@ from pipeline.contracts import Device, HotFill
 from pipeline.errors import ConfigError
 from pipeline.fill.checks import number
 from pipeline.fill.crops import GREY, PerCrop
-from pipeline.fill.inpaint import METHODS, inpaint
+from pipeline.fill.inpaint import METHODS, inpaint, softened
 from pipeline.fill.shrink import shrink
-from pipeline.records import Crop, Mask, Rgb
+from pipeline.records import Crop, Rgb
 from pipeline.weights import Weights
 
 
@@ -65,19 +65,7 @@ class Diffuse:
         height, width = crop.mask.shape
         small, known = shrink(crop.pixels, crop.known, self.side)
         filled = inpaint(small, known, self.radius, self.method)
-        filled = _softened(filled, ~known, self.soften)
+        filled = softened(filled, ~known, self.soften)
         if filled.shape[:2] == (height, width):
             return filled
         return np.asarray(cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
-
-
-def _softened(pixels: Rgb, hole: Mask, share: float) -> Rgb:
-    """Wider and wider blurs, each one laid over the last where the rim is far enough."""
-    sigmas = share * np.asarray(cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
-    sharp = pixels.astype(np.float32)
-    soft, sigma = sharp, 1.0
-    while sigma <= sigmas.max():
-        opacity = np.clip(sigmas / sigma - 0.5, 0, 1)[..., None]
-        soft = soft + opacity * (cv2.GaussianBlur(sharp, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE) - soft)
-        sigma *= 1.5
-    return np.rint(soft).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""How the generative fill's weights are made: data, holes, a discriminator, the loop. For jobs/train_fill.py only."""
