@@ -25,6 +25,7 @@ from pipeline.ledger import Ledger
 from pipeline.records import (
     Batch,
     Committed,
+    Crop,
     EncodedImage,
     Filled,
     Rejected,
@@ -188,7 +189,9 @@ def segment(hot: Hot, batch: Batch[Viewed]) -> Batch[Segmented]:
 def select(hot: Hot, batch: Batch[Segmented]) -> Batch[Selected]:
     def work(item: Segmented) -> Selected:
         region, flow = hot.flow.select(item.segments), hot.flow
-        crops = cut(hot.decoder.full(item.image), region, flow.fill) if flow.fill.active and region.area else ()
+        crops: tuple[Crop, ...] = ()
+        if flow.fill.active and region.area:
+            crops = cut(hot.decoder.full(item.image), region, flow.fill, item.segments.segments)
         return Selected(image=item.image, segments=item.segments, region=region, crops=crops)
 
     return each(batch, "select", work, hot.picture)

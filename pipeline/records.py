@@ -250,6 +250,7 @@ class Crop:
     or any other part of the region is,
     except for a fill that declares `reversible`. mask: HW bool, the pixels this crop has to fill.
     known: HW bool, the pixels outside the whole region: what a fill may learn from. seed: from the image id.
+    labels: of the chosen segments that have to do with it, that of the largest one first.
     """
 
     x: int
@@ -258,6 +259,7 @@ class Crop:
     mask: Mask
     known: Mask
     seed: int
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline import rle
 from pipeline.contracts import Fill
 from pipeline.errors import ImageError
-from pipeline.records import Crop, Mask, Patch, Pixels, Region, Rgb, seed_of
+from pipeline.records import Crop, Mask, Patch, Pixels, Region, Rgb, Segment, seed_of
 
 LEAST_MARGIN = 16
 """Pixels of context around the smallest part: enough for any fill to see what surrounds it."""
@@ -25,6 +25,9 @@ WASTE = 1.5
 """Crops that overlap are joined when their common box is at most this many times as large as they are together."""
 GREY = 128
 """What a crop is blanked with, and filled with, when nothing of it is known."""
+
+BAND = 1 << 21
+"""Pixels that are indexed at one time."""
 
 T = TypeVar("T", bound=np.generic)
 Boxes: TypeAlias = NDArray[np.int64]
@@ -58,13 +61,14 @@ class Span:
         return Span(top=top, left=left, mask=mask)
 
 
-def cut(pixels: Pixels, region: Region, fill: Fill) -> tuple[Crop, ...]:
+def cut(pixels: Pixels, region: Region, fill: Fill, segments: Sequence[Segment] = ()) -> tuple[Crop, ...]:
     """Crops from top to bottom; every pixel of the region is in the mask of exactly one of them.
 
     A part is 8-connected and gets `fill.context` of its longer side around it, at least LEAST_MARGIN pixels, where the
     image has them. Parts near each other share a crop. Unless the fill is reversible, the whole region is blanked with
-    the mean of the crop's known pixels, so a fill has nothing to leak. Raises ImageError `wrong_shape` when the
-    region is of another image.
+    the mean of the crop's known pixels, so a fill has nothing to leak. segments: of the image, that `region.chosen`
+    counts; a crop has the labels of those in whose box there is some of its mask. Raises ImageError `wrong_shape` when
+    the region is of another image.
     """
     height, width = region.height, region.width
     if pixels.rgb.shape != (height, width, 3):
@@ -78,29 +82,44 @@ def cut(pixels: Pixels, region: Region, fill: Fill) -> tuple[Crop, ...]:
     member, frames = _group(boxes, fill.context, *inside.shape)
     group = np.full(count, -1, np.int64)  # label 0 is outside the region
     group[1:] = member
+    chosen = sorted((segments[i] for i in region.chosen), key=lambda s: -s.area) if segments else []
     crops = []
     for index, (left, top, right, bottom) in enumerate(frames.tolist()):
         rgb = pixels.rgb[y + top : y + bottom, x + left : x + right]
         known = ~inside[top:bottom, left:right]
+        mask = _of(labels[top:bottom, left:right], group == index)
+        here = [s.label for s in chosen if _under(mask, s, x + left, y + top)]
         crops.append(
             Crop(
                 x=x + left,
                 y=y + top,
                 pixels=rgb.copy() if fill.reversible else _blanked(rgb, known),
-                mask=group[labels[top:bottom, left:right]] == index,
+                mask=mask,
                 known=known,
                 seed=seed_of(region.image_id, index),
+                labels=tuple(dict.fromkeys(here)),
             )
         )
     return tuple(crops)
 
 
+def _under(mask: Mask, segment: Segment, x: int, y: int) -> bool:
+    """Whether any of a mask, whose left upper pixel is at x, y of the image, is in the box of a segment."""
+    left, top, width, height = (round(v) for v in segment.box)
+    rows, columns = (slice(max(0, low), max(0, low + size)) for low, size in ((top - y, height), (left - x, width)))
+    return bool(mask[rows, columns].any())
+
+
 def parts(mask: Mask) -> Iterator[Span]:
     """The 8-connected parts of a crop's mask, from top to bottom."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8, ltype=cv2.CV_32S)
+    x, y, across, down = cv2.boundingRect(mask.view(np.uint8))
+    inside = np.ascontiguousarray(mask[y : y + down, x : x + across]).view(np.uint8)
+    if not inside.size:
+        return
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(inside, connectivity=8, ltype=cv2.CV_32S)
     for i in range(1, count):
         left, top, width, height = (int(v) for v in stats[i, :4])
-        yield Span(top=top, left=left, mask=labels[top : top + height, left : left + width] == i)
+        yield Span(top=y + top, left=x + left, mask=labels[top : top + height, left : left + width] == i)
 
 
 @dataclass(frozen=True)
@@ -118,7 +137,9 @@ def mean(pixels: Rgb, where: Mask) -> NDArray[np.uint8]:
     count = int(where.sum())
     if not count:
         return np.full(3, GREY, np.uint8)
-    total: NDArray[np.int64] = pixels[where].sum(axis=0, dtype=np.int64)
+    total = np.zeros(3, np.int64)
+    for band in _bands(where):
+        total += pixels[band][where[band]].sum(axis=0, dtype=np.int64)
     return np.asarray((2 * total + count) // (2 * count), np.uint8)
 
 
@@ -139,8 +160,23 @@ def _margin(side: int, context: float) -> int:
 
 def _blanked(rgb: Rgb, known: Mask) -> Rgb:
     blank = rgb.copy()
-    blank[~known] = mean(rgb, known)
+    np.copyto(blank, mean(rgb, known), where=~known[..., None])
     return blank
+
+
+def _of(labels: cv2.typing.MatLike, members: NDArray[np.bool_]) -> Mask:
+    """Where the labels are of a group. members: of each label, whether it is."""
+    inside = np.empty(labels.shape, np.bool_)
+    for band in _bands(inside):
+        inside[band] = members[labels[band]]
+    return inside
+
+
+def _bands(mask: Mask) -> Iterator[slice]:
+    """Rows of some megapixels: numpy indexes with 8 to 16 bytes a pixel, which is much for a hundred of them."""
+    rows = max(1, BAND // max(1, mask.shape[1]))
+    for start in range(0, mask.shape[0], rows):
+        yield slice(start, start + rows)
 
 
 def _group(boxes: Boxes, context: float, height: int, width: int) -> tuple[NDArray[np.int64], Boxes]:

@@ -11,7 +11,7 @@ Nothing under a crop's `known == False` is ever read: the same surroundings give
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 import cv2
@@ -36,7 +36,8 @@ _TOGETHER: Final = 4_000_000
 @dataclass(frozen=True, kw_only=True)
 class Window:
     """What a network sees. pixels: HWC uint8 RGB; where `mask` is True, what is to be made up, they are the mean of
-    what is known or a sketch made from it. seed: 0..2**31-1, from the image id. label: of what is hidden, may be empty.
+    what is known or a sketch made from it. seed: 0..2**31-1, from the image id. label: of the largest of what is
+    hidden in the crop, may be empty.
     """
 
     pixels: Rgb
@@ -197,7 +198,7 @@ class _Canvas:
             blank[mask] = mean(pixels, ~mask)
         self._asked += 1
         seed = self._crop.seed if self._asked == 1 else seed_of(str(self._crop.seed), self._asked)
-        answer = yield Window(pixels=blank, mask=mask, seed=seed)
+        answer = yield Window(pixels=blank, mask=mask, seed=seed, label=next(iter(self._crop.labels), ""))
         painted = self._blended(answer.astype(np.float32), pixels, known, mask)
         mixed = pixels * (1 - fade[..., None]) + painted * fade[..., None]  # times 0: nothing of what is hidden
         np.copyto(pixels, np.rint(mixed).clip(0, 255).astype(np.uint8), where=(fade > 0)[..., None])
@@ -227,7 +228,8 @@ def _fill(fit: Fit, crop: Crop) -> _Filling:
     fits = {id(span): span.side + 2 * fit.overlap <= fit.side for span in spans}
     if not fit.overlap or not all(fits.values()):
         small, known = shrink(crop.pixels, crop.known, fit.side)
-        canvas.sketch((yield from _fill(fit, Crop(x=0, y=0, pixels=small, mask=~known, known=known, seed=crop.seed))))
+        whole = replace(crop, pixels=small, mask=~known, known=known)
+        canvas.sketch((yield from _fill(fit, whole)))
     while spans:
         first = spans[0]
         together = [first]

@@ -68,7 +68,7 @@ SEGMENTS = st.builds(Segments, image_id=NAMES, height=INTS, width=INTS, segments
 REGIONS = st.builds(
     Region, image_id=NAMES, height=INTS, width=INTS, rle=st.binary(max_size=9), area=INTS, chosen=some(INTS)
 )
-CROPS = st.builds(Crop, x=INTS, y=INTS, pixels=rgb(), mask=mask(), known=mask(), seed=INTS)
+CROPS = st.builds(Crop, x=INTS, y=INTS, pixels=rgb(), mask=mask(), known=mask(), seed=INTS, labels=some(NAMES))
 PATCHES = st.builds(Patch, x=INTS, y=INTS, pixels=rgb(), mask=mask())
 ITEMS = {
     EncodedImage: IMAGES,
