@@ -244,7 +244,11 @@ def _sha256(file: Path) -> str:
 
 def _refuse_code(file: Path, uri: str) -> None:
     with file.open("rb") as stream:
-        if stream.read(4).startswith(_PICKLE_OR_ZIP):
+        start = stream.read(9)
+        # A .safetensors file begins with the length of its header, 8 bytes that may look like a pickle's first two.
+        header = 8 + int.from_bytes(start[:8], "little")
+        numbers = uri.endswith(".safetensors") and start[8:] == b"{" and header <= file.stat().st_size
+        if start.startswith(_PICKLE_OR_ZIP) and not numbers:
             raise WeightsError(f"{uri}: is a pickle or a zip, whatever its name says; use {' or '.join(_SAFE)}")
 
 
