@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test chaos lint bench clean
+.PHONY: help setup demo test chaos lint bench bench-gpu clean
 
 help: ## this page
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ lint: setup
 
 bench: setup ## the benchmark against the hand-written loop and the peers, into BENCHMARKS.md
 	$(BIN)/python -m tests.bench.bench
+
+bench-gpu: setup ## the networks' GPU figures against a bare loop, into BENCHMARKS.md; says so without a GPU
+	$(BIN)/python -m tests.bench.gpu
 
 clean: ## remove what the targets above made (not the .venv)
 	rm -rf demo .bench
