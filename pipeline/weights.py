@@ -49,7 +49,8 @@ class Weights:
     `https://...`, `hf:OWNER/NAME@REVISION/PATH` (a model hub's repository at a commit, 40 hex digits; $HF_ENDPOINT
     names a mirror) or `s3://bucket/key` (with the ambient credentials). sha256: of the file, 64 hex digits.
     licence: an SPDX name. state_dict: the file is a .pt that is only ever given to segment/state_dict.py, which reads
-    numbers out of it and runs nothing; without it a .pt is refused.
+    numbers out of it and runs nothing. torchscript: the file is a .pt that is a program, for torch.jit.load; who takes
+    one asks the user for a word of their own. Without one of the two a .pt is refused.
     Raises ConfigError for what cannot be a name, WeightsError for a kind of file that could run code.
     """
 
@@ -57,6 +58,7 @@ class Weights:
     sha256: str
     licence: str
     state_dict: bool = False
+    torchscript: bool = False
 
     def __post_init__(self) -> None:
         for key in ("uri", "sha256", "licence"):
@@ -66,11 +68,15 @@ class Weights:
         if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
             raise ConfigError(f"weights.sha256: expected 64 lower-case hex digits, got {self.sha256!r} for {self.uri}")
         _check_uri(self.uri)
-        if not isinstance(self.state_dict, bool):
-            raise ConfigError(f"weights.state_dict: expected true or false, got {self.state_dict!r}")
-        if self.state_dict and self.path.suffix.lower() != ".pt":
-            raise ConfigError(f"weights.state_dict: expected a .pt file, got {self.uri}")
-        if self.path.suffix.lower() not in (*_SAFE, *_PLAIN) and not self.state_dict:
+        for key in ("state_dict", "torchscript"):
+            value = getattr(self, key)
+            if not isinstance(value, bool):
+                raise ConfigError(f"weights.{key}: expected true or false, got {value!r}")
+            if value and self.path.suffix.lower() != ".pt":
+                raise ConfigError(f"weights.{key}: expected a .pt file, got {self.uri}")
+        if self.state_dict and self.torchscript:
+            raise ConfigError(f"weights.torchscript: expected false with state_dict: true, got true for {self.uri}")
+        if self.path.suffix.lower() not in (*_SAFE, *_PLAIN) and not (self.state_dict or self.torchscript):
             raise WeightsError(
                 f"{self.uri}: {self.path.suffix or 'other'} files can run code when they are loaded; use "
                 f"{' or '.join(_SAFE)}"
@@ -123,7 +129,7 @@ class Weights:
             if found != self.sha256:
                 what = "nothing was kept; correct weights.sha256 or weights.uri"
                 raise WeightsError(f"{self.uri}: expected sha256 {self.sha256}, got {found} ({what})")
-            if not self.state_dict:
+            if not (self.state_dict or self.torchscript):
                 _refuse_code(file, self.uri)
             if self.path.suffix.lower() == ".onnx":
                 _refuse_external_data(file, self.uri)

@@ -16,6 +16,8 @@ Floats: TypeAlias = NDArray[np.float32]
 
 RING: Final = 16
 """Pixels around a hole whose colours are compared."""
+FINE: Final = 4.0
+"""Sigma in pixels below which broad colours are found at full size."""
 CELL: Final = 4
 """Side of the squares, in pixels, over which differences of colour are averaged: texture is no difference."""
 
@@ -38,10 +40,15 @@ def matched(painted: Floats, true: Rgb, ring: Mask) -> Floats:
 
 
 def anchored(painted: Floats, sketch: Rgb, sigma: float) -> Floats:
-    """Its detail on the broad colours of the sketch: what a Gaussian of `sigma` pixels leaves of both is swapped."""
+    """Its detail on the broad colours of the sketch: what a Gaussian of `sigma` pixels leaves of both is swapped. What
+    is left is smooth, so a wide one is applied to shrunken pictures: it costs the same for any sigma."""
+    height, width = painted.shape[:2]
+    scale = min(1.0, FINE / sigma)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     difference = np.asarray(sketch - painted, np.float32)
-    broad = cv2.GaussianBlur(difference, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-    return np.asarray(painted + broad, np.float32)
+    small = cv2.resize(difference, size, interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), sigma * scale, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(painted + _resized(np.asarray(small, np.float32), height, width), np.float32)
 
 
 def feathered(painted: Floats, true: Rgb, known: Mask, feather: int) -> Floats:
@@ -53,19 +60,19 @@ def feathered(painted: Floats, true: Rgb, known: Mask, feather: int) -> Floats:
     return np.asarray(painted * share + nearest * (1 - share), np.float32)
 
 
-def cloned(painted: Floats, true: Rgb, known: Mask) -> Floats:
+def cloned(painted: Floats, true: Rgb, known: Mask, *, sketched: bool = False) -> Floats:
     """The gradients of what was painted, on the colours of what is known (Perez et al., Poisson Image Editing, 2003).
 
     `cv2.seamlessClone` keeps the outermost pixels of the hole's box, and takes the gradients of the next three from the
-    picture it clones onto: there the nearest known colours go on into the hole. It cannot do what is thinner than three
-    pixels.
+    picture it clones onto: there the nearest known colours go on into the hole, unless that has a sketch already. It
+    cannot do what is thinner than three pixels.
     """
     left, top, width, height = cv2.boundingRect((~known).view(np.uint8))
     if min(width, height) < 3 or not known.any():
         return painted
-    nearest, _ = _nearest(true, known)
+    under = np.asarray(true, np.float32) if sketched else _nearest(true, known)[0]
     rim = ((1, 1), (1, 1), (0, 0))  # it needs one around the hole
-    source, ground = (np.pad(_bytes(array), rim, mode="edge") for array in (painted, nearest))
+    source, ground = (np.pad(_bytes(array), rim, mode="edge") for array in (painted, under))
     mask = np.pad(~known, 1).view(np.uint8) * np.uint8(255)
     centre = (1 + left + width // 2, 1 + top + height // 2)
     mixed = cv2.seamlessClone(source, ground, mask, centre, cv2.NORMAL_CLONE)

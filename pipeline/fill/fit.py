@@ -172,18 +172,16 @@ class _Place:
 
 
 class _Canvas:
-    """A crop while it is filled. done: HW bool, known or painted at full size. sigma: of the Gaussian that a sketch
-    under all that is not known is good for, in pixels; 0: there is none."""
+    """A crop while it is filled. sketch: a fill of the whole crop at a smaller size to begin with. done: HW bool, known
+    or painted at full size. sigma: of the Gaussian that the sketch is good for, in pixels; 0: there is none."""
 
-    def __init__(self, fit: Fit, crop: Crop) -> None:
+    def __init__(self, fit: Fit, crop: Crop, sketch: Rgb | None = None) -> None:
         self._fit, self._crop = fit, crop
         self.pixels, self.done, self.sigma = crop.pixels.copy(), crop.known.copy(), 0.0
         self._asked = 0
-
-    def sketch(self, small: Rgb) -> None:
-        """Begins with a fill of the whole crop at a smaller size."""
-        enlarge(small, self.pixels, ~self._crop.known)
-        self.sigma = BROAD * self._crop.mask.shape[0] / small.shape[0]
+        if sketch is not None:
+            enlarge(sketch, self.pixels, ~crop.known)
+            self.sigma = BROAD * crop.mask.shape[0] / sketch.shape[0]
 
     def fill(self, place: _Place, wanted: Mask) -> _Filling:
         """Paints in a window what is wanted of it."""
@@ -213,7 +211,9 @@ class _Canvas:
             painted = matched(painted, pixels, near(mask, RING) & ~mask)
         if fit.blend == "feather":
             return feathered(painted, pixels, known, fit.feather)
-        return cloned(painted, pixels, ~mask) if fit.blend == "poisson" else painted
+        if fit.blend == "poisson":
+            return cloned(painted, pixels, ~mask, sketched=self.sigma > 0)
+        return painted
 
 
 def _fill(fit: Fit, crop: Crop) -> _Filling:
@@ -224,12 +224,12 @@ def _fill(fit: Fit, crop: Crop) -> _Filling:
         canvas = _Canvas(fit, crop)
         return (yield from canvas.fill(_Place(0, 0, height, width), ~crop.known))
     spans = list(parts(crop.mask))
-    canvas = _Canvas(fit, crop)
     fits = {id(span): span.side + 2 * fit.overlap <= fit.side for span in spans}
+    sketch = None
     if not fit.overlap or not all(fits.values()):
         small, known = shrink(crop.pixels, crop.known, fit.side)
-        whole = replace(crop, pixels=small, mask=~known, known=known)
-        canvas.sketch((yield from _fill(fit, whole)))
+        sketch = yield from _fill(fit, replace(crop, pixels=small, mask=~known, known=known))
+    canvas = _Canvas(fit, crop, sketch)
     while spans:
         first = spans[0]
         together = [first]

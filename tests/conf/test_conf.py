@@ -16,6 +16,7 @@ EXTRA = {
     ("fill", "none"): ["render=labels"],
     ("fill", "blur"): ["fill.allow_reversible=true"],
     ("fill", "pixelate"): ["fill.allow_reversible=true"],
+    ("fill", "lama_torchscript"): ["fill.allow_torchscript=true"],
     **{
         ("segment", name): [
             f"segment.{name}.{value}"

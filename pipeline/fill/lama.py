@@ -1,0 +1,95 @@
+"""Fills large holes by repeating structure: LaMa (Suvorov et al., Resolution-robust Large Mask Inpainting with Fourier
+Convolutions, 2022), as the ONNX export of Carve or, by an explicit word, as TorchScript.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.contracts import Device, HotFill
+from pipeline.errors import ConfigError
+from pipeline.fill.checks import number
+from pipeline.fill.fit import Fitted, Window
+from pipeline.fill.network import Floats, NetworkFill, pictures, planes
+from pipeline.fill.onnx_graph import FLOAT, Plane, read
+from pipeline.networks.torch_options import need
+from pipeline.records import Rgb
+
+Network: TypeAlias = Callable[[Sequence[Floats]], NDArray[np.generic]]
+"""(n, 3, h, w) image of 0..1, black where it is to be made up, and (n, 1, h, w) mask, 1 = make up -> (n, 3, h, w)."""
+
+_NEAR: Final = 8.0
+"""A probe's answer may be this many times too bright or too dark: far from the 255 between the two scales."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lama(NetworkFill):
+    """white: what the network answers for white, 255 (Carve's export) or 1 (big-lama.pt). allow_torchscript: has to be
+    true for a TorchScript file, which is a program that runs with your rights."""
+
+    white: float = 255.0
+    allow_torchscript: bool = False
+
+    suffixes: ClassVar[tuple[str, ...]] = (".onnx", ".pt")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number("white", self.white, 1e-3, 1e6)
+        if not isinstance(self.allow_torchscript, bool):
+            raise ConfigError(f"fill.allow_torchscript: expected true or false, got {self.allow_torchscript!r}")
+        if self.model.path.suffix.lower() == ".pt" and not (self.model.torchscript and self.allow_torchscript):
+            raise ConfigError(
+                f"fill.allow_torchscript: {self.model.path.name} is a program that runs with your rights when it is "
+                "loaded; expected true to have it all the same, got false; else take fill=lama, which is ONNX"
+            )
+
+    def check(self) -> None:
+        """Raises ConfigError when the file has other inputs or another output, or answers on another scale."""
+        side, grey = self.fit.side, 128
+        mask = np.zeros((side, side), np.bool_)
+        mask[side // 2 - 4 : side // 2 + 4, side // 2 - 4 : side // 2 + 4] = True
+        window = Window(pixels=np.full((side, side, 3), grey, np.uint8), mask=mask, seed=0)
+        network = self._network("cpu", 1)
+        try:
+            answer = np.asarray(network(_numbers([window])), np.float32)
+        except Exception as error:  # the runtimes share no type
+            line = " ".join(str(error).split())[:200]
+            raise ConfigError(f"fill.model: {self.model.path.name} fails on a first window: {line}") from error
+        if answer.shape != (1, 3, side, side):
+            got = "x".join(map(str, answer.shape))
+            raise ConfigError(f"fill.model: {self.model.path.name}: expected an answer of 1x3x{side}x{side}, got {got}")
+        expected, got_level = grey / 255 * self.white, float(answer.mean())
+        if not expected / _NEAR < got_level < expected * _NEAR:
+            raise ConfigError(
+                f"fill.white: expected {self.model.path.name} to answer grey with about {expected:.3g} "
+                f"(white={self.white:g}), got {got_level:.3g}; the usual scales are 255 and 1"
+            )
+
+    def load(self, device: Device, threads: int) -> HotFill:
+        network = self._network(device, threads)
+        scale = np.float32(255 / self.white)
+
+        def paint(windows: Sequence[Window]) -> Sequence[Rgb]:
+            return pictures(np.asarray(network(_numbers(windows)), np.float32) * scale, windows)
+
+        return Fitted(self.fit, paint)
+
+    def _network(self, device: Device, threads: int) -> Network:
+        if self.model.path.suffix.lower() == ".pt":
+            need("fill.lama with a .pt file", "torch")
+            from pipeline.fill.torchscript import torchscript  # torch only for who asks for it
+
+            return torchscript(self.model, device, threads)
+        inputs = (Plane(channels=3, kind=FLOAT), Plane(channels=1, kind=FLOAT))
+        return read(self.model, self.fit, inputs, output=Plane(channels=3, kind=FLOAT)).load(device, threads)
+
+
+def _numbers(windows: Sequence[Window]) -> tuple[Floats, Floats]:
+    pixels, masks = planes(windows)
+    mask = masks.astype(np.float32)
+    return pixels.astype(np.float32) / np.float32(255) * (1 - mask), mask

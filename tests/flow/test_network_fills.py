@@ -1,0 +1,125 @@
+"""LaMa and MI-GAN through the whole line, with small networks of their interfaces: text goes, faces go, and nothing of
+what was there, or of what is around it, is other than it should be."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from jobs.entry import main
+from tests.flow.outputs import published, totals
+from tests.planted import photo
+from tests.unit.fill import networks
+
+FAMILIES = ("lama", "lama_torchscript", "migan")
+
+
+def choice(family: str, folder: Path, **more: bool) -> list[str]:
+    if family == "lama_torchscript":
+        path = networks.torchscript(folder / "big-lama.pt")
+        word = ["fill.allow_torchscript=true", "fill.fit.side=256"]
+    else:
+        path, word = getattr(networks, family)(folder / f"{family}.onnx", **more), []
+    model = networks.weights(path, torchscript=path.suffix == ".pt")
+    return [f"fill={family}", f"fill.model.uri={model.uri}", f"fill.model.sha256={model.sha256}", *word]
+
+
+def run(job: str, source: Path, out: Path, *overrides: str) -> int:
+    places = [f"source.uri={source}", f"sink.uri={out}", "sink=files", "execute=local", "max_reject_share=1"]
+    if job == "anonymize":
+        places += ["audit=none", "segment.faces.thorough=false"]
+    return main(job, [*places, *overrides])
+
+
+def slide(path: Path, shade: int) -> np.ndarray:
+    """Words on a slope of colours, PNG. shade: of their red channel, which finds them alike. -> where they are."""
+    y, x = np.mgrid[:240, :400]
+    image = Image.fromarray(np.stack([150 + 0.2 * x, 170 + 0.2 * y, 230 - 0.1 * x], -1).astype(np.uint8))
+    written = Image.new("L", image.size)
+    ImageDraw.Draw(written).text((60, 80), "REMOVE ME", font=ImageFont.load_default(56), fill=255)
+    ink = np.asarray(written) > 127
+    pixels = np.asarray(image).copy()
+    pixels[ink] = (shade, 10, 20)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return ink
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB")).astype(int)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_text_is_filled_alike_twice_and_what_it_was_changes_nothing(family: str, tmp_path: Path) -> None:
+    """b.png differs from a.png only in what is hidden."""
+    ink = slide(tmp_path / "in" / "a.png", shade=10)
+    slide(tmp_path / "in" / "b.png", shade=14)
+    fill = choice(family, tmp_path)
+    assert run("clean", tmp_path / "in", tmp_path / "out", *fill) == 0
+    assert run("clean", tmp_path / "in", tmp_path / "again", "chunk=1", *fill) == 0
+    assert totals(str(tmp_path / "out")) == {"images": 2, "written": 2, "unchanged": 0, "rejected": 0}
+    assert published(str(tmp_path / "out")) == published(str(tmp_path / "again"))
+    before, after = pixels(tmp_path / "in/a.png"), pixels(tmp_path / "out/rendered/filled/a.png")
+    assert after[ink].min() > 100  # no ink is left
+    changed = (before != after).any(axis=2)
+    assert changed[:50].sum() + changed[180:].sum() == 0  # and only about there is anything other
+    assert (before != pixels(tmp_path / "in/b.png")).any(axis=2)[ink].all()
+    np.testing.assert_array_equal(after, pixels(tmp_path / "out/rendered/filled/b.png"))
+
+
+@pytest.mark.parametrize("family", ["lama", "migan"])
+def test_faces_go_and_nothing_of_them_decides_what_comes(family: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    face = photo().crop((100, 20, 356, 276))
+    face.save(tmp_path / "in" / "a.png")
+    fill = choice(family, tmp_path)
+    assert run("anonymize", tmp_path / "in", tmp_path / "out", *fill) == 0
+    before, after = np.asarray(face).astype(int), pixels(tmp_path / "out/rendered/filled/a.png")
+    changed = (before != after).any(axis=2)
+    assert changed[60:140, 90:160].mean() > 0.95
+    assert not changed[:, 230:].any()
+    inside, made = before[60:140, 90:160].ravel(), after[60:140, 90:160].ravel()
+    assert np.abs(inside - made).mean() > 15
+
+
+@pytest.mark.promise("A run that cannot work is refused in one line and writes nothing")
+@pytest.mark.parametrize(
+    ("family", "other", "said"),
+    [
+        ("lama", "migan", "expected an input of ?x3x?x? float, got image ?x3x?x? uint8"),
+        ("migan", "lama", "expected an input of ?x3x?x? uint8, got image ?x3x512x512 float"),
+        ("migan", "generator", "expected 2 inputs, got 1: x"),
+    ],
+)
+def test_another_network_is_refused_before_anything_is_written(
+    family: str, other: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slide(tmp_path / "in" / "a.png", shade=10)
+    model = networks.weights(getattr(networks, other)(tmp_path / "other.onnx"))
+    fill = [f"fill={family}", f"fill.model.uri={model.uri}", f"fill.model.sha256={model.sha256}"]
+    assert run("clean", tmp_path / "in", tmp_path / "out", *fill) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert said in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_program_needs_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    slide(tmp_path / "in" / "a.png", shade=10)
+    assert run("clean", tmp_path / "in", tmp_path / "out", "fill=lama_torchscript") == 2
+    message = capsys.readouterr().err
+    assert "fill.allow_torchscript: big-lama.pt is a program" in message
+    assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("family", "wrong", "reason"), [("lama", "bad", "nan_pixels"), ("migan", "shrunk", "wrong_shape")]
+)
+def test_an_answer_that_is_no_picture_rejects_the_image(family: str, wrong: str, reason: str, tmp_path: Path) -> None:
+    slide(tmp_path / "in" / "a.png", shade=10)
+    assert run("clean", tmp_path / "in", tmp_path / "out", *choice(family, tmp_path, **{wrong: True})) == 0
+    (row,) = [row for path in (tmp_path / "out/images").glob("*.parquet") for row in pq.read_table(path).to_pylist()]
+    assert (row["status"], row["reason"]) == ("rejected", reason)
+    assert not (tmp_path / "out/rendered/filled/a.png").exists()

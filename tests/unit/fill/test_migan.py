@@ -1,0 +1,77 @@
+"""MI-GAN's two interfaces, with small real networks that have them."""
+
+import numpy as np
+import pytest
+
+from pipeline.errors import ConfigError, ImageError
+from pipeline.fill.fit import Fit
+from pipeline.fill.migan import Migan
+from tests.unit.fill import networks
+from tests.unit.fill.drawn import ellipse, face, filled, gradient
+
+FIXED = Fit(fixed=True)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGFILL_CACHE", str(tmp_path / "cache"))
+
+
+def both(tmp_path):
+    return (
+        Migan(model=networks.weights(networks.migan(tmp_path / "migan.onnx")), fit=FIXED),
+        Migan(model=networks.weights(networks.generator(tmp_path / "g.onnx")), fit=FIXED, form="generator"),
+    )
+
+
+def test_the_network_paints_what_is_hidden_and_sees_nothing_of_it(tmp_path):
+    rgb, mask = face()
+    other = rgb.copy()
+    other[mask] = np.random.default_rng(1).integers(0, 256, (int(mask.sum()), 3))
+    for fill in both(tmp_path):
+        fill.check()
+        first, second = filled(rgb, mask, fill), filled(other, mask, fill)
+        assert (first == second).all()
+        assert (first[~mask] == rgb[~mask]).all()
+        assert (first[mask] != rgb[mask]).any(axis=-1).mean() > 0.95
+
+
+def test_what_is_hidden_and_what_is_known_are_not_mistaken_for_each_other(tmp_path):
+    """A network that took the mask the other way round would paint with the colour that hides, not the picture's."""
+    picture, mask = gradient(90, 100), ellipse(90, 100, 50, 45, 20, 15)
+    for fill in both(tmp_path):
+        assert np.abs(filled(picture, mask, fill).astype(int) - picture).max() < 40
+
+
+def test_any_size_when_the_file_says_so(tmp_path):
+    rgb, mask = face()
+    fill = Migan(model=networks.weights(networks.migan(tmp_path / "migan.onnx")), fit=Fit(side=128, overlap=16))
+    fill.check()
+    made = filled(rgb, mask, fill)
+    assert (made[~mask] == rgb[~mask]).all()
+    assert (made == filled(rgb, mask, fill)).all()
+
+
+def test_a_file_of_another_network_is_refused(tmp_path):
+    four = networks.weights(networks.migan(tmp_path / "four.onnx", channels=4))
+    with pytest.raises(ConfigError, match=r"expected an input of \?x3x\?x\? uint8, got image \?x4x\?x\? uint8; mask"):
+        Migan(model=four, fit=FIXED).check()
+    with pytest.raises(ConfigError, match=r"expected an input of \?x3x\?x\? uint8, got image \?x3x512x512 float"):
+        Migan(model=networks.weights(networks.lama(tmp_path / "lama.onnx")), fit=FIXED).check()
+    with pytest.raises(ConfigError, match="expected 1 input, got 2: image, mask"):
+        Migan(model=four, fit=FIXED, form="generator").check()
+
+
+def test_an_answer_of_another_size_rejects_the_image(tmp_path):
+    rgb, mask = face()
+    fill = Migan(model=networks.weights(networks.migan(tmp_path / "half.onnx", shrunk=True)), fit=FIXED)
+    with pytest.raises(ImageError, match=r"wrong_shape.*expected 1x3x512x512 .* got 1x3x256x256"):
+        filled(rgb, mask, fill)
+
+
+def test_parts_that_cannot_be_are_named(tmp_path):
+    file = networks.weights(networks.migan(tmp_path / "migan.onnx"))
+    with pytest.raises(ConfigError, match=r"fill.form: expected pipeline or generator, got 'v2'"):
+        Migan(model=file, fit=FIXED, form="v2")
+    with pytest.raises(ConfigError, match=r"fill.fit.batch: expected 1 with form=pipeline"):
+        Migan(model=file, fit=Fit(fixed=True, batch=2))
