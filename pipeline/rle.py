@@ -41,6 +41,8 @@ def encode_at(crop: Mask, height: int, width: int, *, x: int, y: int) -> bytes:
     crop = crop[top : max(top, height - y), left : max(left, width - x)]
     if not crop.size:
         return empty(height, width)
+    if crop.shape == (height, width):
+        return encode(crop)  # in C: of noise, six times as fast as what follows
     # One pair (start, stop) a run and column, as positions in the full image read down its columns.
     columns = np.zeros((crop.shape[1], crop.shape[0] + 2), np.int8)
     columns[:, 1:-1] = crop.T

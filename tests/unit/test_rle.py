@@ -32,7 +32,7 @@ def test_a_drawn_mask_has_the_area_box_and_counts_that_were_drawn() -> None:
 def test_decode_undoes_encode_and_the_counts_are_those_of_pycocotools(mask: np.ndarray) -> None:
     height, width = mask.shape
     code = rle.encode(mask)
-    assert code == reference(mask)
+    assert code == reference(mask) == rle.encode_at(mask, height, width, x=0, y=0)
     np.testing.assert_array_equal(rle.decode(code, height, width), mask)
     assert rle.area(code, height, width) == mask.sum()
 
