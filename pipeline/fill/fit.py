@@ -180,7 +180,7 @@ class _Canvas:
         self.pixels, self.done, self.sigma = crop.pixels.copy(), crop.known.copy(), 0.0
         self._asked = 0
         if sketch is not None:
-            enlarge(sketch, self.pixels, ~crop.known)
+            enlarge(sketch, self.pixels, crop.known)
             self.sigma = BROAD * crop.mask.shape[0] / sketch.shape[0]
 
     def fill(self, place: _Place, wanted: Mask) -> _Filling:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.records import Mask, Rgb
 
-BAND = 1 << 22
+BAND = 1 << 20
 """Pixels that are turned into floats at one time: bounds the memory for a crop of a hundred megapixels."""
 
 
@@ -25,11 +25,10 @@ def shrink(pixels: Rgb, known: Mask, side: int) -> tuple[Rgb, Mask]:
     if scale >= 1:
         return pixels, known
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    bands = list(_bands(height, width))
-    if len(bands) == 1:
+    if height * width <= 4 * BAND:
         covered, total = _area(pixels, known, size)
     else:  # the mean over an area is one along the rows, and then one along the columns
-        thin = [_area(pixels[band], known[band], (size[0], band.stop - band.start)) for band in bands]
+        thin = [_area(pixels[band], known[band], (size[0], band.stop - band.start)) for band in _bands(height, width)]
         covered, total = (
             np.asarray(cv2.resize(np.concatenate(part), size, interpolation=cv2.INTER_AREA), np.float32)
             for part in zip(*thin, strict=True)
@@ -39,9 +38,9 @@ def shrink(pixels: Rgb, known: Mask, side: int) -> tuple[Rgb, Mask]:
     return small, whole if whole.any() else covered > 0
 
 
-def enlarge(small: Rgb, into: Rgb, where: Mask) -> None:
-    """Writes a small picture, enlarged (bilinear between pixel centres), into the pixels of a large one, there."""
-    height, width = where.shape
+def enlarge(small: Rgb, into: Rgb, known: Mask) -> None:
+    """Writes a small picture, enlarged (bilinear between pixel centres), into what is not known of a large one."""
+    height, width = known.shape
     wide = np.asarray(cv2.resize(small, (width, len(small)), interpolation=cv2.INTER_LINEAR), np.uint8)
     centre = ((np.arange(height) + 0.5) * (len(small) / height) - 0.5).clip(0, len(small) - 1)
     first = centre.astype(np.int64)
@@ -50,7 +49,7 @@ def enlarge(small: Rgb, into: Rgb, where: Mask) -> None:
     for band in _bands(height, width):
         near, far = wide[first[band]].astype(np.float32), wide[second[band]]
         rows = np.rint(near + share[band] * (far - near)).astype(np.uint8)
-        np.copyto(into[band], rows, where=where[band][..., None])
+        np.copyto(into[band], rows, where=~known[band][..., None])
 
 
 def _area(pixels: Rgb, known: Mask, size: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

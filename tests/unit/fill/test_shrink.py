@@ -1,6 +1,8 @@
+import cv2
 import numpy as np
 
-from pipeline.fill.shrink import shrink
+from pipeline.fill.shrink import enlarge, shrink
+from tests.unit.fill.drawn import ellipse, photograph
 
 
 def test_what_is_not_known_is_not_mixed_in():
@@ -31,3 +33,24 @@ def test_a_single_known_pixel_is_not_lost():
     small, there = shrink(pixels, known, 16)
     assert there.sum() == 1
     assert small[there].tolist() == [[1, 2, 3]]
+
+
+def test_a_large_crop_is_shrunk_in_bands_as_at_one_time(monkeypatch):
+    picture = photograph("astronaut.png")
+    known = ~ellipse(512, 512, 222, 118, 52, 70)
+    whole, sure = shrink(picture, known, 100)
+    monkeypatch.setattr("pipeline.fill.shrink.BAND", 7 * 512)
+    banded, also = shrink(picture, known, 100)
+    assert (sure == also).all()
+    assert np.abs(whole[sure].astype(int) - banded[sure]).max() <= 1
+
+
+def test_what_is_not_known_takes_the_enlarged_picture(monkeypatch):
+    monkeypatch.setattr("pipeline.fill.shrink.BAND", 7 * 400)
+    small = photograph("astronaut.png")[:37, :50]
+    known = ~ellipse(290, 400, 200, 140, 150, 90)
+    large = np.zeros((290, 400, 3), np.uint8)
+    enlarge(small, large, known)
+    right = cv2.resize(small, (400, 290), interpolation=cv2.INTER_LINEAR)
+    assert (large[known] == 0).all()
+    assert np.abs(large[~known].astype(int) - right[~known]).max() <= 1
