@@ -37,8 +37,7 @@ def encode_at(crop: Mask, height: int, width: int, *, x: int, y: int) -> bytes:
 
     What lies outside the image is cut off.
     """
-    left, top = max(0, -x), max(0, -y)
-    crop = crop[top : max(top, height - y), left : max(left, width - x)]
+    crop, x, y = _cut(crop, height, width, x, y)
     if not crop.size:
         return empty(height, width)
     if crop.shape == (height, width):
@@ -47,12 +46,22 @@ def encode_at(crop: Mask, height: int, width: int, *, x: int, y: int) -> bytes:
     columns = np.zeros((crop.shape[1], crop.shape[0] + 2), np.int8)
     columns[:, 1:-1] = crop.T
     column, row = np.nonzero(np.diff(columns))
-    position = (column + x + left) * height + row + y + top
+    position = (column + x) * height + row + y
     # A run that reaches the lower edge goes on at the top of the next column: stop == next start; drop both.
     joint = np.flatnonzero(position[1:-1:2] == position[2::2])
     position = np.delete(position, np.concatenate([joint * 2 + 1, joint * 2 + 2]))
     runs = np.diff(position, prepend=0, append=height * width)
     return _from_runs(runs if runs[-1] else runs[:-1], height, width)
+
+
+def extent_at(crop: Mask, height: int, width: int, *, x: int, y: int) -> tuple[int, Box]:
+    """Area and box of the mask that `encode_at` makes: from the pixels, which is faster than from many runs."""
+    crop, x, y = _cut(crop, height, width, x, y)
+    rows, columns = np.flatnonzero(crop.any(axis=1)), np.flatnonzero(crop.any(axis=0))
+    if not len(rows):
+        return 0, (0.0, 0.0, 0.0, 0.0)
+    w, h = columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1
+    return int(np.count_nonzero(crop)), (float(x + columns[0]), float(y + rows[0]), float(w), float(h))
 
 
 def decode_at(rle: bytes, height: int, width: int, *, x: int, y: int, crop_height: int, crop_width: int) -> Mask:
@@ -106,6 +115,12 @@ def dilate(rle: bytes, height: int, width: int, radius_px: int) -> bytes:
 def empty(height: int, width: int) -> bytes:
     """The mask with nothing inside."""
     return _from_runs(np.array([height * width]), height, width)
+
+
+def _cut(crop: Mask, height: int, width: int, x: int, y: int) -> tuple[Mask, int, int]:
+    """What of the crop lies inside the image, and where."""
+    left, top = max(0, -x), max(0, -y)
+    return crop[top : max(top, height - y), left : max(left, width - x)], x + left, y + top
 
 
 def _coco(rle: bytes, height: int, width: int) -> dict[str, Any]:

@@ -64,13 +64,13 @@ def segment(
     crop: Mask, *, x: int, y: int, view: View, label: str, score: float, model: Named, class_id: int = 0
 ) -> Segment:
     """A record of the mask that is `crop` with its left upper pixel at x, y of the full-size image."""
-    code = rle.encode_at(crop, view.height, view.width, x=x, y=y)
+    area, box = rle.extent_at(crop, view.height, view.width, x=x, y=y)
     return Segment(
         label=label,
         class_id=class_id,
         score=float(score),
-        rle=code,
-        box=rle.box(code, view.height, view.width),
-        area=rle.area(code, view.height, view.width),
+        rle=rle.encode_at(crop, view.height, view.width, x=x, y=y),
+        box=box,
+        area=area,
         model=model.tag,
     )

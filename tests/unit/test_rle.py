@@ -52,7 +52,9 @@ def test_encode_at_places_a_crop_and_cuts_what_lies_outside(
     canvas = np.zeros((height + 40, width + 40), bool)
     canvas[20 + y : 20 + y + crop.shape[0], 20 + x : 20 + x + crop.shape[1]] = crop
     full = canvas[20 : 20 + height, 20 : 20 + width]
-    assert rle.encode_at(crop, height, width, x=x, y=y) == reference(full)
+    code = rle.encode_at(crop, height, width, x=x, y=y)
+    assert code == reference(full)
+    assert rle.extent_at(crop, height, width, x=x, y=y) == (rle.area(code, height, width), rle.box(code, height, width))
 
 
 @given(masks, st.data())
