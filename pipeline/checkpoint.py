@@ -20,7 +20,8 @@ from pipeline.errors import ConfigError, WeightsError
 from pipeline.weights import Weights
 
 _HF: Final = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})")
-_FILE: Final = re.compile(r"[\w-][\w.-]*\.(json|txt|safetensors)")
+_FILE: Final = re.compile(r"([\w-][\w.-]*/)*[\w-][\w.-]*\.(json|txt|safetensors)")
+"""In sub-folders too, as pipelines of several networks have them; no part begins with a dot, so none leads out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +29,10 @@ class Checkpoint:
     """A folder of files.
 
     licence: of the weights, its SPDX name where it has one. uri: `hf:OWNER/NAME@REVISION` (a commit, 40 hex digits),
-    `s3://bucket/prefix`, `https://host/prefix`, or "" when there is only a local folder. files: what is read of it.
-    sha256: of each of `files`, in their order, "" for what is not known. folder: a local copy; where no hash is given
-    its files are hashed when the run begins, and every worker must find the same ones. Raises ConfigError.
+    `s3://bucket/prefix`, `https://host/prefix`, or "" when there is only a local folder. files: what is read of it, in
+    sub-folders too (`unet/config.json`). sha256: of each of `files`, in their order, "" for what is not known. folder:
+    a local copy; where no hash is given its files are hashed when the run begins, and every worker must find the same
+    ones. Raises ConfigError.
     """
 
     licence: str
@@ -96,8 +98,10 @@ class Checkpoint:
     def fetched(self) -> Iterator[Path]:
         """A folder with the verified files and nothing else, for as long as it takes to load them."""
         with tempfile.TemporaryDirectory(prefix="segfill-model-") as folder:
-            for weights in self.weights:
-                (Path(folder) / weights.path.name).symlink_to(weights.fetch())
+            for file, weights in zip(self.files, self.weights, strict=True):
+                place = Path(folder) / file
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.symlink_to(weights.fetch())
             yield Path(folder)
 
     @property

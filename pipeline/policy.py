@@ -15,6 +15,11 @@ COMMERCIAL: Final = frozenset(
 """SPDX names that allow commercial use without further conditions than to name the authors."""
 
 CONDITIONS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        ("CreativeML OpenRAIL-M", "CreativeML OpenRAIL++-M"),
+        "allows commercial use, but none of the uses that its attachment A lists, and asks that these limits go along "
+        "with the weights",
+    ),
     "SAM License": "allows commercial use, but none for warfare, nuclear industries, espionage or weapons, and asks "
     "that its text goes along with the weights",
 }

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline import build
 from pipeline.errors import ConfigError, WeightsError
+from pipeline.fill.diffusion import KINDS
 
 PLACES = ["source.uri=in", "sink.uri=out"]
 CHOICES = [(group, choice) for group, choices in build.groups().items() for choice in choices]
@@ -30,6 +31,13 @@ EXTRA = {
             for value in ("names=[a]", "model.uri=file:/m.safetensors", f"model.sha256={'0' * 64}", "model.licence=MIT")
         ]
         for name in ("fcn", "deeplabv3", "mask_rcnn")
+    },
+    **{
+        ("fill", f"diffusion/{name}"): [
+            f"fill.model.{value}"
+            for value in ("folder=x", "licence=MIT", "files=[a.json,b.safetensors]", f"sha256=[{'a' * 64},{'b' * 64}]")
+        ]
+        for name in ("local", "sd15_inpainting", "sdxl_inpainting", "flux_fill")
     },
     ("segment", "onnx_model"): [
         *(f"segment.onnx_model.{value}" for value in ("names=[a]", "result=binary", "height=8", "width=8")),
@@ -112,6 +120,33 @@ def test_weights_of_a_hub_are_pinned_and_name_their_licence(choice: str) -> None
         revision = model.uri.partition("@")[2]
         with pytest.raises(WeightsError, match=rf"segment.{family}.*download revision {revision} of .*give its folder"):
             build.build(build.compose("annotate", [*PLACES, f"segment={choice}"]))
+
+
+@pytest.mark.parametrize(
+    ("choice", "kind", "licence"),
+    [
+        ("sd15_inpainting", "StableDiffusionInpaintPipeline", "CreativeML OpenRAIL-M"),
+        ("sdxl_inpainting", "StableDiffusionXLInpaintPipeline", "CreativeML OpenRAIL++-M"),
+        ("flux_fill", "FluxFillPipeline", "FLUX.1-dev-Non-Commercial"),
+    ],
+)
+def test_a_pipeline_of_a_hub_is_pinned_names_its_licence_and_every_file(
+    choice: str, kind: str, licence: str, tmp_path: Path
+) -> None:
+    override = f"fill=diffusion/{choice}"
+    model = build.compose("clean", [*PLACES, override]).fill.model
+    assert re.fullmatch(r"hf:[\w.-]+/[\w.-]+@[0-9a-f]{40}", model.uri)
+    assert (model.licence, model.folder, model.sha256) == (licence, "", [])
+    with pytest.raises(WeightsError, match=rf"fill: .*download revision {model.uri[-40:]} of .*give its folder"):
+        build.build(build.compose("clean", [*PLACES, override]))
+    parts = {**KINDS[kind].parts, "scheduler": ("diffusers", "DDIMScheduler")}
+    parts |= dict.fromkeys(KINDS[kind].tokenizers, ("transformers", "CLIPTokenizer"))
+    for file in model.files:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(json.dumps({"_class_name": kind, **parts} if file == "model_index.json" else {}))
+    flow = build.build(build.compose("clean", [*PLACES, override, f"fill.model.folder={tmp_path}"])).flow
+    with pytest.raises(ConfigError, match=r"vae/config\.json: expected block_out_channels"):
+        flow.fill.check()  # which comes after every part was found
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)

@@ -35,6 +35,16 @@ def test_only_the_named_files_are_there_to_be_loaded(folder: Path) -> None:
     assert model.tag.startswith("a checkpoint-")
 
 
+def test_files_in_sub_folders_stay_there(folder: Path) -> None:
+    for part, number in (("unet", b"1"), ("vae", b"2")):
+        (folder / part).mkdir()
+        (folder / part / "model.safetensors").write_bytes(number)
+    files = ("config.json", "unet/model.safetensors", "vae/model.safetensors")
+    with Checkpoint(licence="MIT", folder=str(folder), files=files).fetched() as verified:
+        assert (verified / "unet" / "model.safetensors").read_bytes() == b"1"
+        assert (verified / "vae" / "model.safetensors").read_bytes() == b"2"
+
+
 @pytest.mark.promise("weights that are not one safe file of the right hash are refused")
 def test_a_worker_refuses_a_folder_that_changed_since_the_driver_saw_it(folder: Path) -> None:
     model = Checkpoint(licence="MIT", folder=str(folder))
@@ -72,6 +82,10 @@ def test_what_is_missing_or_no_json_is_named(folder: Path) -> None:
         ("uri", "hf:owner/name"),
         ("files", ("pytorch_model.bin",)),
         ("files", ("../config.json",)),
+        ("files", ("unet/../../config.json",)),
+        ("files", ("/config.json",)),
+        ("files", ("unet//config.json",)),
+        ("files", ("unet/pytorch_model.bin",)),
         ("sha256", ("0" * 64,)),
         ("sha256", ("main",) * 3),
         ("licence", ""),

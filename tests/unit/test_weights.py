@@ -288,6 +288,19 @@ def test_a_pickle_or_torchscript_under_a_safe_name_is_refused_and_not_run(
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_header_whose_length_looks_like_a_pickle_is_no_pickle(tmp_path: Path, cache: Path) -> None:
+    """1152 bytes are b"\\x80\\x04": one file in two thousand has such a header."""
+    header = b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'.ljust(0x0480)
+    data = len(header).to_bytes(8, "little") + header + b"\0"
+    (tmp_path / "model.safetensors").write_bytes(data)
+    weights = named((tmp_path / "model.safetensors").as_uri(), sha256(data))
+    assert weights.fetch().read_bytes() == data
+    for name, other in (("model.onnx", data), ("cut.safetensors", data[:900])):
+        (tmp_path / name).write_bytes(other)
+        with pytest.raises(WeightsError, match="a pickle or a zip"):
+            named((tmp_path / name).as_uri(), sha256(other)).fetch()
+
+
 @pytest.mark.promise("weights that are not one safe file of the right hash are refused")
 @pytest.mark.parametrize("data", [b"", pickle.dumps(Runs(), 0), b"\x08\x07", b"<html>not found</html>"])
 def test_what_is_no_network_is_no_onnx_file(data: bytes, tmp_path: Path, cache: Path) -> None:

@@ -11,7 +11,7 @@ from pipeline.fill.blur import Blur
 from pipeline.fill.crops import GREY, LEAST_MARGIN, cut, mean, parts
 from pipeline.fill.none import NoFill
 from pipeline.fill.solid import Solid
-from pipeline.records import Pixels, Region, seed_of
+from pipeline.records import Pixels, Region, Segment, seed_of
 from tests.unit.fill.drawn import crops_of, photograph
 
 SECRET = np.array([255, 0, 255], np.uint8)
@@ -110,6 +110,21 @@ def test_a_region_of_another_image_is_refused():
     region = Region(image_id="a", height=3, width=4, rle=b"0", area=12, chosen=())
     with pytest.raises(ImageError, match=r"wrong_shape.*4x3"):
         cut(Pixels(rgb=np.zeros((4, 3, 3), np.uint8), alpha=np.zeros((0, 0), np.uint8)), region, Solid())
+
+
+def test_a_crop_has_the_labels_of_the_chosen_segments_in_it_the_largest_first():
+    marks = {"person": (20, 20, 80, 60), "bag": (70, 60, 90, 70), "sky": (5, 300, 15, 390), "car": (250, 300, 290, 380)}
+    masks = {label: box(300, 400, place) for label, place in marks.items()}
+    segments = tuple(
+        Segment(label=label, class_id=0, score=1, rle=b"", box=rle.box(code, 300, 400), area=area, model="m")
+        for label, code, area in ((label, rle.encode(mask), int(mask.sum())) for label, mask in masks.items())
+    )
+    region = rle.dilate(rle.encode(masks["person"] | masks["bag"] | masks["car"]), 300, 400, 3)
+    area = rle.area(region, 300, 400)
+    asked = Region(image_id="a", height=300, width=400, rle=region, area=area, chosen=(0, 1, 3))
+    pixels = Pixels(rgb=np.zeros((300, 400, 3), np.uint8), alpha=np.zeros((0, 0), np.uint8))
+    assert [crop.labels for crop in cut(pixels, asked, Solid(context=0.1), segments)] == [("person", "bag"), ("car",)]
+    assert [crop.labels for crop in cut(pixels, asked, Solid(context=0.1))] == [(), ()]
 
 
 def test_thousands_of_parts_are_a_few_crops_in_a_moment():
