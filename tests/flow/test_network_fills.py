@@ -13,7 +13,7 @@ from tests.flow.outputs import published, totals
 from tests.planted import photo
 from tests.unit.fill import networks
 
-FAMILIES = ("lama", "lama_torchscript", "migan")
+FAMILIES = ("lama", "migan", pytest.param("lama_torchscript", marks=pytest.mark.chaos))  # which takes torch
 
 
 def choice(family: str, folder: Path, **more: bool) -> list[str]:

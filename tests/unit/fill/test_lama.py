@@ -86,6 +86,10 @@ def test_torchscript_only_by_an_explicit_word(tmp_path):
     path = networks.torchscript(tmp_path / "big-lama.pt")
     with pytest.raises(WeightsError, match="can run code"):
         networks.weights(path)
+    with pytest.raises(ConfigError, match=r"weights.torchscript: expected false with state_dict: true"):
+        networks.weights(path, torchscript=True, state_dict=True)
+    with pytest.raises(ConfigError, match=r"weights.torchscript: expected a .pt file, got file:.*lama.onnx"):
+        networks.weights(networks.lama(tmp_path / "lama.onnx"), torchscript=True)
     model = networks.weights(path, torchscript=True)
     with pytest.raises(ConfigError, match=r"fill.allow_torchscript: big-lama.pt is a program .* expected true"):
         Lama(model=model, fit=Fit(), white=1.0)
