@@ -41,12 +41,14 @@ class Painter:
         numbers = _NUMBERS[fill.precision] if place.type == "cuda" else torch.float32
         with _loading(fill) as folder:
             self._pipe = _pipeline(fill, self._kind, folder, numbers)
-        for part in self._kind.parts:
+        for part in self._kind.encoders:
             ready(getattr(self._pipe, part), place, fill.run)
         with torch.no_grad():
             self._words = {text: _encoded(self._pipe, fill, self._kind, text, place) for text in fill.texts}
         for part in self._kind.encoders:
-            setattr(self._pipe, part, None)  # T5 alone is 9 GB
+            setattr(self._pipe, part, None)  # T5 alone is 9 GB, which the rest need not share the GPU with
+        for part in set(self._kind.parts) - set(self._kind.encoders):
+            ready(getattr(self._pipe, part), place, fill.run)
 
     def __call__(self, windows: Sequence[Window]) -> list[Rgb]:
         """Of one shape. Raises ImageError for an answer that is not finite, or black where the canvas is not."""

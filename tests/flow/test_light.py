@@ -24,3 +24,11 @@ def test_the_default_path_imports_no_torch(job: str, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "_run" / "SUCCESS.json").exists()
+
+
+@pytest.mark.parametrize("module", ["pipeline.fill.diffusion"])
+def test_a_family_in_its_cold_form_imports_no_torch(module: str) -> None:
+    """A driver, and a worker that does other things, only read what it is."""
+    script = f"import sys, {module}; sys.exit(str({{'torch', 'transformers', 'diffusers'}} & set(sys.modules) or ''))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr.strip() == ""
