@@ -76,7 +76,7 @@ def test_the_region_is_filled_alike_twice_whatever_was_in_it_and_nothing_else_ch
     kind: str, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     source, hidden = pictures(tmp_path / "in"), pictures(tmp_path / "hidden" / "in", shade=215)
-    fill = [*MARKED, *choice(folders[kind], "prompt=an empty street")]
+    fill = [*MARKED, *choice(folders[kind], "prompt=an empty street", "context=0.3")]
     assert run(source, tmp_path / "out", *fill) == 0
     assert run(source, tmp_path / "again", "chunk=1", *fill) == 0
     assert published(str(tmp_path / "out")) == published(str(tmp_path / "again"))
