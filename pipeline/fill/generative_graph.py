@@ -24,7 +24,7 @@ OUTPUT: Final = "painted"
 def graph(weights: Mapping[str, NDArray[np.floating]]) -> onnx.ModelProto:
     """weights: by the names of the torch network, of any precision; computed in float32. Input and output: as
     `Generator`. Raises ConfigError when names, shapes or values are not those of this network."""
-    _check(weights)
+    check(weights)
     made = _Graph(weights)
     share = made.node("AveragePool", made.channels(3, 4), kernel_shape=[MULTIPLE] * 2, strides=[MULTIPLE] * 2)
     bias = made.node("Mul", made.flat(share, 1), made.real("unknown", UNKNOWN))
@@ -131,7 +131,8 @@ class _Graph:
         return model
 
 
-def _check(weights: Mapping[str, NDArray[np.floating]]) -> None:
+def check(weights: Mapping[str, NDArray[np.floating]]) -> None:
+    """Raises ConfigError unless these are weights of this network."""
     expected = shapes()
     if odd := sorted(expected.keys() ^ weights.keys()):
         kind = "it lacks" if odd[0] in expected else "it has"

@@ -13,6 +13,7 @@ from pipeline.train.photos import Collection
 class Training:
     """data: what to learn from. held_out: how many photographs, those of the least sha256, are never learnt from.
     sizes: (side, count) of the windows of one step after the other, again and again; sides are multiples of 8.
+    start: weights to begin from while there is no checkpoint, a .safetensors file; empty: none.
     steps: of the generator, those before the checkpoint included. warm_up: steps before the discriminator begins.
     inside, outside, fool, match, penalty: weights of the losses; the penalty is paid every `penalty_every` steps.
     follow: decay of the moving average. precision: float32 or bfloat16 (mixed). threads: on the CPU.
@@ -21,6 +22,7 @@ class Training:
 
     data: Sequence[Collection]
     folder: str
+    start: str
     steps: int
     held_out: int
     sizes: Sequence[Sequence[int]]

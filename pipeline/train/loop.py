@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from pipeline.fill.generative_graph import check, read
 from pipeline.fill.generative_net import Generator
 from pipeline.fill.generative_plan import window
 from pipeline.train import losses, validate
@@ -119,6 +120,13 @@ class Run:
         save_file(halves, folder / f".{WEIGHTS}")
         os.replace(folder / f".{WEIGHTS}", folder / WEIGHTS)
 
+    def begin(self, weights: Path) -> None:
+        """Takes the generator's weights from a file that an earlier training left; all else begins anew."""
+        halves = read(weights)
+        check(halves)
+        for module in (self.generator, self.smooth):
+            module.load_state_dict({name: torch.from_numpy(value).float() for name, value in halves.items()})
+
     def restore(self, folder: Path) -> bool:
         """False when there is no checkpoint yet."""
         if not (folder / CHECKPOINT).is_file():
@@ -126,6 +134,9 @@ class Run:
         state = torch.load(folder / CHECKPOINT, map_location=self._device, weights_only=True)
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
+        for optimizer, rate in ((self._paint, self.training.rate), (self._doubt, self.training.judge_rate)):
+            for group in optimizer.param_groups:
+                group["lr"] = rate  # what it is told now, not what it was told then
         self.step = int(state["step"])
         return True
 
@@ -146,6 +157,8 @@ def train(training: Training, say: Say) -> Run:
     (folder / "data.json").write_text(_listed(kept, held_out, left_out))
     run = Run(training, kept)
     resumed = run.restore(folder)
+    if not resumed and training.start:
+        run.begin(Path(training.start))
     say(f"{len(kept)} photographs, {len(held_out)} held out, {len(left_out)} left out; step {run.step} ({resumed=})")
     began, saved = time.monotonic(), time.monotonic()
     while run.step < training.steps:

@@ -5,7 +5,7 @@ are cut to their middle 256x256 pixels, and three kinds of holes are drawn into 
 the same ones, through the same crops as in a job. Slow methods see the first photographs only; every row says of how
 many it is, and the others' numbers over the same ones stand beside them with --few.
 
-Writes FOLDER/fills.json and FOLDER/fills.png (by kind the two worst, two middling and two best by HaarPSI of the first
+Writes FOLDER/fills.json and FOLDER/fills.jpg (by kind the two worst, two middling and two best by HaarPSI of the first
 method), and prints the table.
 """
 
@@ -32,6 +32,8 @@ from pipeline.train.photos import Pixels as Decoded
 from tests.bench import likeness
 
 SIDE = 256
+SHOWN = 176
+"""Of a picture on the sheet."""
 METHODS: Mapping[str, Sequence[str]] = {
     "generative": ["fill=generative"],
     "telea": ["fill=diffuse", "fill.method=telea"],
@@ -211,7 +213,9 @@ def main() -> None:
             print(f"{name}, {kind}: {np.mean(scores[kind][name].seconds):.3f} s a fill", flush=True)
     text_of, plain = table(scores, args.few)
     (args.out / "fills.json").write_text(json.dumps(plain, indent=1))
-    cv2.imwrite(str(args.out / "fills.png"), sheet(some, scores, args.methods[0], args.few)[..., ::-1])
+    shown = sheet(some, scores, args.methods[0], args.few)
+    shown = cv2.resize(shown, None, fx=SHOWN / SIDE, fy=SHOWN / SIDE, interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(args.out / "fills.jpg"), shown[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
     print(text_of)
 
 

@@ -87,6 +87,17 @@ def test_the_discriminator_begins_after_the_warm_up(drawn: Path, tmp_path: Path)
     assert np.isfinite(list(second.values())).all()
 
 
+def test_a_new_run_begins_from_weights(drawn: Path, tmp_path: Path) -> None:
+    assert train_fill.main(told(drawn, tmp_path / "first", "steps=1")) == 0
+    weights = tmp_path / "first" / loop.WEIGHTS
+    run = loop.Run(train_fill.configured(told(drawn, tmp_path)), [])
+    run.begin(weights)
+    begun = run.smooth.state_dict()
+    assert all((begun[name].half().numpy() == value).all() for name, value in read(weights).items())
+    assert train_fill.main(told(drawn, tmp_path / "second", "steps=2", f"start={weights}")) == 0
+    assert train_fill.main(told(drawn, tmp_path / "third", "steps=2", f"start={tmp_path}/none.safetensors")) == 1
+
+
 def test_mixed_precision_runs(drawn: Path, tmp_path: Path) -> None:
     training = replace(
         train_fill.configured(told(drawn, tmp_path, "steps=2")), precision="bfloat16", warm_up=0, penalty_every=1
