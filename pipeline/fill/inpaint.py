@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
@@ -27,9 +29,20 @@ def softened(pixels: Rgb, hole: Mask, share: float) -> Rgb:
     rim is far enough."""
     sigmas = share * np.asarray(cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
     sharp = pixels.astype(np.float32)
-    soft, sigma = sharp, 1.0
+    soft, sigma = sharp.copy(), 1.0
     while sigma <= sigmas.max():
         opacity = np.clip(sigmas / sigma - 0.5, 0, 1)[..., None]
-        soft = soft + opacity * (cv2.GaussianBlur(sharp, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE) - soft)
+        inner = _box(opacity[..., 0] > 0, 0)
+        seen = _box(opacity[..., 0] > 0, math.ceil(4 * sigma) + 1)  # OpenCV's kernels end at four sigmas
+        blurred = np.zeros_like(sharp)
+        blurred[seen] = cv2.GaussianBlur(sharp[seen], (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+        soft[inner] += opacity[inner] * (blurred[inner] - soft[inner])
         sigma *= 1.5
     return np.rint(soft).clip(0, 255).astype(np.uint8)
+
+
+def _box(where: Mask, margin: int) -> tuple[slice, slice]:
+    """Rows and columns around all that is True, of which there is some, and this many pixels more."""
+    rows, columns = (np.flatnonzero(where.any(axis=axis)) for axis in (1, 0))
+    top, left = (max(0, int(some[0]) - margin) for some in (rows, columns))
+    return np.s_[top : int(rows[-1]) + margin + 1, left : int(columns[-1]) + margin + 1]
