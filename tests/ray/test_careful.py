@@ -75,7 +75,7 @@ def fates(out: Path) -> dict[str, tuple[str, str]]:
     "layout",
     [
         ["execute=ray"],
-        ["execute=staged"],
+        pytest.param(["execute=staged"], marks=pytest.mark.chaos),
         pytest.param(["execute=staged", "execute.units=3"], marks=pytest.mark.chaos),
     ],
     ids=" ".join,

@@ -12,8 +12,11 @@ from pipeline.execute import job
 from pipeline.execute.ray_data import RayData
 from pipeline.store import open_store
 from tests.flow.outputs import published, totals
+from tests.unit.fill import networks
 
 SMALL_UNITS = ["source.unit_images=4", "max_reject_share=0.2", "chunk=3", "audit=none"]
+ONCE = "segment.faces.thorough=false"
+"""A sixth of the time, where what is tested does not depend on it."""
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +43,17 @@ def run(name: str, source: Path | str, out: Path | str, *overrides: str) -> int:
     ("name", "kind", "options"),
     [
         ("anonymize", "folder", ["sink=files"]),
-        ("anonymize", "webdataset", ["sink=tar", "fill=diffuse"]),
-        ("clean", "parquet", ["sink=parquet", "render=everything"]),
+        pytest.param("anonymize", "webdataset", ["sink=tar", "fill=diffuse", ONCE], marks=pytest.mark.chaos),
+        ("clean", "parquet", ["sink=parquet", "render=everything", "fill=lama"]),
     ],
 )
 @pytest.mark.promise("local, fused and staged write the same bytes")
 def test_local_fused_and_staged_write_the_same_bytes(
     name: str, kind: str, options: list[str], shards: Path, tmp_path: Path
 ) -> None:
+    if "fill=lama" in options:
+        model = networks.weights(networks.lama(tmp_path / "lama.onnx"))
+        options = [*options, f"fill.model.uri={model.uri}", f"fill.model.sha256={model.sha256}"]
     outputs = {}
     for executor in ("local", "ray", "staged"):
         out = tmp_path / executor
@@ -66,8 +72,8 @@ def test_a_run_from_one_bucket_into_the_same_bucket_equals_a_run_on_disk(shards:
     store = open_store(source)
     for path in sorted((shards / "webdataset").iterdir()):
         store.put(path.name, path.read_bytes())
-    assert run("anonymize", source, s3.uri("out"), "execute=ray", "sink=files") == 0
-    assert run("anonymize", shards / "webdataset", tmp_path / "out", "execute=local", "sink=files") == 0
+    assert run("anonymize", source, s3.uri("out"), "execute=ray", "sink=files", ONCE) == 0
+    assert run("anonymize", shards / "webdataset", tmp_path / "out", "execute=local", "sink=files", ONCE) == 0
     there, here = published(s3.uri("out")), published(str(tmp_path / "out"))
     differ = {path for path in there if path.split("/")[0] in ("masks", "rendered") and there[path] != here.get(path)}
     assert not differ

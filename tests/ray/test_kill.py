@@ -55,8 +55,15 @@ def killed_in_the_middle(source: str, out: str, executor: str) -> int:
     return commits(out)
 
 
-@pytest.mark.parametrize("where", ["disk", "s3"])
-@pytest.mark.parametrize("executor", ["local", "ray"])
+@pytest.mark.parametrize(
+    ("executor", "where"),
+    [
+        ("local", "disk"),
+        ("ray", "s3"),
+        pytest.param("local", "s3", marks=pytest.mark.chaos),
+        pytest.param("ray", "disk", marks=pytest.mark.chaos),
+    ],
+)
 @pytest.mark.promise("A run killed with SIGKILL resumes to the bytes of an undisturbed one: 0 lost, 0 doubled")
 def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(
     where: str,
