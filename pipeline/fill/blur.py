@@ -11,8 +11,8 @@ import numpy as np
 from pipeline.contracts import Device, HotFill
 from pipeline.fill.checks import allowed, number
 from pipeline.fill.crops import PerCrop, parts
+from pipeline.fill.usual import Usual
 from pipeline.records import Crop, Rgb
-from pipeline.weights import Weights
 
 FINE = 4.0
 """Sigma in pixels below which the blur is done at full size; a wider one is done on a shrunken part: it looks the
@@ -22,7 +22,7 @@ REACH = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Blur:
+class Blur(Usual):
     """share: sigma of the Gaussian as a share of the longer side of each connected part; least_px: its lower bound in
     pixels. allow_reversible: has to be true."""
 
@@ -36,20 +36,12 @@ class Blur:
         allowed("blur", self.allow_reversible)
 
     @property
-    def active(self) -> bool:
-        return True
-
-    @property
     def reversible(self) -> bool:
         return True
 
     @property
     def context(self) -> float:
         return REACH * self.share
-
-    @property
-    def weights(self) -> tuple[Weights, ...]:
-        return ()
 
     def load(self, device: Device, threads: int) -> HotFill:
         return PerCrop(self._paint)

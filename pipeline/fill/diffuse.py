@@ -13,12 +13,12 @@ from pipeline.fill.checks import number
 from pipeline.fill.crops import GREY, PerCrop
 from pipeline.fill.inpaint import METHODS, inpaint, softened
 from pipeline.fill.shrink import shrink
+from pipeline.fill.usual import Usual
 from pipeline.records import Crop, Rgb
-from pipeline.weights import Weights
 
 
 @dataclass(frozen=True, kw_only=True)
-class Diffuse:
+class Diffuse(Usual):
     """For thin things such as text, on calm ground; a wide hole comes out smeared.
 
     method: `ns` (Bertalmio et al., Navier-Stokes, Fluid Dynamics, and Image and Video Inpainting, 2001) or `telea`
@@ -43,18 +43,6 @@ class Diffuse:
         number("soften", self.soften, 0, 2)
         number("side", self.side, 16, whole=True)
         number("context", self.context, 0, 10)
-
-    @property
-    def active(self) -> bool:
-        return True
-
-    @property
-    def reversible(self) -> bool:
-        return False
-
-    @property
-    def weights(self) -> tuple[Weights, ...]:
-        return ()
 
     def load(self, device: Device, threads: int) -> HotFill:
         return PerCrop(self._paint)

@@ -22,6 +22,7 @@ from pipeline.contracts import Device, HotFill
 from pipeline.errors import ConfigError
 from pipeline.fill.checks import number
 from pipeline.fill.fit import Fit, Fitted
+from pipeline.fill.usual import Usual
 from pipeline.networks.torch_options import TorchOptions, need
 from pipeline.weights import Weights
 
@@ -93,7 +94,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Diffusion:
+class Diffusion(Usual):
     """Paints what a text says, made to fit its surroundings.
 
     model: the files of a pipeline's folder. prompt: what to paint. prompts: label -> what to paint instead where the
@@ -132,14 +133,6 @@ class Diffusion:
         number("guidance", self.guidance, 0, 100)
         number("context", self.context, 0, 10)
         _ = self.run, self.weights  # raises what does not fit here, not in a worker
-
-    @property
-    def active(self) -> bool:
-        return True
-
-    @property
-    def reversible(self) -> bool:
-        return False
 
     @property
     def weights(self) -> tuple[Weights, ...]:

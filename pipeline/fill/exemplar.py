@@ -15,15 +15,15 @@ from pipeline.fill.checks import number
 from pipeline.fill.crops import GREY, PerCrop
 from pipeline.fill.patchmatch import Places, complete
 from pipeline.fill.shrink import shrink
+from pipeline.fill.usual import Usual
 from pipeline.records import Crop, Mask, Rgb
-from pipeline.weights import Weights
 
 BLOCK = 1 << 18
 """Pixels that are copied at one time: bounds the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exemplar:
+class Exemplar(Usual):
     """For holes in texture: grass, fabric, brick, crowds. It repeats what is there; it knows no faces and no objects.
 
     side: a larger crop is shrunk to this many pixels to find where each pixel is best copied from; the copies are
@@ -36,18 +36,6 @@ class Exemplar:
     def __post_init__(self) -> None:
         number("side", self.side, 16, 1024, whole=True)
         number("context", self.context, 0, 10)
-
-    @property
-    def active(self) -> bool:
-        return True
-
-    @property
-    def reversible(self) -> bool:
-        return False
-
-    @property
-    def weights(self) -> tuple[Weights, ...]:
-        return ()
 
     def load(self, device: Device, threads: int) -> HotFill:
         return PerCrop(self._paint)

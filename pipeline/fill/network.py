@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.errors import ConfigError, ImageError
 from pipeline.fill.checks import number
 from pipeline.fill.fit import Fit, Window
+from pipeline.fill.usual import Usual
 from pipeline.records import Rgb
 from pipeline.weights import Weights
 
@@ -19,7 +20,7 @@ Floats: TypeAlias = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkFill:
+class NetworkFill(Usual):
     """model: the weights. fit: which windows the network takes, and how they become part of the picture. context:
     margin of a crop, as a share of its part's longer side. suffixes: of the files that the family reads."""
 
@@ -37,14 +38,6 @@ class NetworkFill:
         if not isinstance(self.fit, Fit):
             raise ConfigError(f"fill.fit: expected a Fit, got {self.fit!r}")
         number("context", self.context, 0, 10)
-
-    @property
-    def active(self) -> bool:
-        return True
-
-    @property
-    def reversible(self) -> bool:
-        return False
 
     @property
     def weights(self) -> tuple[Weights, ...]:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.contracts import Device, HotFill
+from pipeline.fill.usual import Usual
 from pipeline.records import Crop, Patch
-from pipeline.weights import Weights
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoFill:
+class NoFill(Usual):
     """For annotation: no crops are cut and no pixel is changed."""
 
     @property
@@ -19,16 +19,8 @@ class NoFill:
         return False
 
     @property
-    def reversible(self) -> bool:
-        return False
-
-    @property
     def context(self) -> float:
         return 0.0
-
-    @property
-    def weights(self) -> tuple[Weights, ...]:
-        return ()
 
     def load(self, device: Device, threads: int) -> HotFill:
         return _nothing

@@ -11,12 +11,12 @@ import numpy as np
 from pipeline.contracts import Device, HotFill
 from pipeline.fill.checks import allowed, number
 from pipeline.fill.crops import PerCrop, parts
+from pipeline.fill.usual import Usual
 from pipeline.records import Crop, Rgb
-from pipeline.weights import Weights
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pixelate:
+class Pixelate(Usual):
     """share: side of a block as a share of the longer side of each connected part; least_px: its lower bound in
     pixels. allow_reversible: has to be true."""
 
@@ -30,20 +30,12 @@ class Pixelate:
         allowed("pixelate", self.allow_reversible)
 
     @property
-    def active(self) -> bool:
-        return True
-
-    @property
     def reversible(self) -> bool:
         return True
 
     @property
     def context(self) -> float:
         return 0.0
-
-    @property
-    def weights(self) -> tuple[Weights, ...]:
-        return ()
 
     def load(self, device: Device, threads: int) -> HotFill:
         return PerCrop(self._paint)

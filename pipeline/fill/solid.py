@@ -12,12 +12,12 @@ from pipeline.contracts import Device, HotFill
 from pipeline.errors import ConfigError
 from pipeline.fill.checks import number
 from pipeline.fill.crops import PerCrop, Span, mean, parts
+from pipeline.fill.usual import Usual
 from pipeline.records import Crop, Rgb
-from pipeline.weights import Weights
 
 
 @dataclass(frozen=True, kw_only=True)
-class Solid:
+class Solid(Usual):
     """colour: `#rrggbb`, or `mean`: of the known pixels at most `ring` pixels from the connected part; of the whole
     crop when no known pixel is that near; mid-grey when none is known at all."""
 
@@ -30,18 +30,6 @@ class Solid:
             raise ConfigError(f"fill.colour: expected mean or a colour such as '#808080', got {self.colour!r}")
         number("ring", self.ring, 1, 1000, whole=True)
         number("context", self.context, 0, 10)
-
-    @property
-    def active(self) -> bool:
-        return True
-
-    @property
-    def reversible(self) -> bool:
-        return False
-
-    @property
-    def weights(self) -> tuple[Weights, ...]:
-        return ()
 
     def load(self, device: Device, threads: int) -> HotFill:
         return PerCrop(self._paint)
