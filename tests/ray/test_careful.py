@@ -80,6 +80,7 @@ def fates(out: Path) -> dict[str, tuple[str, str]]:
     ],
     ids=" ".join,
 )
+@pytest.mark.timeout(900)  # each hang costs its limit, and each death a worker that starts anew
 def test_a_run_on_ray_survives_every_kind_of_deadly_image(layout: list[str], folder: Path, tmp_path: Path) -> None:
     out, quiet = tmp_path / "out", tmp_path / "quiet"
     config = build.compose("anonymize", overrides(folder, out, *layout, *DEADLY))
