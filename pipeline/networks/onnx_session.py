@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import redirect_stdout
 from typing import Any
 
 import onnx
@@ -23,6 +25,7 @@ def session(graph: onnx.ModelProto, device: Device, threads: int) -> ort.Inferen
     # Sizes differ from image to image: a plan of the last one's memory is of no use, and kept memory only grows.
     options.enable_mem_pattern = False
     made = ort.InferenceSession(graph.SerializeToString(), options, providers=_providers(device))
+    made.disable_fallback()  # to the CPU, when a call fails on the GPU
     if device == "cuda" and "CUDAExecutionProvider" not in made.get_providers():
         raise RefusedError("device cuda: onnxruntime could not load its CUDA libraries; use device=cpu or install them")
     return made
@@ -36,5 +39,10 @@ def _providers(device: Device) -> list[Any]:
         raise RefusedError(
             f"device cuda: onnxruntime has only {', '.join(there)}; install onnxruntime-gpu or use device=cpu"
         )
-    # The default search tries every algorithm anew for each image size.
-    return [("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"}), "CPUExecutionProvider"]
+    with open(os.devnull, "w") as nothing, redirect_stdout(nothing):  # it prints what it does not find; we raise it
+        ort.preload_dlls()  # those that pip installs beside it lie where no loader looks
+    cuda = {
+        "cudnn_conv_algo_search": "HEURISTIC",  # the default tries every algorithm anew for each image size
+        "arena_extend_strategy": "kSameAsRequested",  # the default doubles what it holds of a GPU that others share
+    }
+    return [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]

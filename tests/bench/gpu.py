@@ -120,14 +120,13 @@ def measure(case: Case, device: Device, folder: Path, ray: bool, tell: Callable[
         return photographs(folder / f"images-{count}", count, case.size)
 
     few = source(16 * case.batch)
-    flow = build.build(
-        build.compose(case.job, [f"source.uri={few}", f"sink.uri={folder / 'sample'}", *made.overrides])
-    ).flow
+    local = ["execute=local", f"execute.device={device}"]  # the default would need Ray, even to be built
+    places = [f"source.uri={few}", f"sink.uri={folder / 'sample'}"]
+    flow = build.build(build.compose(case.job, [*places, *made.overrides, *local])).flow
     seconds = sample.measure(flow, images=min(32, 2 * case.batch), seed=0, device=device, threads=1).seconds
     row["decode"] = seconds["decode"]
     row["cpu"] = sum(value for stage, value in seconds.items() if stage not in ("segment", "fill"))
     tell(row)
-    local = ["execute=local", f"execute.device={device}"]
     _put(row, "local", pipeline_speed(case, made.overrides, local, few, folder / "local"))
     tell(row)
     if ray:
