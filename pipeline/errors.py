@@ -26,6 +26,10 @@ class ConfigError(RefusedError):
     """A key, a choice or a value that cannot work."""
 
 
+class DeviceError(RefusedError):
+    """A GPU that was asked for is not there, or what computes on it is not installed."""
+
+
 class SourceError(RefusedError):
     """A source that does not exist, is empty, or lacks what the config names."""
 

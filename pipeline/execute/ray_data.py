@@ -32,29 +32,28 @@ from ray.exceptions import RayError, RayTaskError
 
 from pipeline import flow as line
 from pipeline.contracts import Device
-from pipeline.errors import ConfigError, RunError, SegfillError
+from pipeline.errors import ConfigError, DeviceError, RunError, SegfillError
 from pipeline.execute.careful import Limits, Word, journalled, journalled_together
+from pipeline.execute.pools import Size, check_share, check_size, ends, pools
 from pipeline.execute.rows import record_of, shard_of, shard_row, unit_row, units_of
 from pipeline.plan import Plan
 from pipeline.records import Batch, Committed
 
 Layout: TypeAlias = Literal["auto", "fused", "staged"]
-Size: TypeAlias = int | tuple[int, ...]
-"""Of an actor pool: a number, 0 = choose; or the least and the most, between which Ray Data scales it."""
 
 MiB = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class RayData:
-    """layout: auto is staged when the cluster has GPUs, else fused. address: of a running cluster (`auto`, `ray://...`,
-    host:port), which must ask for a token unless it is on loopback; empty starts Ray on this machine alone, on
-    loopback, whatever RAY_ADDRESS says. cpus: cores to start it with, 0 = all.
+    """layout: auto is staged when the cluster has GPUs on which the models load, else fused. address: of a running
+    cluster (`auto`, `ray://...`, host:port), which must ask for a token unless it is on loopback; empty starts Ray on
+    this machine alone, on loopback, whatever RAY_ADDRESS says. cpus: cores to start it with, 0 = all.
     workers: fused actors, 0 = one a core. readers: shards that are read at the same time, 0 = a quarter of the cores,
     at least 1. segment_actors, fill_actors: pool sizes of the staged layout, 0 = one a GPU, or one; [1, 8] scales with
-    the load. gpus: share of a GPU for each of those that has a network, 0 = a whole one where there are any; 0.5 puts
-    both on one. units: that such an actor takes at a time, so that its batches are full; no result depends on it on
-    the CPU. threads: intra-op threads of a model on the CPU.
+    the load. gpus: share of a GPU for each of those that has a network, 0 = a whole one where there are any, a half
+    where both have a network. units: that such an actor takes at a time, so that its batches are full; no result
+    depends on it on the CPU. threads: intra-op threads of a model on the CPU.
     store_mib: memory of Ray's object store on this machine. image_seconds, image_mib: limits of careful.py.
     """
 
@@ -79,11 +78,12 @@ class RayData:
             if getattr(self, name) < 0:
                 raise ConfigError(f"execute.{name}: expected 0 (choose) or more, got {getattr(self, name)}")
         for name in ("segment_actors", "fill_actors"):
-            _check_size(name, getattr(self, name))
+            check_size(name, getattr(self, name))
         if type(self.units) is not int or self.units < 1:
             raise ConfigError(f"execute.units: expected a whole number of at least 1, got {self.units!r}")
-        if self.threads < 1 or self.store_mib < 80 or self.gpus < 0:
-            raise ConfigError("execute: expected threads >= 1, store_mib >= 80 and gpus >= 0")
+        if self.threads < 1 or self.store_mib < 80:
+            raise ConfigError("execute: expected threads >= 1 and store_mib >= 80")
+        check_share(self.gpus)
         _ = self.limits  # checks them
 
     @property
@@ -131,14 +131,22 @@ class RayData:
         _quiet()
         try:
             _settings(self.store_mib * MiB // 2)
-            layout = self.layout if self.layout != "auto" else ("staged" if _count("GPU") else "fused")
-            done = self._fused(flow, plan) if layout == "fused" else self._staged(flow, plan)
+            done = self._staged(flow, plan) if self._is_staged(flow) else self._fused(flow, plan)
             for row in done.iter_rows():
                 yield record_of(row)
         except RayTaskError as error:
             raise _cause(error) from error
         except RayError as error:
             raise RunError(f"Ray stopped the run: {_first_line(error)}; the same command resumes it") from error
+
+    def _is_staged(self, flow: line.Flow) -> bool:
+        """A GPU that the models cannot be loaded on, for want of a build that does, is left alone by layout=auto."""
+        if self.layout != "auto" or not _count("GPU"):
+            return self.layout == "staged"
+        tried = ray.remote(num_cpus=0.05, num_gpus=0.01)(refusal)
+        if why := ray.get(tried.remote(flow, self.threads)):
+            print(f"execute=auto: the GPU is not used ({why})", file=sys.stderr)
+        return not why
 
     def _connect(self) -> bool:
         """True when this call started Ray here, so that the run also ends it."""
@@ -177,16 +185,15 @@ class RayData:
     def _staged(self, flow: line.Flow, plan: Plan) -> Dataset:
         cards = _count("GPU")
         device: Device = "cuda" if cards else "cpu"
-        gpus = self.gpus or (1.0 if cards else 0.0)
+        networks = 2 if flow.fill.weights else 1
+        size = pools(self.segment_actors, self.fill_actors, self.gpus, cards=cards, networks=networks)
         decoded = _tasks(self._read(flow, plan), line.decode, flow, self.limits)
-        size = self.segment_actors or max(1, cards)
-        found = self._actors(decoded, Segment, flow, device, size, cpus=0.2, gpus=gpus, units=self.units)
+        found = self._actors(decoded, Segment, flow, device, size.segment, cpus=0.2, gpus=size.gpus, units=self.units)
         chosen = _tasks(found, line.select, flow, self.limits)
         if flow.fill.weights:
-            size = self.fill_actors or max(1, cards)
-            made = self._actors(chosen, Fill, flow, device, size, cpus=0.2, gpus=gpus, units=self.units)
+            made = self._actors(chosen, Fill, flow, device, size.fill, cpus=0.2, gpus=size.gpus, units=self.units)
         elif flow.fill.active:  # without a network a fill would only hold a GPU
-            made = self._actors(chosen, Fill, flow, "cpu", self.fill_actors or max(1, cards), cpus=0.2)
+            made = self._actors(chosen, Fill, flow, "cpu", size.fill, cpus=0.2)
         else:
             made = _tasks(chosen, line.fill, flow, self.limits)
         return _tasks(made, line.finish, flow, self.limits)
@@ -203,7 +210,7 @@ class RayData:
         gpus: float = 0.0,
         units: int = 1,
     ) -> Dataset:
-        least, most = (size, size) if isinstance(size, int) else size
+        least, most = ends(size)
         return rows.map_batches(
             stage,
             fn_constructor_args=(flow, device, self.threads, self.limits),
@@ -219,11 +226,14 @@ class RayData:
         )
 
 
-def _check_size(name: str, size: object) -> None:
-    plain = type(size) is int and size >= 0
-    span = isinstance(size, tuple) and [type(end) for end in size] == [int, int] and 1 <= size[0] <= size[1]
-    if not plain and not span:
-        raise ConfigError(f"execute.{name}: expected 0 (choose) or more, or [least, most], got {size!r}")
+def refusal(flow: line.Flow, threads: int) -> str:
+    """Why the models cannot be had on a GPU, asked of a worker that has one; "" when they can."""
+    hot = flow.load("cuda", threads)
+    try:
+        _ = hot.segmenters, hot.fill if flow.fill.weights else None
+    except DeviceError as error:
+        return str(error)
+    return ""
 
 
 def _tasks(rows: Dataset, word: Word, flow: line.Flow, limits: Limits) -> Dataset:

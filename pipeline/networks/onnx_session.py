@@ -10,11 +10,12 @@ import onnx
 import onnxruntime as ort
 
 from pipeline.contracts import Device
-from pipeline.errors import RefusedError
+from pipeline.errors import DeviceError
+from pipeline.networks import ON_CPU
 
 
 def session(graph: onnx.ModelProto, device: Device, threads: int) -> ort.InferenceSession:
-    """threads: intra-op, on the CPU. Raises RefusedError when the device is not there: a run that was told to use a GPU
+    """threads: intra-op, on the CPU. Raises DeviceError when the device is not there: a run that was told to use a GPU
     never crawls on the CPU unseen."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -27,7 +28,10 @@ def session(graph: onnx.ModelProto, device: Device, threads: int) -> ort.Inferen
     made = ort.InferenceSession(graph.SerializeToString(), options, providers=_providers(device))
     made.disable_fallback()  # to the CPU, when a call fails on the GPU
     if device == "cuda" and "CUDAExecutionProvider" not in made.get_providers():
-        raise RefusedError("device cuda: onnxruntime could not load its CUDA libraries; use device=cpu or install them")
+        raise DeviceError(
+            "device cuda: onnxruntime could not load its CUDA libraries; install onnxruntime-gpu[cuda,cudnn], or "
+            f"{ON_CPU}"
+        )
     return made
 
 
@@ -36,8 +40,8 @@ def _providers(device: Device) -> list[Any]:
         return ["CPUExecutionProvider"]
     there = ort.get_available_providers()
     if "CUDAExecutionProvider" not in there:
-        raise RefusedError(
-            f"device cuda: onnxruntime has only {', '.join(there)}; install onnxruntime-gpu or use device=cpu"
+        raise DeviceError(
+            f"device cuda: onnxruntime has only {', '.join(there)}; install onnxruntime-gpu in its place, or {ON_CPU}"
         )
     with open(os.devnull, "w") as nothing, redirect_stdout(nothing):  # it prints what it does not find; we raise it
         ort.preload_dlls()  # those that pip installs beside it lie where no loader looks

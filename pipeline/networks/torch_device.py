@@ -8,17 +8,18 @@ from typing import TypeVar
 import torch
 
 from pipeline.contracts import Device
-from pipeline.errors import RefusedError
+from pipeline.errors import DeviceError, RefusedError
+from pipeline.networks import ON_CPU
 from pipeline.networks.torch_options import TorchOptions
 
 Answer = TypeVar("Answer")
 
 
 def torch_device(device: Device, threads: int) -> torch.device:
-    """threads: intra-op, on the CPU. Raises RefusedError when the device is not there: a run that was told to use a GPU
+    """threads: intra-op, on the CPU. Raises DeviceError when the device is not there: a run that was told to use a GPU
     never crawls on the CPU unseen."""
     if device == "cuda" and not torch.cuda.is_available():
-        raise RefusedError("device cuda: torch finds no GPU; use device=cpu or install a build of torch with CUDA")
+        raise DeviceError(f"device cuda: torch finds no GPU; install a build of torch with CUDA, or {ON_CPU}")
     torch.set_num_threads(threads)
     return torch.device(device)
 

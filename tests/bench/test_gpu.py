@@ -86,9 +86,7 @@ def test_the_network_of_lamas_size_has_its_parameters_and_answers_grey_with_grey
 @pytest.mark.chaos
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", [case.name for case in CASES])
-def test_every_case_runs_on_the_cpu_and_without_ray(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_case_runs_on_the_cpu_and_without_ray(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
     monkeypatch.delitem(sys.modules, "pipeline.execute.ray_data", raising=False)
     into = tmp_path / "row.json"
