@@ -1,11 +1,15 @@
-"""On which device does a torch network run, and at which precision? Torch itself is imported by who loads a network."""
+"""On which device does a torch network run, at which precision, and how do numbers get there and back?
+
+Imports torch: only who loads a network imports this.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import torch
+from numpy.typing import NDArray
 
 from pipeline.contracts import Device
 from pipeline.errors import DeviceError, RefusedError
@@ -13,6 +17,9 @@ from pipeline.networks import ON_CPU
 from pipeline.networks.torch_options import TorchOptions
 
 Answer = TypeVar("Answer")
+
+AHEAD: Final = 8
+"""Answers that a GPU may be ahead of this thread: some 500 MB of pinned memory at most, for images of 8 megapixels."""
 
 
 def torch_device(device: Device, threads: int) -> torch.device:
@@ -54,3 +61,26 @@ def inferred(device: torch.device, options: TorchOptions, call: Callable[[], Ans
     fast = device.type == "cuda" and kind is not None
     with torch.inference_mode(), torch.autocast(device.type, dtype=kind, enabled=fast):
         return call()
+
+
+def sent(values: NDArray[Any], kind: torch.dtype, device: torch.device) -> torch.Tensor:
+    """A copy on the device. One copy here, into memory that a GPU fetches by itself while this thread goes on."""
+    host = torch.empty(values.shape, dtype=kind, pin_memory=device.type == "cuda")
+    host.numpy()[...] = values
+    return host.to(device, non_blocking=True)
+
+
+class Late(Generic[Answer]):
+    """What `made` makes of tensors, as arrays. A GPU copies them while this thread goes on; the call waits for that."""
+
+    def __init__(self, made: Callable[..., Answer], *tensors: torch.Tensor) -> None:
+        self._made = made
+        self._host = [tensor.to("cpu", non_blocking=True) for tensor in tensors]  # from a GPU: into pinned memory
+        self._there = torch.cuda.Event(blocking=True) if tensors[0].is_cuda else None  # type: ignore[no-untyped-call]
+        if self._there is not None:
+            self._there.record()
+
+    def __call__(self) -> Answer:
+        if self._there is not None:
+            self._there.synchronize()  # before that, the arrays hold anything
+        return self._made(*(tensor.numpy() for tensor in self._host))

@@ -22,6 +22,8 @@ class OnnxEyes:
     input. planes: of its answer for one image, (classes, h, w). best: what the blended ones say at each pixel.
     """
 
+    ahead = 0
+
     def __init__(
         self,
         model: Model,
@@ -41,9 +43,10 @@ class OnnxEyes:
         for start in range(0, len(tiles), self._batch):
             yield from self._mean(tiles[start : start + self._batch])
 
-    def best(self, planes: Floats, size: tuple[int, int]) -> Sequence[ClassMap]:
+    def best(self, planes: Floats, size: tuple[int, int]) -> Sequence[Callable[[], ClassMap]]:
         check_finite(planes)
-        return (self._best(planes, size),)
+        found = self._best(planes, size)
+        return (lambda: found,)
 
     def zeros(self, like: Floats, shape: tuple[int, ...]) -> Floats:
         return np.zeros(shape, np.float32)

@@ -7,7 +7,7 @@ tiles, and two bytes a pixel: never the scores of the image.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ImageError
+from pipeline.networks.ahead import ahead
 from pipeline.records import Rgb, Segment, Segments, Tile, View
 from pipeline.segment.classes import ClassMap, class_segments, fit
 from pipeline.segment.look import Look
@@ -31,13 +32,18 @@ _NONE: Final = (1 << 16) - 1
 
 
 class Eyes(Protocol[Planes]):
-    """A network, and the arrays that it computes with."""
+    """A network, and the arrays that it computes with. ahead: answers that it may be started on before the first is
+    waited for."""
+
+    @property
+    def ahead(self) -> int: ...
 
     def seen(self, tiles: Sequence[Rgb]) -> Iterator[Planes]:
         """The scores of each tile at the tile's own size, in order. All are of one size."""
 
-    def best(self, planes: Planes, size: tuple[int, int]) -> Sequence[ClassMap]:
-        """What is at each pixel of `size`: one map of classes, or one for each of those that exclude no other."""
+    def best(self, planes: Planes, size: tuple[int, int]) -> Sequence[Callable[[], ClassMap]]:
+        """What is at each pixel of `size`: one map of classes, or one for each of those that exclude no other. The
+        calls wait for them. Raises ImageError (`nan_scores`), or they do."""
 
     def zeros(self, like: Planes, shape: tuple[int, ...]) -> Planes:
         """Of the kind and on the device of `like`."""
@@ -63,17 +69,22 @@ class HotTiled(Generic[Planes]):
     def _whole(self, view: View) -> Iterator[Segment]:
         (planes,) = self._eyes.seen([whole(view).pixels])
         for found in self._eyes.best(planes, fit(view.height, view.width)):
-            yield from class_segments(found, view, self._names, self._model).segments
+            yield from class_segments(found(), view, self._names, self._model).segments
 
     def _tiled(self, view: View) -> Iterator[Segment]:
         tops, lefts = _grid(view)
         seen = self._eyes.seen([tile.pixels for tile in view.tiles])
         tallies: list[_Tally] = []
-        for top, left, block in blended(self._eyes, seen, tops, lefts, view, self._look.overlap):
-            found = self._eyes.best(block, (block.shape[1], block.shape[2]))
-            tallies = tallies or [_Tally(view) for _ in found]
-            for tally, one in zip(tallies, found, strict=True):
-                tally.add(top, left, one)
+        blocks = blended(self._eyes, seen, tops, lefts, view, self._look.overlap)
+        asked = (
+            ((number, top, left), found)
+            for top, left, block in blocks
+            for number, found in enumerate(self._eyes.best(block, (block.shape[1], block.shape[2])))
+        )
+        for (number, top, left), found in ahead(asked, self._eyes.ahead):
+            if number == len(tallies):
+                tallies.append(_Tally(view))
+            tallies[number].add(top, left, found)
         for tally in tallies:
             yield from tally.segments(self._names, self._model)
 

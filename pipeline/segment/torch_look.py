@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.networks.torch_device import Late, sent
 from pipeline.records import Rgb
 from pipeline.segment.classes import ClassMap
 from pipeline.segment.look import Look
@@ -20,7 +21,7 @@ Scores: TypeAlias = Callable[[torch.nn.Module, torch.Tensor], torch.Tensor]
 """(n, 3, h, w) to (n, classes, any height, any width)."""
 
 
-def one_map(scores: torch.Tensor, size: tuple[int, int]) -> tuple[ClassMap]:
+def one_map(scores: torch.Tensor, size: tuple[int, int]) -> tuple[Late[ClassMap]]:
     """Of logits of classes that exclude each other."""
     return (winners(scores, size),)
 
@@ -34,7 +35,7 @@ class TorchEyes:
         how: Preprocess,
         scores: Scores,
         look: Look,
-        best: Callable[[torch.Tensor, tuple[int, int]], Sequence[ClassMap]] = one_map,
+        best: Callable[[torch.Tensor, tuple[int, int]], Sequence[Late[ClassMap]]] = one_map,
     ) -> None:
         self._net, self._how, self._scores, self._look, self._best = net, how, scores, look, best
 
@@ -46,14 +47,18 @@ class TorchEyes:
         ):
             yield from answers
 
-    def best(self, planes: torch.Tensor, size: tuple[int, int]) -> Sequence[ClassMap]:
+    @property
+    def ahead(self) -> int:
+        return self._net.ahead
+
+    def best(self, planes: torch.Tensor, size: tuple[int, int]) -> Sequence[Late[ClassMap]]:
         return self._best(planes, size)
 
     def zeros(self, like: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
         return like.new_zeros(shape)
 
     def moved(self, values: NDArray[np.float32], like: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(values).to(like.device)
+        return sent(values, torch.float32, like.device)
 
     def _mean(self, tiles: Sequence[Rgb]) -> torch.Tensor:
         """(n, classes, h, w) of n tiles of h x w."""

@@ -9,17 +9,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch.nn import functional
 
 from pipeline.contracts import Device
 from pipeline.errors import ImageError, WeightsError
+from pipeline.networks.ahead import ahead
 from pipeline.networks.batches import Batches
-from pipeline.networks.torch_device import inferred, ready, torch_device
+from pipeline.networks.torch_device import AHEAD, Late, inferred, ready, sent, torch_device
 from pipeline.networks.torch_options import TorchOptions
 from pipeline.records import Rgb
-from pipeline.segment.classes import ClassMap
+from pipeline.segment.classes import ClassMap, Floats, Ids
 from pipeline.segment.preprocess import Preprocess
 
 Answer = TypeVar("Answer")
@@ -35,15 +38,13 @@ class Net:
         self.device = torch_device(device, threads)
         self.options = options
         self.sizes = Batches()
+        self.ahead = AHEAD if self.device.type == "cuda" else 0
         self._normal: dict[Preprocess, tuple[torch.Tensor, torch.Tensor]] = {}
         self.module = ready(module, self.device, options)
 
     def prepared(self, tile: Rgb, how: Preprocess) -> torch.Tensor:
         """HWC uint8 to (3, height, width) float32, as the network sees it."""
-        # One copy, into memory that a GPU fetches by itself while this thread goes on.
-        pixels = torch.empty(tile.shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
-        pixels.numpy()[...] = tile
-        pixels = pixels.to(self.device, non_blocking=True).permute(2, 0, 1).float()
+        pixels = sent(tile, torch.uint8, self.device).permute(2, 0, 1).float()
         pixels = resized(pixels, how.size(*tile.shape[:2]), how.resample)
         if how.pad:
             height, width = pixels.shape[1:]
@@ -110,9 +111,13 @@ class ClassNet:
     def each(self, tiles: Sequence[Rgb], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, ClassMap]]:
         """Position of each tile and which class wins at each pixel of a map of its size (height, width), in any order.
         Raises ImageError (`nan_scores`)."""
-        for positions, answers in self._net.answers(tiles, self._how, self._logits):
-            for position, answer in zip(positions, answers, strict=True):
-                yield position, winners(answer.float(), sizes[position])
+        answers = self._net.answers(tiles, self._how, self._logits)
+        found = (
+            (position, winners(answer.float(), sizes[position]))
+            for positions, batch in answers
+            for position, answer in zip(positions, batch, strict=True)
+        )
+        return ahead(found, self._net.ahead)
 
 
 def resized(pixels: torch.Tensor, size: tuple[int, int], resample: str) -> torch.Tensor:
@@ -132,9 +137,9 @@ def resized(pixels: torch.Tensor, size: tuple[int, int], resample: str) -> torch
     return pixels
 
 
-def winners(logits: torch.Tensor, size: tuple[int, int]) -> ClassMap:
-    """`classes.winners` on the device: (classes, h, w) logits, the best class at each pixel of `size`."""
-    finite(logits)
+def winners(logits: torch.Tensor, size: tuple[int, int]) -> Late[ClassMap]:
+    """`classes.winners` on the device: (classes, h, w) logits, the best class at each pixel of `size`. The call raises
+    ImageError (`nan_scores`)."""
     best = logits.new_full(size, -torch.inf)
     total = logits.new_zeros(size)
     ids = torch.zeros(size, dtype=torch.int32, device=logits.device)
@@ -145,7 +150,13 @@ def winners(logits: torch.Tensor, size: tuple[int, int]) -> ClassMap:
         higher = torch.maximum(best, top)
         total = total * (best - higher).exp() + (large - higher).exp().sum(0)
         best = higher
-    return ClassMap(ids=ids.cpu().numpy(), scores=total.reciprocal().cpu().numpy())
+    return Late(class_map, torch.isfinite(logits).all(), ids, total.reciprocal())
+
+
+def class_map(fine: NDArray[np.bool_], ids: Ids, scores: Floats) -> ClassMap:
+    """Raises ImageError (`nan_scores`) unless it is fine."""
+    _check(bool(fine))
+    return ClassMap(ids=ids, scores=scores)
 
 
 def enlarged(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -155,7 +166,11 @@ def enlarged(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 def finite(*answers: torch.Tensor) -> None:
     """Raises ImageError: nothing found must never mean nothing computed."""
-    if not all(bool(torch.isfinite(answer).all()) for answer in answers):
+    _check(all(bool(torch.isfinite(answer).all()) for answer in answers))
+
+
+def _check(fine: bool) -> None:
+    if not fine:
         raise ImageError("nan_scores", "the model answered with numbers that are not finite; try precision=float32")
 
 

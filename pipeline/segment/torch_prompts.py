@@ -8,10 +8,11 @@ from typing import Protocol, cast
 
 import torch
 
+from pipeline.networks.torch_device import Late
 from pipeline.records import Rgb
 from pipeline.segment.classes import ClassMap, FoundMask
 from pipeline.segment.preprocess import Preprocess
-from pipeline.segment.torch_net import Net, enlarged, finite
+from pipeline.segment.torch_net import Net, class_map, enlarged, finite
 
 
 class ClipSegNet:
@@ -38,14 +39,13 @@ class ClipSegNet:
         asked = [self._ask(module, image.expand(len(self._words), *image.shape)) for image in batch]
         return torch.stack([one.reshape(len(self._words), *one.shape[-2:]) for one in asked])
 
-    def maps(self, logits: torch.Tensor, size: tuple[int, int]) -> list[ClassMap]:
+    def maps(self, logits: torch.Tensor, size: tuple[int, int]) -> list[Late[ClassMap]]:
         """One map a prompt, of blended logits (prompts, h, w): prompts exclude no other."""
-        finite(logits)
-        found = []
+        fine, found = torch.isfinite(logits).all(), []
         for prompt, plane in enumerate(logits):
             likely = enlarged(plane[None], size)[0].sigmoid()
             ids = torch.where(likely >= self._score, prompt, -1).int()
-            found.append(ClassMap(ids=ids.cpu().numpy(), scores=likely.cpu().numpy()))
+            found.append(Late(class_map, fine, ids, likely))
         return found
 
     def _ask(self, module: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:

@@ -7,10 +7,12 @@ from typing import Final, Protocol
 
 import torch
 
+from pipeline.networks.ahead import ahead
+from pipeline.networks.torch_device import Late
 from pipeline.records import Rgb
 from pipeline.segment.classes import ClassMap, FoundMask
 from pipeline.segment.preprocess import Preprocess
-from pipeline.segment.torch_net import Net, enlarged, finite
+from pipeline.segment.torch_net import Net, class_map, enlarged, finite
 
 _AT_ONCE: Final = 8
 """Queries enlarged together: memory does not grow with their number."""
@@ -32,8 +34,8 @@ class QueryNet:
 
     def classes(self, tiles: Sequence[Rgb], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, ClassMap]]:
         """Position of each tile and the best class at each pixel of a map of its size."""
-        for position, values in self._values(tiles):
-            yield position, best_values(values, sizes[position])
+        found = ((position, best_values(values, sizes[position])) for position, values in self._values(tiles))
+        return ahead(found, self._net.ahead)
 
     def values(self, module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
         """(n, classes, h, w) of (n, 3, h, w): the sum over queries of their class's probability times their mask's, as
@@ -55,6 +57,7 @@ class QueryNet:
     ) -> Iterator[tuple[int, list[FoundMask]]]:
         """Position of each tile and its masks, of its size. Without `panoptic` they may overlap."""
         for position, logits, masks in self._answers(tiles):
+            finite(logits, masks)
             likely, which = logits.softmax(-1).max(-1)
             sure = (which != logits.shape[-1] - 1) & (likely > score)
             kept = (masks[sure], likely[sure], which[sure].tolist(), sizes[position])
@@ -96,9 +99,7 @@ class QueryNet:
         for positions, answer in self._net.answers(tiles, self._how, self._ask):
             pairs = zip(positions, answer.class_queries_logits, answer.masks_queries_logits, strict=True)
             for position, logits, masks in pairs:
-                logits, masks = logits.float(), masks.float()
-                finite(logits, masks)
-                yield position, logits, self._shown(masks, tiles[position])
+                yield position, logits.float(), self._shown(masks.float(), tiles[position])
 
     def _shown(self, masks: torch.Tensor, tile: Rgb) -> torch.Tensor:
         """Without what shows nothing but the black beside the image."""
@@ -121,9 +122,9 @@ def square_starts(long: int, side: int) -> list[int]:
     return [*(int(number * (long - side) / (count - 1)) for number in range(count - 1)), long - side]
 
 
-def best_values(values: torch.Tensor, size: tuple[int, int]) -> ClassMap:
-    """values: (classes, h, w). The best class at each pixel of `size`; its score is its share of all."""
-    finite(values)
+def best_values(values: torch.Tensor, size: tuple[int, int]) -> Late[ClassMap]:
+    """values: (classes, h, w). The best class at each pixel of `size`; its score is its share of all. The call raises
+    ImageError (`nan_scores`)."""
     best, total = values.new_full(size, -torch.inf), values.new_zeros(size)
     ids = torch.zeros(size, dtype=torch.int32, device=values.device)
     for first in range(0, len(values), _AT_ONCE):
@@ -131,13 +132,16 @@ def best_values(values: torch.Tensor, size: tuple[int, int]) -> ClassMap:
         top, which = large.max(0)
         ids = torch.where(top > best, which.int() + first, ids)
         best, total = torch.maximum(best, top), total + large.sum(0)
-    score = best / total.clamp(min=1e-6)
-    return ClassMap(ids=ids.cpu().numpy(), scores=score.cpu().numpy())
+    return Late(class_map, torch.isfinite(values).all(), ids, best / total.clamp(min=1e-6))
 
 
 def _values(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """(classes, h, w) of the queries' classes (queries, classes + 1) and masks (queries, h, w)."""
-    return torch.einsum("qc,qhw->chw", logits.softmax(-1)[:, :-1], masks.sigmoid())
+    """(classes, h, w) of the queries' classes (queries, classes + 1) and masks (queries, h, w); NaN when one of those
+    is not finite: a mask of infinity would be as good as one of 1."""
+    with torch.autocast(masks.device.type, enabled=False):  # float32: the best one may be best by little
+        values = torch.einsum("qc,qhw->chw", logits.softmax(-1)[:, :-1], masks.sigmoid())
+    fine = torch.isfinite(logits).all() & torch.isfinite(masks).all()
+    return values.masked_fill(~fine, torch.nan)
 
 
 def _instances(

@@ -56,7 +56,7 @@ def test_classes_win_as_in_the_reference_post_processing() -> None:
     (wanted,) = SegformerImageProcessorPil().post_process_semantic_segmentation(
         type("Answer", (), {"logits": logits})(), target_sizes=[(61, 95)]
     )
-    found = winners(logits[0], (61, 95))
+    found = winners(logits[0], (61, 95))()
     np.testing.assert_array_equal(found.ids, wanted.numpy())
     likely = torch.nn.functional.interpolate(logits, size=(61, 95), mode="bilinear", align_corners=False).softmax(1)
     np.testing.assert_allclose(found.scores, likely[0].max(0).values.numpy(), rtol=1e-4)
