@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test chaos lint bench bench-gpu clean
+.PHONY: help setup demo test chaos lint bench bench-gpu test-gpu clean
 
 help: ## this page
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,10 @@ lint: setup
 
 bench: setup ## the benchmark against the hand-written loop and the peers, into BENCHMARKS.md
 	$(BIN)/python -m tests.bench.bench
+
+FAMILIES := own_networks onnx_model hf_semantic hf_universal hf_prompt looks tiles torchvision diffusion network_fills
+test-gpu: setup ## the tests of the model families once more, on a GPU, and those that need one
+	$(BIN)/python -m pytest --gpu tests/gpu $(FAMILIES:%=tests/flow/test_%.py)
 
 bench-gpu: setup ## the networks' GPU figures against a bare loop, into BENCHMARKS.md; says so without a GPU
 	$(BIN)/python -m tests.bench.gpu

@@ -7,7 +7,7 @@ import pytest
 
 from tests.s3.server import S3, serve
 
-pytest_plugins = ["tests.promises"]
+pytest_plugins = ["tests.gpu.option", "tests.promises"]
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,10 @@ _SIGNS: Final = (
     "bad_alloc",
     "bad allocation",
     "alloc_failed",
+    "unable to find an engine",
 )
-"""What CUDA, torch's CPU allocator, onnxruntime's arena and C++ say; their exceptions have no type in common."""
+"""What CUDA, torch's CPU allocator, onnxruntime's arena and C++ say; their exceptions have no type in common. The last
+is cuDNN's of a convolution for which no way is left that fits: torch swallows why each did not."""
 
 
 class Batches:

@@ -138,6 +138,8 @@ def test_a_shape_that_fits_is_not_held_back_by_one_that_does_not() -> None:
         "CUDA error: out of memory",
         "std::bad_alloc",
         "CUDNN failure 4: CUDNN_STATUS_ALLOC_FAILED",
+        "GET was unable to find an engine to execute this computation",
+        "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : ... CUDA failure 2: out of memory ; GPU=0 ; hostname=h",
     ],
 )
 def test_what_runtimes_say(said: str) -> None:
