@@ -182,15 +182,21 @@ class Pixels:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Viewed:
-    """views: one for each segmenter of the flow, in its order."""
+class OfImage:
+    """What stages make of an image travels with it."""
 
     image: EncodedImage
-    views: tuple[View, ...]
 
     @property
     def ref(self) -> ImageRef:
         return self.image.ref
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Viewed(OfImage):
+    """views: one for each segmenter of the flow, in its order."""
+
+    views: tuple[View, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -218,13 +224,8 @@ class Segments:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Segmented:
-    image: EncodedImage
+class Segmented(OfImage):
     segments: Segments
-
-    @property
-    def ref(self) -> ImageRef:
-        return self.image.ref
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -273,29 +274,19 @@ class Patch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Selected:
+class Selected(OfImage):
     """crops: empty when the region is empty or the flow fills nothing."""
 
-    image: EncodedImage
     segments: Segments
     region: Region
     crops: tuple[Crop, ...]
 
-    @property
-    def ref(self) -> ImageRef:
-        return self.image.ref
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Filled:
-    image: EncodedImage
+class Filled(OfImage):
     segments: Segments
     region: Region
     patches: tuple[Patch, ...]
-
-    @property
-    def ref(self) -> ImageRef:
-        return self.image.ref
 
 
 # --- what is written -------------------------------------------------------------------------------------------

@@ -52,28 +52,18 @@ class _Prompted(OfHub):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HfClipSeg(_Prompted):
-    """One segment for each prompt that is there (CLIPSeg, Lüddecke and Ecker 2022, arXiv:2112.10003).
-
-    model: a CLIPSeg checkpoint with its tokenizer. prompts: what to look for, in words. score: probability from which
-    on a pixel is inside. longest, look, run: as in HfSemantic.
-    """
+class _OneModel(_Prompted):
+    """A checkpoint that both reads and sees. types: of its config.json."""
 
     model: Checkpoint
-    score: float = 0.5
-    longest: int = 1024
-    look: Look = field(default_factory=Look)
+
+    types: ClassVar[frozenset[str]]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("hf_prompt.score", self.score, 0, 1)
-        model_type("hf_prompt", self.model, {"clipseg"})
+        model_type("hf_prompt", self.model, self.types)
         check_words("hf_prompt", self.model)
-        _ = self._how, self.view
-
-    @property
-    def view(self) -> Fit | Tiles:
-        return self.look.view(self.longest or 1 << 15, 1)
+        _ = self._how
 
     @cached_property
     def _how(self) -> Preprocess:
@@ -82,6 +72,30 @@ class HfClipSeg(_Prompted):
     @property
     def weights(self) -> tuple[Weights, ...]:
         return self.model.weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class HfClipSeg(_OneModel):
+    """One segment for each prompt that is there (CLIPSeg, Lüddecke and Ecker 2022, arXiv:2112.10003).
+
+    model: a CLIPSeg checkpoint with its tokenizer. prompts: what to look for, in words. score: probability from which
+    on a pixel is inside. longest, look, run: as in HfSemantic.
+    """
+
+    score: float = 0.5
+    longest: int = 1024
+    look: Look = field(default_factory=Look)
+
+    types: ClassVar = frozenset({"clipseg"})
+
+    def __post_init__(self) -> None:
+        check_number("hf_prompt.score", self.score, 0, 1)
+        super().__post_init__()
+        _ = self.view
+
+    @property
+    def view(self) -> Fit | Tiles:
+        return self.look.view(self.longest or 1 << 15, 1)
 
     def tokens(self) -> list[list[int]]:
         longest = whole_number("hf_prompt", self.model, 77, "text_config", "max_position_embeddings")
@@ -153,7 +167,7 @@ class HfGroundedSam(_Prompted):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HfSam3(_Prompted):
+class HfSam3(_OneModel):
     """One segment for each thing that a prompt names (SAM 3, "Segment Anything with Concepts", arXiv:2511.16719). No
     `look`: a thing on the border of two tiles would be two.
 
@@ -162,30 +176,20 @@ class HfSam3(_Prompted):
     most, the best ones. longest, run: as in HfSemantic.
     """
 
-    model: Checkpoint
     score: float = 0.5
     mask: float = 0.5
     most: int = 100
 
+    types: ClassVar = frozenset({"sam3", "sam3_video"})
+
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_number("hf_prompt.score", self.score, 0, 1)
         check_number("hf_prompt.mask", self.mask, 0, 1)
         check_whole("hf_prompt.most", self.most, 1, 1000)
-        model_type("hf_prompt", self.model, {"sam3", "sam3_video"})
-        check_words("hf_prompt", self.model)
-        _ = self._how
-
-    @cached_property
-    def _how(self) -> Preprocess:
-        return preprocess("hf_prompt", self.model)
-
-    @property
-    def weights(self) -> tuple[Weights, ...]:
-        return self.model.weights
+        super().__post_init__()
 
     def tokens(self) -> list[list[int]]:
-        of_video = ("detector_config",) if model_type("hf_prompt", self.model, {"sam3", "sam3_video"}) != "sam3" else ()
+        of_video = ("detector_config",) if model_type("hf_prompt", self.model, self.types) != "sam3" else ()
         keys = (*of_video, "text_config", "max_position_embeddings")
         return words("hf_prompt", self.model, self.prompts, whole_number("hf_prompt", self.model, 32, *keys))
 
