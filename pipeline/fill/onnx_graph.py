@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -33,7 +34,7 @@ class Plane:
 class Graph:
     """A file that fits. inputs: channels -> name: an image has three, a mask one."""
 
-    proto: onnx.ModelProto
+    file: Path
     inputs: Mapping[int, str]
     output: str
 
@@ -45,21 +46,23 @@ class Loaded:
     """The network, ready to run."""
 
     def __init__(self, graph: Graph, device: Device, threads: int) -> None:
-        self._graph, self._session = graph, session(graph.proto, device, threads)
+        self._session = session(graph.file, device, threads)
+        self._inputs, self._output = graph.inputs, graph.output
 
     def __call__(self, arrays: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
         """arrays: one (n, channels, h, w) an input; which is which, its channels tell."""
-        named = {self._graph.inputs[array.shape[1]]: array for array in arrays}
-        (answer,) = self._session.run([self._graph.output], named)
+        named = {self._inputs[array.shape[1]]: array for array in arrays}
+        (answer,) = self._session.run([self._output], named)
         return np.asarray(answer)
 
 
 def read(model: Weights, fit: Fit, inputs: Sequence[Plane], output: Plane) -> Graph:
     """Raises ConfigError, with what was expected and what came, when the file's inputs or output are others, or when it
     is made for another size or batch than `fit` says."""
-    proto = onnx.load(model.fetch())
-    held = {tensor.name for tensor in proto.graph.initializer}
-    found = [value for value in proto.graph.input if value.name not in held]
+    path = model.fetch()
+    graph = onnx.load(path).graph
+    held = {tensor.name for tensor in graph.initializer}
+    found = [value for value in graph.input if value.name not in held]
     file = model.path.name
     if len(found) != len(inputs):
         names = ", ".join(value.name for value in found) or "none"
@@ -72,10 +75,10 @@ def read(model: Weights, fit: Fit, inputs: Sequence[Plane], output: Plane) -> Gr
             raise ConfigError(_expected(file, f"an input of {wanted}", "; ".join(_told(value) for value in found)))
         named[plane.channels] = match[0].name
         _check_size(file, match[0], fit)
-    if len(proto.graph.output) != 1 or not _fits(proto.graph.output[0], output):
-        got = "; ".join(_told(value) for value in proto.graph.output)
+    if len(graph.output) != 1 or not _fits(graph.output[0], output):
+        got = "; ".join(_told(value) for value in graph.output)
         raise ConfigError(_expected(file, f"one output of {_say((0, output.channels, 0, 0), output.kind)}", got))
-    return Graph(proto=proto, inputs=named, output=proto.graph.output[0].name)
+    return Graph(file=path, inputs=named, output=graph.output[0].name)
 
 
 def _fits(value: onnx.ValueInfoProto, plane: Plane) -> bool:
