@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -18,7 +19,7 @@ from typing import Any, Final, TypeAlias
 from pipeline.attempt import each, together
 from pipeline.contracts import Device, Fill, HotFill, HotSegmenter, Segmenter, Source
 from pipeline.decode import Decode, Decoder
-from pipeline.errors import ConfigError, ImageError
+from pipeline.errors import ConfigError, ImageError, RunError, SegfillError
 from pipeline.fill.crops import cut
 from pipeline.formats import read_header
 from pipeline.ledger import Ledger
@@ -111,11 +112,13 @@ class Hot:
 
     @cached_property
     def segmenters(self) -> tuple[HotSegmenter, ...]:
-        return tuple(s.load(self.device, self.threads) for s in self.flow.segment)
+        with _loading("segment"):
+            return tuple(s.load(self.device, self.threads) for s in self.flow.segment)
 
     @cached_property
     def fill(self) -> HotFill:
-        return self.flow.fill.load(self.device, self.threads)
+        with _loading("fill"):
+            return self.flow.fill.load(self.device, self.threads)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -124,6 +127,21 @@ class Hot:
     def picture(self, item: Viewed | Segmented | Selected | Filled) -> bytes:
         """A rejected image for the report; nothing in a private run."""
         return self.flow.render.picture(item.image, self.decoder)
+
+
+@contextmanager
+def _loading(stage: str) -> Iterator[None]:
+    """Raises RunError for whatever the runtimes raise: no image is to blame for a model that cannot be loaded."""
+    try:
+        yield
+    except SegfillError:
+        raise
+    except Exception as error:
+        line = " ".join(str(error).split())[:300]
+        raise RunError(
+            f"{stage}: its model cannot be loaded ({type(error).__name__}: {line}); a GPU that others share may "
+            "lack memory (execute.gpus); the same command resumes the run"
+        ) from error
 
 
 def run(hot: Hot, batch: Batch[EncodedImage], images: Images | None = None) -> Committed:
@@ -183,6 +201,8 @@ def segment(hot: Hot, batch: Batch[Viewed]) -> Batch[Segmented]:
             for row, item in enumerate(items)
         ]
 
+    if any(isinstance(item, Viewed) for item in batch.items):
+        _ = hot.segmenters  # now: bringing and loading a model may take longer than an image may
     return together(batch, "segment", work, hot.picture)
 
 
@@ -214,6 +234,8 @@ def fill(hot: Hot, batch: Batch[Selected]) -> Batch[Filled]:
             for item in items
         ]
 
+    if any(isinstance(item, Selected) and item.crops for item in batch.items):
+        _ = hot.fill  # now, as in `segment`
     return together(batch, "fill", work, hot.picture)
 
 

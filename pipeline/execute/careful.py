@@ -36,7 +36,8 @@ Step: TypeAlias = Callable[..., Batch[Any]]
 _TRUSTED_ATTEMPTS: Final = 2
 _LOOK_SECONDS: Final = 0.02
 """Between two looks at a child's memory: a codec can write some 100 MB in it."""
-_START_SECONDS: Final = 600.0
+_START_SECONDS: Final = 1800.0
+"""To load the models, of which the largest have tens of gigabytes."""
 _STEPS: Final[dict[Word, tuple[Step, ...]]] = {
     line.run: (line.decode, line.segment, line.select, line.fill, line.render),
     line.finish: (line.render,),

@@ -1,13 +1,20 @@
-"""How many images of a unit are decoded at one time."""
+"""How many images of a unit are decoded at one time; when models are loaded."""
 
+import faulthandler
 import io
+import time
+from dataclasses import dataclass, replace
 
 import pytest
 from PIL import Image
 
 from pipeline import build
-from pipeline.flow import Hot, _portions
-from pipeline.records import EncodedImage, ImageRef, Rejected
+from pipeline.contracts import Device, HotSegmenter
+from pipeline.errors import RunError
+from pipeline.flow import Hot, _portions, decode, segment
+from pipeline.records import Batch, EncodedImage, ImageRef, Rejected, Segmented, Segments, Unit
+from pipeline.segment.faces import Faces
+from pipeline.watchdog import watching
 
 WEIGHTS = ["model.uri=file:/away.safetensors", f"model.sha256={'0' * 64}", "model.licence=MIT", "names=[disc]"]
 
@@ -49,3 +56,45 @@ def test_what_cannot_be_read_is_no_obstacle() -> None:
     bad = (EncodedImage(ref=ref, data=b"no image"), Rejected(ref=ref, stage="read", reason="empty", detail=""))
     assert list(_portions(hot("segment.unet.look.overlap=64"), bad)) == [bad]
     assert list(_portions(hot(), ())) == []
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateFaces(Faces):
+    """Takes a second to load, or cannot be loaded; finds nothing."""
+
+    broken: bool = False
+
+    def load(self, device: Device, threads: int) -> HotSegmenter:  # type: ignore[override]
+        if self.broken:
+            raise RuntimeError("CUDA error:\nout of memory")
+        time.sleep(1)
+        return lambda views: [
+            Segments(image_id=view.image_id, height=view.height, width=view.width, segments=()) for view in views
+        ]
+
+
+def with_late_faces(*, broken: bool) -> tuple[Hot, Batch[EncodedImage]]:
+    flow = build.build(build.compose("annotate", ["source.uri=/in", "sink.uri=/out", "segment=[faces]"])).flow
+    (faces,) = flow.segment
+    late = LateFaces(model=faces.weights[0], broken=broken)
+    unit = Unit(unit_id="u", shard="s", uri="/in/s", etag="", start=0, stop=1, last=True)
+    return replace(flow, segment=(late,)).load("cpu", 1), Batch(unit=unit, items=items(8, 8, 1), seconds={})
+
+
+def test_a_model_may_take_longer_to_load_than_an_image_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched: list[float] = []
+    monkeypatch.setattr(faulthandler, "dump_traceback_later", lambda seconds, **_: watched.append(time.monotonic()))
+    one, batch = with_late_faces(broken=False)
+    with watching(0.5):
+        decoded = decode(one, batch)
+        started = time.monotonic()
+        found = segment(one, decoded)
+    assert isinstance(found.items[0], Segmented)
+    assert watched[-1] - started >= 1  # the watch over the image began when the model was there
+
+
+def test_a_model_that_cannot_be_loaded_stops_the_run_and_blames_no_image() -> None:
+    one, batch = with_late_faces(broken=True)
+    expected = r"segment: its model cannot be loaded \(RuntimeError: CUDA error: out of memory\)"
+    with pytest.raises(RunError, match=expected):
+        segment(one, decode(one, batch))
