@@ -87,7 +87,7 @@ class Checkpoint:
         if file not in self.files:
             return {}
         try:
-            found = json.loads(self.weights[self.files.index(file)].fetch().read_bytes())
+            found = json.loads(self._fetch(self.weights[self.files.index(file)]).read_bytes())
         except ValueError as error:
             raise WeightsError(f"{self._where}: {file} is not readable JSON ({error}); is it the model's?") from error
         if not isinstance(found, dict):
@@ -101,8 +101,18 @@ class Checkpoint:
             for file, weights in zip(self.files, self.weights, strict=True):
                 place = Path(folder) / file
                 place.parent.mkdir(parents=True, exist_ok=True)
-                place.symlink_to(weights.fetch())
+                place.symlink_to(self._fetch(weights))
             yield Path(folder)
+
+    def _fetch(self, weights: Weights) -> Path:
+        try:
+            return weights.fetch()
+        except WeightsError as error:
+            if not (self.folder and self.sha256 and self.uri):
+                raise
+            raise WeightsError(
+                f"model.folder: expected a copy of {self.uri}: {error}; for another checkpoint give model.sha256=[] too"
+            ) from error
 
     @property
     def _where(self) -> str:

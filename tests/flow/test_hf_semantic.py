@@ -11,6 +11,7 @@ from PIL import Image
 from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
 
 from jobs.entry import main
+from pipeline.errors import WeightsError
 from pipeline.networks.torch_options import TorchOptions
 from pipeline.segment.preprocess import Preprocess, from_config
 from pipeline.segment.torch_net import Net, resized, winners
@@ -34,6 +35,18 @@ def test_segformer_learns_the_drawings(tmp_path: Path) -> None:
     rows = annotate(source, tmp_path / "out", *checkpoints.local("hf_semantic", folder))
     assert mean_overlap(rows, HELD_OUT) >= 0.9
     assert {str(row["model"]).rpartition("-")[0] for row in rows} == {"segformer"}
+
+
+def test_a_choice_of_the_hub_runs_with_a_folder_given_and_says_when_that_is_another_checkpoint(tmp_path: Path) -> None:
+    folder = checkpoints.saved(checkpoints.segformer(), tmp_path / "own", {"height": 96, "width": 128})
+    source = folder_of(tmp_path / "drawings", range(1))
+    choice = ["segment=[hf_semantic/segformer_b0_ade20k]", f"segment.hf_semantic.model.folder={folder}"]
+    with pytest.raises(
+        WeightsError, match=r"expected a copy of hf:nvidia/.* another checkpoint give model\.sha256=\[\]"
+    ):
+        annotate(source, tmp_path / "refused", *choice)
+    rows = annotate(source, tmp_path / "out", *choice, "segment.hf_semantic.model.sha256=[]")
+    assert sum(int(row["area"]) for row in rows) == 96 * 128  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee"])
