@@ -79,7 +79,7 @@ def from_config(found: Mapping[str, object]) -> Preprocess:
     size = _size(found) if found.get("do_resize", True) else {}
     crop = found.get("crop_size")
     if found.get("do_center_crop") and not (size.get("height") and crop in (size, size.get("height"))):
-        raise ConfigError(f"{_FILE}: do_center_crop would leave a part of the image unseen; resize only is supported")
+        raise ConfigError(f"{_FILE}: do_center_crop would leave a part of the image unseen; set it to false in a copy")
     normal = found.get("do_normalize", True)
     divisor = found.get("size_divisor", 0)
     pad = max(size.get("shortest", 0), size.get("longest", 0)) if found.get("do_pad") and "Eomt" in _kind(found) else 0

@@ -24,6 +24,7 @@ from pipeline.networks.torch_options import TorchOptions
 from pipeline.records import Rgb
 from pipeline.segment.classes import ClassMap, Floats, Ids
 from pipeline.segment.preprocess import Preprocess
+from pipeline.segment.torch_resize import resized
 
 Answer = TypeVar("Answer")
 
@@ -44,7 +45,7 @@ class Net:
 
     def prepared(self, tile: Rgb, how: Preprocess) -> torch.Tensor:
         """HWC uint8 to (3, height, width) float32, as the network sees it."""
-        pixels = sent(tile, torch.uint8, self.device).permute(2, 0, 1).float()
+        pixels = sent(tile, torch.uint8, self.device).permute(2, 0, 1)
         pixels = resized(pixels, how.size(*tile.shape[:2]), how.resample)
         if how.pad:
             height, width = pixels.shape[1:]
@@ -118,23 +119,6 @@ class ClassNet:
             for position, answer in zip(positions, batch, strict=True)
         )
         return ahead(found, self._net.ahead)
-
-
-def resized(pixels: torch.Tensor, size: tuple[int, int], resample: str) -> torch.Tensor:
-    """(3, h, w) of 0..255 to `size`, in whole grey levels, antialiased: as Pillow does it, the columns first, rounded,
-    then the rows."""
-    height, width = size
-    for target in ((pixels.shape[1], width), (height, width)):
-        if tuple(pixels.shape[1:]) == target:
-            continue
-        if resample == "nearest":
-            pixels = functional.interpolate(pixels[None], size=target, mode="nearest-exact")[0]
-        else:
-            pixels = functional.interpolate(
-                pixels[None], size=target, mode=resample, align_corners=False, antialias=True
-            )[0]
-            pixels = pixels.round().clamp(0, 255)
-    return pixels
 
 
 def winners(logits: torch.Tensor, size: tuple[int, int]) -> Late[ClassMap]:

@@ -14,7 +14,8 @@ from jobs.entry import main
 from pipeline.errors import WeightsError
 from pipeline.networks.torch_options import TorchOptions
 from pipeline.segment.preprocess import Preprocess, from_config
-from pipeline.segment.torch_net import Net, resized, winners
+from pipeline.segment.torch_net import Net, winners
+from pipeline.segment.torch_resize import resized
 from tests.flow import checkpoints
 from tests.flow.drawings import annotate, folder_of, mean_overlap
 from tests.flow.training import DEVIATION, MEAN, train
