@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from pipeline import watchdog
 from pipeline.errors import ImageError, RefusedError, RunError
+from pipeline.networks.batches import is_out_of_memory
 from pipeline.records import Batch, ImageRef, Rejected
 
 
@@ -70,12 +71,11 @@ def _one(item: In, stage: str, work: Callable[[In], Out], picture: Callable[[In]
         return work(item)
     except ImageError as error:
         reason, detail = error.reason, error.detail
-    except MemoryError as error:
-        reason, detail = "out_of_memory", f"{error}".strip() or "the memory of this process did not suffice"
     except (RefusedError, RunError):
         raise
     except Exception as error:  # fail closed: whatever a codec or a model throws, the original is not passed through
-        reason, detail = "unexpected", f"{type(error).__name__}: {error}".splitlines()[0][:500]
+        reason = "out_of_memory" if is_out_of_memory(error) else "unexpected"
+        detail = f"{type(error).__name__}: {error}".splitlines()[0][:500]
     return Rejected(ref=item.ref, stage=stage, reason=reason, detail=detail, preview=picture(item))
 
 

@@ -79,7 +79,7 @@ class HfClipSeg(_OneModel):
     """One segment for each prompt that is there (CLIPSeg, Lüddecke and Ecker 2022, arXiv:2112.10003).
 
     model: a CLIPSeg checkpoint with its tokenizer. prompts: what to look for, in words. score: probability from which
-    on a pixel is inside. longest, look, run: as in HfSemantic.
+    on a pixel is inside. longest, look, run: as in HfSemantic; a call is one image with all prompts.
     """
 
     score: float = 0.5
@@ -122,7 +122,8 @@ class HfGroundedSam(_Prompted):
     (arXiv:2408.00714) its mask. No `look`: a thing on the border of two tiles would be two.
 
     boxes: a Grounding DINO checkpoint with its tokenizer. masks: a SAM 2 checkpoint. prompts: in words, without full
-    stops. score: of a box. most: boxes of an image at most, the best ones. longest, run: as in HfSemantic.
+    stops. score: of a box. most: boxes of an image at most, the best ones. longest, run: as in HfSemantic, but each
+    image goes alone, whatever run.batch.
     """
 
     boxes: Checkpoint
@@ -173,7 +174,7 @@ class HfSam3(_OneModel):
 
     model: a SAM 3 checkpoint with its tokenizer. prompts: short noun phrases. score: of a thing, times that of the
     prompt being in the image at all. mask: probability from which on a pixel is inside. most: things of an image at
-    most, the best ones. longest, run: as in HfSemantic.
+    most, the best ones. longest, run: as in HfSemantic, but each image goes alone, whatever run.batch.
     """
 
     score: float = 0.5

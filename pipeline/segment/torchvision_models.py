@@ -110,7 +110,7 @@ class TorchvisionMaskRcnn(_Torchvision):
 
     arch, model, names, run as in TorchvisionSemantic; class 0 is the background. side: the longer side that is looked
     at; the network itself goes to 800 x 1333 from there. score: of a thing. mask: from which probability on a pixel is
-    inside.
+    inside. Each image goes alone, whatever run.batch.
     """
 
     arch: Literal["maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2"]

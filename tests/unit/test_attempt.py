@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
+import torch
 
 from pipeline.attempt import each, together
 from pipeline.errors import ConfigError, ImageError
@@ -42,6 +43,16 @@ def test_each_rejects_only_the_guilty_and_keeps_the_places() -> None:
     assert (odd.reason, odd.detail) == ("unexpected", "ZeroDivisionError: a bug")
     assert done.seconds["read"] == 1.0
     assert done.seconds["decode"] > 0
+
+
+@pytest.mark.parametrize("error", [MemoryError("no more"), torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB")])
+def test_too_little_memory_of_the_host_or_a_gpu_is_named(error: Exception) -> None:
+    def work(item: EncodedImage) -> EncodedImage:
+        raise error
+
+    (rejected,) = each(batch("a"), "segment", work).items
+    assert isinstance(rejected, Rejected)
+    assert (rejected.reason, rejected.detail) == ("out_of_memory", f"{type(error).__name__}: {error}")
 
 
 def test_together_tries_each_alone_when_the_batch_fails() -> None:
