@@ -7,7 +7,7 @@ a small mask in a 100-megapixel image costs as much as a small mask.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import cv2
@@ -51,7 +51,27 @@ def encode_at(crop: Mask, height: int, width: int, *, x: int, y: int) -> bytes:
     joint = np.flatnonzero(position[1:-1:2] == position[2::2])
     position = np.delete(position, np.concatenate([joint * 2 + 1, joint * 2 + 2]))
     runs = np.diff(position, prepend=0, append=height * width)
-    return _from_runs(runs if runs[-1] else runs[:-1], height, width)
+    return _from_runs(runs if runs[-1] else runs[:-1])
+
+
+def encode_map(ids: NDArray[np.integer[Any]]) -> Iterator[tuple[int, bytes, int, Box]]:
+    """Of a map of numbers (HW): each number that is there, rising, with the counts, area and box of its pixels. Looks
+    at the map once, however many numbers there are."""
+    height = len(ids)
+    down = np.ascontiguousarray(ids.T).ravel()
+    starts = np.concatenate([[0], np.flatnonzero(down[1:] != down[:-1]) + 1])
+    stops = np.append(starts[1:], down.size)
+    order = np.argsort(down[starts], kind="stable")
+    numbers, first = np.unique(down[starts][order], return_index=True)
+    for number, part in zip(numbers.tolist(), np.split(order, first[1:]), strict=True):
+        start, stop = starts[part], stops[part]
+        runs = np.diff(np.column_stack([start, stop]).ravel(), prepend=0, append=down.size)
+        code = _from_runs(runs if runs[-1] else runs[:-1])
+        over = start // height != (stop - 1) // height  # goes on in the next column, so it touches both edges
+        left, right = start[0] // height, (stop[-1] - 1) // height
+        top, bottom = np.where(over, 0, start % height).min(), np.where(over, height - 1, (stop - 1) % height).max()
+        box = (float(left), float(top), float(right - left + 1), float(bottom - top + 1))
+        yield number, code, int((stop - start).sum()), box
 
 
 def extent_at(crop: Mask, height: int, width: int, *, x: int, y: int) -> tuple[int, Box]:
@@ -114,7 +134,7 @@ def dilate(rle: bytes, height: int, width: int, radius_px: int) -> bytes:
 
 def empty(height: int, width: int) -> bytes:
     """The mask with nothing inside."""
-    return _from_runs(np.array([height * width]), height, width)
+    return _from_runs(np.array([height * width]))
 
 
 def _cut(crop: Mask, height: int, width: int, x: int, y: int) -> tuple[Mask, int, int]:
@@ -128,8 +148,17 @@ def _coco(rle: bytes, height: int, width: int) -> dict[str, Any]:
     return {"size": [height, width], "counts": rle}
 
 
-def _from_runs(runs: Runs, height: int, width: int) -> bytes:
-    return bytes(coco.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)["counts"])
+def _from_runs(runs: Runs) -> bytes:
+    """`rleToString` of pycocotools' maskApi.c, which `_to_runs` undoes; many times as fast as from a list."""
+    number = runs.astype(np.int64)
+    number[3:] -= runs[1:-2]
+    length = np.searchsorted(1 << np.arange(4, 39, 5), np.where(number < 0, ~number, number), side="right") + 1
+    first = np.cumsum(length) - length
+    char = np.zeros(int(length.sum()), np.int64)
+    for place in range(int(length.max())):
+        some = length > place
+        char[first[some] + place] = (number[some] >> (5 * place)) & 31 | np.where(length[some] - 1 > place, 32, 0)
+    return (char + 48).astype(np.uint8).tobytes()
 
 
 def _to_runs(rle: bytes, height: int, width: int) -> Runs:

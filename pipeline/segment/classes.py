@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import rle
 from pipeline.errors import ConfigError
-from pipeline.records import Mask, Rgb, Segments, View
+from pipeline.records import Mask, Rgb, Segment, Segments, View
 from pipeline.segment.parts import Named, check_file, check_finite, segment, whole
 from pipeline.weights import Weights
 
@@ -27,6 +28,10 @@ Answer = TypeVar("Answer")
 MOST_PIXELS: Final = 8_000_000
 """Scores are enlarged to the size of the image, but not past this: of a larger image the map of classes is enlarged."""
 _MOST_CLASSES: Final = 65_535
+_NONE: Final = _MOST_CLASSES
+"""Among numbers of classes: none of them."""
+_BAND: Final = 1 << 21
+"""Pixels that are counted at one time: numpy does it with 16 bytes each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,20 +151,32 @@ def resized(plane: Floats, size: tuple[int, int]) -> Floats:
 
 def class_segments(found: ClassMap, view: View, names: Sequence[str], model: Named) -> Segments:
     """One segment for each class that wins a pixel and has a name; its score is the mean over its pixels."""
-    ids, scores = found.ids, found.scores.clip(0, 1)
+    ids, scores = np.where(found.ids < 0, _NONE, found.ids).astype(np.uint16), found.scores
     if ids.shape != (view.height, view.width):
         size = (view.width, view.height)
-        ids = np.asarray(cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST_EXACT), np.int32)
+        ids = np.asarray(cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint16)
         scores = np.asarray(cv2.resize(scores, size, interpolation=cv2.INTER_NEAREST_EXACT), np.float32)
-    made = []
-    for number in np.unique(ids).tolist():
-        if 0 <= number < len(names) and names[number]:  # below 0: none of the classes
-            inside = ids == number
-            score = float(scores[inside].mean(dtype=np.float64))
-            made.append(
-                segment(inside, x=0, y=0, view=view, label=names[number], score=score, model=model, class_id=number)
-            )
+    total = _sums(ids, scores)
+    made = [
+        Segment(
+            label=names[number], class_id=number, score=float(total[number] / area), rle=code, box=box, area=area,
+            model=model.tag,
+        )
+        for number, code, area, box in rle.encode_map(ids)
+        if number < len(names) and names[number]  # _NONE has none
+    ]  # fmt: skip
     return Segments(image_id=view.image_id, height=view.height, width=view.width, segments=tuple(made))
+
+
+def _sums(ids: NDArray[np.uint16], scores: Floats) -> NDArray[np.float64]:
+    """The sum of the scores, each within 0..1, over the pixels of each number."""
+    total = np.zeros(_NONE + 1)
+    rows = max(1, _BAND // ids.shape[1])
+    for start in range(0, len(ids), rows):
+        band = np.s_[start : start + rows]
+        some = np.bincount(ids[band].ravel(), weights=scores[band].clip(0, 1).ravel())
+        total[: len(some)] += some
+    return total
 
 
 def mask_segments(found: Sequence[FoundMask], view: View, names: Sequence[str], model: Named) -> Segments:

@@ -113,3 +113,21 @@ def test_counts_of_another_size_and_rubbish_are_refused(code: bytes) -> None:
     for use in (rle.decode, rle.area, rle.box, lambda c, h, w: rle.union([c], h, w)):
         with pytest.raises(ImageError, match="bad_mask: expected"):
             use(code, 40, 30)
+
+
+@given(arrays(np.uint16, sizes, elements=st.sampled_from([0, 1, 2, 65_535])))
+def test_a_map_of_numbers_is_the_mask_of_each(ids: np.ndarray) -> None:
+    height, width = ids.shape
+    found = list(rle.encode_map(ids))
+    assert [number for number, *_ in found] == np.unique(ids).tolist()
+    for number, code, area, box in found:
+        assert code == rle.encode(ids == number)
+        assert (area, box) == rle.extent_at(ids == number, height, width, x=0, y=0)
+
+
+def test_a_map_without_noise_is_encoded_alike() -> None:
+    ids = np.zeros((200, 300), np.uint16)
+    ids[20:90, 30:200], ids[50:, 100:], ids[:, 299] = 7, 3, 7
+    for number, code, area, box in rle.encode_map(ids):
+        assert code == rle.encode(ids == number)
+        assert (area, box) == rle.extent_at(ids == number, 200, 300, x=0, y=0)
