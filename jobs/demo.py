@@ -1,5 +1,5 @@
 """`python -m jobs.demo FOLDER`: the three jobs on real photographs, each from another kind of source, through Ray
-here."""
+here; `clean` a second time, for an object that is in the way."""
 
 import shutil
 import sys
@@ -13,11 +13,20 @@ from pipeline.errors import EXIT_OK
 from pipeline.execute import job
 from pipeline.execute.ray_data import RayData
 
+OBJECTS = ("segment=[captions,salient]", "select.labels=[text,salient]", "select.max_segment_share=0.1")
+"""What stands out, when it is small: what is large is what a photograph is about."""
 RUNS = (
-    ("annotate", "webdataset", "the salient object, faces and text, from WebDataset tars", ["render=overlay"]),
-    ("clean", "parquet", "drawn captions removed, from Parquet", ["sink=files"]),
-    ("anonymize", "folder", "faces removed, from a folder", ["sink=files"]),
-)
+    (
+        "annotate", "webdataset", "annotate", "the salient object, faces and text, from WebDataset tars",
+        ["render=overlay"],
+    ),
+    ("clean", "parquet", "clean", "drawn captions removed, from Parquet", ["sink=files", "fill=generative"]),
+    (
+        "clean", "folder/things", "clean-objects", "small objects removed too, from a folder",
+        ["sink=files", "fill=generative", *OBJECTS],
+    ),
+    ("anonymize", "folder", "anonymize", "faces removed, from a folder", ["sink=files"]),
+)  # fmt: skip
 
 
 def main(folder: Path) -> int:
@@ -30,9 +39,9 @@ def main(folder: Path) -> int:
     print(f"{folder}: real photographs of scikit-image as tars, Parquet and a folder; two are cut off on purpose\n")
     codes = []
     with RayData().session():
-        for name, kind, what, options in RUNS:
+        for name, kind, into, what, options in RUNS:
             print(f"--- jobs.{name}: {what}", flush=True)
-            overrides = [f"source.uri={source / kind}", f"sink.uri={folder / name}", "execute=ray", *options]
+            overrides = [f"source.uri={source / kind}", f"sink.uri={folder / into}", "execute=ray", *options]
             overrides.append("max_reject_share=0.1")  # one broken image of twelve is planted
             codes.append(job.run(build.build(build.compose(name, overrides)), sys.stdout, sys.stderr))
             print()

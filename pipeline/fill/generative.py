@@ -1,7 +1,7 @@
 """Fills with what our own small network makes up; its weights come with Segfill. MODEL_CARD.md says what they can do.
 
 The network was trained by jobs/train_fill.py on photographs that are free to use. It runs by onnxruntime; on the CPU
-the same window and seed give the same bytes.
+the same window gives the same bytes.
 """
 
 from __future__ import annotations
@@ -52,5 +52,5 @@ class Generative(NetworkFill):
 
 
 def inputs(windows: Sequence[Window]) -> Floats:
-    """(n, 5, h, w): as `generative_plan.window` makes them."""
-    return np.stack([window(each.pixels, each.mask, each.seed) for each in windows])
+    """(n, CHANNELS, h, w): as `generative_plan.window` makes them."""
+    return np.stack([window(each.pixels, each.mask) for each in windows])

@@ -14,7 +14,19 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from pipeline.errors import ConfigError
-from pipeline.fill.generative_plan import ATTEND, BODY, CHANNELS, KEYS, MULTIPLE, STEM, UNKNOWN, shapes
+from pipeline.fill.generative_plan import (
+    ATTEND,
+    BODY,
+    CHANNELS,
+    COARSE,
+    COPIES,
+    KEYS,
+    MULTIPLE,
+    SKETCH,
+    STEM,
+    UNKNOWN,
+    shapes,
+)
 
 OPSET: Final = 17
 INPUT: Final = "window"
@@ -26,10 +38,9 @@ def graph(weights: Mapping[str, NDArray[np.floating]]) -> onnx.ModelProto:
     `Generator`. Raises ConfigError when names, shapes or values are not those of this network."""
     check(weights)
     made = _Graph(weights)
-    share = made.node("AveragePool", made.channels(3, 4), kernel_shape=[MULTIPLE] * 2, strides=[MULTIPLE] * 2)
+    share = made.node("AveragePool", made.channels(INPUT, 3, 4), kernel_shape=[MULTIPLE] * 2, strides=[MULTIPLE] * 2)
     bias = made.node("Mul", made.flat(share, 1), made.real("unknown", UNKNOWN))
-    half = made.plain("fine", made.gated("stem", INPUT, STEM, stride=2))
-    quarter = made.plain("middle", made.gated("down1", half, 3, stride=2))
+    quarter = made.plain("middle", made.gated("down1", made.gated("stem", INPUT, STEM, stride=2), 3, stride=2))
     deep = made.gated("down2", quarter, 3, stride=2)
     for number, dilation in enumerate(BODY):
         deep = made.node("Add", deep, made.gated(f"body.{number}", deep, 3, dilation=dilation))
@@ -37,9 +48,12 @@ def graph(weights: Mapping[str, NDArray[np.floating]]) -> onnx.ModelProto:
             deep = made.node("Add", deep, made.attention(f"attend.{ATTEND.index(number)}", deep, bias))
     quarter = made.node("Add", quarter, made.enlarged(made.conv("up1", deep, 1)))
     quarter = made.plain("middle2", made.plain("middle1", quarter))
-    half = made.node("Add", half, made.enlarged(made.conv("up2", quarter, 1)))
-    half = made.plain("fine2", made.plain("fine1", half))
-    made.node("Add", made.channels(0, 3), made.enlarged(made.conv("paint", half, 3)), name=OUTPUT)
+    painted = made.smooth(made.conv("paint", quarter, 3), COARSE)
+    total = made.node("Add", made.channels(INPUT, *SKETCH), made.channels(painted, 0, 3))
+    for at, span, trust in COPIES:
+        share = made.node("Add", made.channels(painted, at, at + 1), made.real(f"trust{at}", trust))
+        total = made.node("Add", total, made.node("Mul", made.channels(INPUT, *span), share))
+    made.node("Identity", total, name=OUTPUT)
     return made.model()
 
 
@@ -65,9 +79,9 @@ class _Graph:
         self._nodes.append(helper.make_node(kind, inputs, [name], **attributes))
         return name
 
-    def channels(self, first: int, last: int) -> str:
-        """Some of the input's."""
-        return self.node("Slice", INPUT, *self.whole(f"from{first}", [first], f"to{last}", [last], "axis", [1]))
+    def channels(self, x: str, first: int, last: int) -> str:
+        """Some of them."""
+        return self.node("Slice", x, *self.whole(f"from{first}", [first], f"to{last}", [last], "axis", [1]))
 
     def conv(self, layer: str, x: str, side: int, *, stride: int = 1, dilation: int = 1) -> str:
         steps: dict[str, Any] = {
@@ -92,6 +106,11 @@ class _Graph:
     def enlarged(self, x: str) -> str:
         """torch's pixel_shuffle."""
         return self.node("DepthToSpace", x, blocksize=2, mode="CRD")
+
+    def smooth(self, x: str, times: int) -> str:
+        """torch's bilinear interpolation, so many times as large."""
+        self._constants["times"] = np.array([1, 1, times, times], np.float32)
+        return self.node("Resize", x, "", "times", mode="linear", coordinate_transformation_mode="half_pixel")
 
     def flat(self, x: str, channels: int) -> str:
         """(n, channels, h, w) to (n, channels, h * w)."""

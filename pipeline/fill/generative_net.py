@@ -1,10 +1,12 @@
 """The network of generative.py, for training and for tests; the fill itself runs it without torch.
 
 A U-Net of gated convolutions (Yu et al., Free-Form Image Inpainting with Gated Convolution, 2019) whose work is done at
-an eighth of the resolution, with two looks at the whole window there (attention whose keys are what is known, so that
-texture can be taken from afar). It does not begin from nothing: it is given what fill=diffuse would make, and says what
-is to be added, so after a short training it is no worse than that already. It has no normalisation, so an answer never
-depends on other images of a batch, and no full-resolution layer: what is known is pasted back in any case.
+an eighth of the resolution, with a look at the whole window there (attention whose keys are what is known, so that
+what goes with it is known). It does not begin from nothing: it is given a sketch, smooth, and a copy of what is known
+elsewhere, sharp (shiftmap.py), and says for each pixel how much of the copy's broad and of its fine detail to take and
+what to add. So texture is there before any training, as in Yi et al., Contextual Residual Aggregation for Ultra
+High-Resolution Image Inpainting, 2020. It has no normalisation, so an answer never depends on other images of a batch,
+and what it says is smooth: all fine detail is copied, so a short training cannot put a pattern there that is nowhere.
 """
 
 from __future__ import annotations
@@ -13,22 +15,31 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pipeline.fill.generative_plan import ATTEND, BODY, CHANNELS, KEYS, MULTIPLE, STEM, UNKNOWN, WIDTHS
+from pipeline.fill.generative_plan import (
+    ATTEND,
+    BODY,
+    CHANNELS,
+    COARSE,
+    COPIES,
+    KEYS,
+    MULTIPLE,
+    PAINTED,
+    SKETCH,
+    STEM,
+    UNKNOWN,
+    WIDTHS,
+)
 
 
 class Generator(nn.Module):
-    """(n, 5, h, w) to RGB (n, 3, h, w), -1..1 or a little beyond; h and w are multiples of 8.
-
-    The channels of the input: RGB, sketched where it is to be made up; the mask (1 = make up); and noise under the
-    mask, from which grain is made. What comes out is the sketch and what the network has to add to it: at the very
-    beginning of a training, nothing.
+    """(n, CHANNELS, h, w), see generative_plan.window, to RGB (n, 3, h, w), -1..1 or a little beyond; h and w are
+    multiples of 8. At the very beginning of a training it adds nothing.
     """
 
     def __init__(self) -> None:
         super().__init__()
         half, quarter, eighth = WIDTHS
         self.stem = Gated(CHANNELS, half, STEM, stride=2)
-        self.fine = Plain(half)
         self.down1 = Gated(half, quarter, 3, stride=2)
         self.middle = Plain(quarter)
         self.down2 = Gated(quarter, eighth, 3, stride=2)
@@ -36,24 +47,22 @@ class Generator(nn.Module):
         self.attend = nn.ModuleList(Attention(eighth, KEYS) for _ in ATTEND)
         self.up1 = nn.Conv2d(eighth, 4 * quarter, 1)
         self.middle1, self.middle2 = Plain(quarter), Plain(quarter)
-        self.up2 = nn.Conv2d(quarter, 4 * half, 1)
-        self.fine1, self.fine2 = Plain(half), Plain(half)
-        self.paint = nn.Conv2d(half, 4 * 3, 3, padding=1)
+        self.paint = nn.Conv2d(quarter, PAINTED, 3, padding=1)
         nn.init.zeros_(self.paint.weight)
         nn.init.zeros_(self.paint.bias)  # type: ignore[arg-type]  # there is one
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         bias = UNKNOWN * functional.avg_pool2d(x[:, 3:4], MULTIPLE).flatten(2)
-        half: torch.Tensor = self.fine(self.stem(x))
-        quarter: torch.Tensor = self.middle(self.down1(half))
+        quarter: torch.Tensor = self.middle(self.down1(self.stem(x)))
         deep: torch.Tensor = self.down2(quarter)
         for number, layer in enumerate(self.body):
             deep = deep + layer(deep)
             if number in ATTEND:
                 deep = deep + self.attend[ATTEND.index(number)](deep, bias)
         quarter = self.middle2(self.middle1(quarter + functional.pixel_shuffle(self.up1(deep), 2)))
-        half = self.fine2(self.fine1(half + functional.pixel_shuffle(self.up2(quarter), 2)))
-        return x[:, :3] + functional.pixel_shuffle(self.paint(half), 2)
+        painted = functional.interpolate(self.paint(quarter), scale_factor=COARSE, mode="bilinear")
+        broad, fine = (x[:, slice(*span)] * (trust + painted[:, at : at + 1]) for at, span, trust in COPIES)
+        return x[:, slice(*SKETCH)] + painted[:, :3] + broad + fine
 
 
 class Gated(nn.Module):

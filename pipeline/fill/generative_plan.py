@@ -4,44 +4,55 @@ from __future__ import annotations
 
 from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.fill.inpaint import inpaint, softened
+from pipeline.fill.shiftmap import copied
 from pipeline.records import Mask, Rgb
 
-CHANNELS: Final = 5
-"""Of the input: RGB, mask, noise."""
-STEM: Final = 5
+CHANNELS: Final = 10
+"""Of the input: the sketch's RGB; the mask; how a copy from afar differs from the sketch, broadly and finely."""
+SKETCH: Final = (0, 3)
+"""First and last + 1 of its channels."""
+BLUR: Final = 9
+"""Pixels over which the broad difference is a mean."""
+PAINTED: Final = 5
+"""What the network says of each pixel: RGB to add, and how much more of either difference to take."""
+COPIES: Final = ((3, (4, 7), 0.75), (4, (7, 10), 1.0))
+"""Broad and fine: which of PAINTED says how much more to take, the channels of the input, and how much is taken before
+anything is learnt."""
+STEM: Final = 3
 """Side of the first kernel."""
 WIDTHS: Final = (32, 64, 128)
 """Channels at a half, a quarter and an eighth of the resolution."""
-BODY: Final = (1, 2, 4, 1, 2, 4)
+BODY: Final = (1, 2, 4, 1)
 """Dilation of each gated convolution at an eighth."""
-ATTEND: Final = (2, 5)
+ATTEND: Final = (3,)
 """After which of them the whole window is looked at."""
 KEYS: Final = 32
 """Channels in which places are compared."""
 UNKNOWN: Final = -8.0
 """Added to the logit of a place all of which is unknown."""
+COARSE: Final = 4
+"""Pixels a side of what the network says one thing of; between them it is interpolated."""
 MULTIPLE: Final = 8
 """Sides are multiples of this."""
 
 
-def window(pixels: Rgb, mask: Mask, seed: int) -> NDArray[np.float32]:
-    """(5, h, w), what the network sees: RGB of -1..1 that is sketched where it is to be made up, the mask, noise.
+def window(pixels: Rgb, mask: Mask) -> NDArray[np.float32]:
+    """(CHANNELS, h, w), what the network sees, colours as -1..1. Outside the mask: the picture, and zeros.
 
-    The sketch is what fill=diffuse makes of the known pixels; those under the mask are never read."""
-    sketch = softened(inpaint(pixels, ~mask, 5.0, "ns"), mask, 0.5)
-    image = np.where(mask[..., None], sketch, pixels).astype(np.float32) / np.float32(127.5) - 1
-    return np.concatenate(
-        [image.transpose(2, 0, 1), mask[None], (noise(seed, *mask.shape) * mask)[None]], dtype=np.float32
-    )
-
-
-def noise(seed: int, height: int, width: int) -> NDArray[np.float32]:
-    """(height, width) normal: what the fifth channel is made of. The same numbers on every machine."""
-    return np.random.default_rng(seed).standard_normal((height, width), np.float32)
+    The sketch is what fill=diffuse makes of the known pixels, the copy what shiftmap.py makes of both; pixels under the
+    mask are never read."""
+    smooth = softened(inpaint(pixels, ~mask, 3.0, "ns"), mask, 0.5)
+    sketch = np.where(mask[..., None], smooth, pixels).astype(np.uint8)
+    difference = copied(sketch, mask).astype(np.float32) - sketch
+    broad = cv2.blur(difference, (BLUR, BLUR), borderType=cv2.BORDER_REFLECT) * mask[..., None]
+    colours = np.concatenate([broad, difference - broad], axis=-1) / np.float32(127.5)
+    image = sketch / np.float32(127.5) - 1
+    return np.concatenate([image.transpose(2, 0, 1), mask[None], colours.transpose(2, 0, 1)], dtype=np.float32)
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
@@ -52,11 +63,9 @@ def shapes() -> dict[str, tuple[int, ...]]:
         "down1.conv": (half, 2 * quarter, 3),
         "down2.conv": (quarter, 2 * eighth, 3),
         **{f"body.{number}.conv": (eighth, 2 * eighth, 3) for number in range(len(BODY))},
-        **{f"{name}.conv": (half, half, 3) for name in ("fine", "fine1", "fine2")},
         **{f"{name}.conv": (quarter, quarter, 3) for name in ("middle", "middle1", "middle2")},
         "up1": (eighth, 4 * quarter, 1),
-        "up2": (quarter, 4 * half, 1),
-        "paint": (half, 4 * 3, 3),
+        "paint": (quarter, PAINTED, 3),
     }
     for number in range(len(ATTEND)):
         for name, far in (("query", KEYS), ("key", KEYS), ("value", eighth), ("out", eighth)):

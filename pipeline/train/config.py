@@ -15,7 +15,9 @@ class Training:
     sizes: (side, count) of the windows of one step after the other, again and again; sides are multiples of 8.
     start: weights to begin from while there is no checkpoint, a .safetensors file; empty: none.
     steps: of the generator, those before the checkpoint included. warm_up: steps before the discriminator begins.
-    inside, outside, fool, match, penalty: weights of the losses; the penalty is paid every `penalty_every` steps.
+    inside, outside, detail, fool, match, penalty: weights of the losses; the penalty is paid every `penalty_every`
+    steps.
+    pool: side in pixels of the squares whose mean colours are compared; 1: every pixel.
     follow: decay of the moving average. precision: float32 or bfloat16 (mixed). threads: on the CPU.
     Raises ConfigError.
     """
@@ -36,10 +38,12 @@ class Training:
     warm_up: int
     inside: float
     outside: float
+    detail: float
     fool: float
     match: float
     penalty: float
     penalty_every: int
+    pool: int
     follow: float
     say_every: int
     sheet_every: int
@@ -50,12 +54,24 @@ class Training:
             raise ConfigError(
                 "data: expected at least one collection, for instance data=[{uri: photos, licence: CC0-1.0}]"
             )
-        for key, least in (("steps", 1), ("threads", 1), ("judge_width", 1), ("penalty_every", 1), ("say_every", 1),
-                           ("sheet_every", 1), ("held_out", 0), ("warm_up", 0), ("seed", 0)):  # fmt: skip
+        for key, least in (("steps", 1), ("threads", 1), ("judge_width", 1), ("penalty_every", 1), ("pool", 1),
+                           ("say_every", 1), ("sheet_every", 1), ("held_out", 0), ("warm_up", 0),
+                           ("seed", 0)):  # fmt: skip
             value = getattr(self, key)
             if type(value) is not int or value < least:
                 raise ConfigError(f"{key}: expected a whole number of at least {least}, got {value!r}")
-        for key in ("rate", "judge_rate", "inside", "outside", "fool", "match", "penalty", "follow", "save_seconds"):
+        for key in (
+            "rate",
+            "judge_rate",
+            "inside",
+            "outside",
+            "detail",
+            "fool",
+            "match",
+            "penalty",
+            "follow",
+            "save_seconds",
+        ):
             value = getattr(self, key)
             if type(value) not in (int, float) or not value >= 0:
                 raise ConfigError(f"{key}: expected a number of at least 0, got {value!r}")

@@ -11,10 +11,12 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
+import cv2
 import numpy as np
 import torch
 from safetensors.torch import save_file
@@ -31,6 +33,7 @@ from pipeline.train.photos import Photo, Pixels, gather, windows
 CHECKPOINT: Final = "checkpoint.pt"
 WEIGHTS: Final = "generative.safetensors"
 Say = Callable[[str], None]
+_Batch: TypeAlias = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class Run:
@@ -48,18 +51,23 @@ class Run:
         self._paint = torch.optim.Adam(self.generator.parameters(), lr=training.rate, betas=(0.5, 0.99))
         self._doubt = torch.optim.Adam(self.judge.parameters(), lr=training.judge_rate, betas=(0.5, 0.99))
         self.step = 0
+        self._maker = ThreadPoolExecutor(1)
+        self._ahead: tuple[int, Future[_Batch]] | None = None
 
     def advance(self) -> dict[str, float]:
         """One step of the generator and, after the warm-up, one of the discriminator. Returns the losses."""
-        side, count = self.training.sizes[self.step % len(self.training.sizes)]
-        real, mask, inputs = self._batch(side, count)
+        if self._ahead is None or self._ahead[0] != self.step:
+            self._ahead = self.step, self._maker.submit(self._batch, self.step)
+        real, mask, inputs = (part.to(self._device) for part in self._ahead[1].result())
+        self._ahead = self.step + 1, self._maker.submit(self._batch, self.step + 1)
         with self._precision():
             painted = self.generator(inputs).float()
-        inside, outside = losses.reconstruction(painted, real, mask)
-        told = {"inside": inside, "outside": outside}
-        total = self.training.inside * inside + self.training.outside * outside
+        inside, outside = losses.reconstruction(painted, real, mask, self.training.pool)
+        filled = real * (1 - mask) + painted * mask
+        detail = losses.detail(filled, real, mask, self.training.pool)
+        told = {"inside": inside, "outside": outside, "detail": detail}
+        total = self.training.inside * inside + self.training.outside * outside + self.training.detail * detail
         if self.step >= self.training.warm_up:
-            filled = real * (1 - mask) + painted * mask
             features, told["judge"] = self._judge(real, filled.detach(), mask)
             self.judge.requires_grad_(False)
             with self._precision():
@@ -88,17 +96,18 @@ class Run:
         _descend(self._doubt, total, self.judge)
         return [feature.detach()[: len(real)] for feature in features], loss
 
-    def _batch(self, side: int, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Real windows (n, 3, side, side) -1..1, masks (n, 1, side, side), inputs of the generator."""
-        rng = np.random.default_rng((self.training.seed, self.step))
+    def _batch(self, step: int) -> _Batch:
+        """Real windows (n, 3, side, side) -1..1, masks (n, 1, side, side), inputs of the generator: on the CPU, while
+        the step before is under way."""
+        side, count = self.training.sizes[step % len(self.training.sizes)]
+        rng = np.random.default_rng((self.training.seed, step))
         pixels = windows(self.photos, side, rng, count, self._pixels)
         masks = [hole(rng, side) for _ in range(count)]
-        seeds = rng.integers(0, 2**31, count)
         real = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
         mask = torch.from_numpy(np.stack(masks)).unsqueeze(1).float()
-        seen = [window(rgb, hidden, int(seed)) for rgb, hidden, seed in zip(pixels, masks, seeds, strict=True)]
+        seen = [window(rgb, hidden) for rgb, hidden in zip(pixels, masks, strict=True)]
         inputs = torch.from_numpy(np.stack(seen))
-        return real.to(self._device), mask.to(self._device), inputs.to(self._device)
+        return real, mask, inputs
 
     def _follow(self) -> None:
         """The moving average of the weights, which is what is kept in the end."""
@@ -152,6 +161,7 @@ def train(training: Training, say: Say) -> Run:
     folder = Path(training.folder)
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(training.threads)
+    cv2.setNumThreads(1)
     photos, left_out = gather(training.data, max(side for side, _ in training.sizes))
     kept, held_out = photos[training.held_out :], photos[: training.held_out]
     (folder / "data.json").write_text(_listed(kept, held_out, left_out))

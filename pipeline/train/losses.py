@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch.nn import functional
 
 from pipeline.train.discriminator import Discriminator, made_up
 
+FINE: Final = 5
+"""Pixels a side: what differs from the mean over so many is fine detail."""
 
-def reconstruction(painted: torch.Tensor, real: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+
+def reconstruction(
+    painted: torch.Tensor, real: torch.Tensor, mask: torch.Tensor, pool: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean absolute difference inside the holes and outside, each over its own pixels; the known ones are pasted back
-    in the end, but a network that draws them draws what goes on from them."""
-    difference = (painted - real).abs().mean(dim=1, keepdim=True)
-    return _mean(difference, mask), _mean(difference, 1 - mask)
+    in the end, but a network that draws them draws what goes on from them.
+
+    Colours are compared as means over `pool` x `pool` pixels: detail that is finer cannot be foreseen, and to compare
+    it would only teach the network to leave it out. It is the discriminator's to judge."""
+    difference = functional.avg_pool2d(painted - real, pool).abs().mean(dim=1, keepdim=True)
+    share = functional.avg_pool2d(mask, pool)
+    return _mean(difference, share), _mean(difference, 1 - share)
+
+
+def detail(painted: torch.Tensor, real: torch.Tensor, mask: torch.Tensor, pool: int) -> torch.Tensor:
+    """Mean absolute difference, in the holes, of how much fine detail there is around: the mean over `pool` x `pool`
+    pixels of what a pixel differs from those about it. Whatever pattern it is; none at all is wrong."""
+    fine = [(x - functional.avg_pool2d(x, FINE, 1, FINE // 2)).abs() for x in (painted, real)]
+    difference = functional.avg_pool2d(fine[0] - fine[1], pool).abs().mean(dim=1, keepdim=True)
+    return _mean(difference, functional.avg_pool2d(mask, pool))
 
 
 def judged(real: torch.Tensor, filled: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -28,7 +28,7 @@ def look(generator: Generator, photos: Sequence[Photo], folder: Path, step: int)
     rng, pixels, rows, errors, grain = np.random.default_rng(0), Pixels(), list[Rgb](), list[float](), list[float]()
     for number in range(min(COUNT, 4 * len(photos))):
         real, mask = window(pixels(photos[number % len(photos)]), SIDE, rng), hole(rng, SIDE)
-        filled = fill(generator, real, mask, number)
+        filled = fill(generator, real, mask)
         errors.append(float(np.square(filled[mask] / 255.0 - real[mask] / 255.0).mean()))
         grain.append(_grain(filled, mask) / max(_grain(real, mask), 1e-3))
         if number < SHOWN:
@@ -40,10 +40,10 @@ def look(generator: Generator, photos: Sequence[Photo], folder: Path, step: int)
     return f"held out: PSNR in holes {-10 * np.log10(np.mean(errors)):.2f} dB, grain {np.median(grain):.2f}"
 
 
-def fill(generator: Generator, real: Rgb, mask: np.ndarray, seed: int) -> Rgb:
+def fill(generator: Generator, real: Rgb, mask: np.ndarray) -> Rgb:
     """A window with its hole filled, by the torch network."""
     device = next(generator.parameters()).device
-    seen = torch.from_numpy(generative_plan.window(real, mask, seed))[None]
+    seen = torch.from_numpy(generative_plan.window(real, mask))[None]
     with torch.no_grad():
         painted = generator(seen.to(device)).cpu()
     made = ((painted[0].permute(1, 2, 0).numpy() + 1) * 127.5).round().clip(0, 255).astype(np.uint8)

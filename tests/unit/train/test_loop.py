@@ -68,7 +68,7 @@ def test_what_was_used_is_listed_and_what_is_held_out_is_not_learnt_from(drawn: 
 
 
 def test_it_learns_what_it_is_shown(drawn: Path, tmp_path: Path) -> None:
-    training = train_fill.configured(told(drawn, tmp_path, "warm_up=1000", "rate=0.002"))
+    training = train_fill.configured(told(drawn, tmp_path, "warm_up=1000", "rate=0.0005"))
     torch.set_num_threads(1)
     run = loop.Run(training, loop.gather(training.data, 64)[0])
     losses = []
@@ -82,8 +82,8 @@ def test_the_discriminator_begins_after_the_warm_up(drawn: Path, tmp_path: Path)
     training = train_fill.configured(told(drawn, tmp_path, "warm_up=1", "penalty_every=1"))
     run = loop.Run(training, loop.gather(training.data, 64)[0])
     first, second = run.advance(), run.advance()
-    assert first.keys() == {"inside", "outside"}
-    assert second.keys() == {"inside", "outside", "judge", "fooled", "matched"}
+    assert first.keys() == {"inside", "outside", "detail"}
+    assert second.keys() == {"inside", "outside", "detail", "judge", "fooled", "matched"}
     assert np.isfinite(list(second.values())).all()
 
 
@@ -114,6 +114,7 @@ def test_mixed_precision_runs(drawn: Path, tmp_path: Path) -> None:
         ("follow=1", "follow"),
         ("device=tpu", "device"),
         ("penalty=-1", "penalty"),
+        ("pool=0", "pool"),
         ("data=[]", "data"),
         ("data=[{uri:x}]", "licence"),
         ("data=[{uri:x,licence:''}]", "data.licence"),
