@@ -85,37 +85,43 @@ def displacements(sketch: Rgb, hole: Mask) -> tuple[Cells, Mask]:
     around = np.s_[rows.start : rows.stop + 2 * reach, columns.start : columns.stop + 2 * reach]
     known = np.pad(~missing, reach)[around]
     colours = np.pad(small, ((reach, reach), (reach, reach), (0, 0)))[around]
-    inside = _summed(wanted.astype(np.float32)[..., None]).reshape(*wanted.shape, 1) + 1
+    inside = _summed(wanted.astype(np.float32)[..., None]).reshape(wanted.shape)[wanted][:, None] + 1
     steps = _steps()
-    costs = np.full((*wanted.shape, len(steps)), np.inf, np.float32)
+    costs = np.empty((int(wanted.sum()), len(steps)), np.float32)
     for begin in range(0, len(steps), _TOGETHER):
         some = steps[begin : begin + _TOGETHER]
         windows = [np.s_[y : y + wanted.shape[0], x : x + wanted.shape[1]] for y, x in some + reach]
         there = np.stack([known[window] for window in windows], axis=-1)
         difference = np.stack([_squares(here, colours[window]) for window in windows], axis=-1)
-        cost = (_summed(difference * counts * there) + NEAR) / (_summed(counts * there) + 1)
-        cost *= 1 + ALONE * _summed((wanted[..., None] & ~there).astype(np.float32)) / inside
-        costs[..., begin : begin + _TOGETHER] = np.where(there, cost, np.inf)
-    choice = _agreed(costs, wanted)
+        counted = counts * there
+        cost = (_summed(difference * counted)[wanted] + NEAR) / (_summed(counted)[wanted] + 1)
+        cost *= 1 + ALONE * _summed((wanted[..., None] & ~there).astype(np.float32))[wanted] / inside
+        costs[:, begin : begin + _TOGETHER] = np.where(there[wanted], cost, np.inf)
+    reached = np.isfinite(costs.min(axis=1))
     shifts = np.zeros((height, width, 2), np.int64)
     found = np.zeros((height, width), np.bool_)
-    found[rows, columns] = wanted & np.isfinite(costs.min(axis=-1))
-    shifts[rows, columns] = steps[choice] * CELL
-    return np.where(found[..., None], shifts, 0), found
+    found[rows, columns][wanted] = reached
+    shifts[rows, columns][wanted] = np.where(reached[:, None], steps[_agreed(costs, wanted)] * CELL, 0)
+    return shifts, found
 
 
 def _agreed(costs: Floats, wanted: Mask) -> NDArray[np.int64]:
-    """(h, w), which displacement each cell has: the cheapest, when what its neighbours have is cheaper for it. Fewer
-    seams, and those that are left lie where they cost least."""
-    choice = costs.argmin(axis=-1)
+    """costs: (n, displacements) of the n wanted cells. -> (n,), which displacement each has: the cheapest, when what
+    its neighbours have is cheaper for it. Fewer seams, and those that are left lie where they cost least."""
+    choice = np.asarray(costs.argmin(axis=1), np.int64)
     for _ in range(ROUNDS):
-        used = np.unique(choice[wanted])
+        used = np.unique(choice)
+        laid = np.full(wanted.shape, -1)
+        laid[wanted] = choice
         shares = [
-            cv2.blur(((choice == one) & wanted).astype(np.float32), (AROUND, AROUND), borderType=cv2.BORDER_CONSTANT)
+            cv2.blur((laid == one).astype(np.float32), (AROUND, AROUND), borderType=cv2.BORDER_CONSTANT)[wanted]
             for one in used
         ]
-        choice = used[(costs[..., used] * (1 - AGREE * np.stack(shares, axis=-1))).argmin(axis=-1)]
-    return np.asarray(choice, np.int64)
+        agreed = np.asarray(used[(costs[:, used] * (1 - AGREE * np.stack(shares, axis=1))).argmin(axis=1)])
+        if (agreed == choice).all():
+            break
+        choice = agreed
+    return choice
 
 
 def _squares(first: Rgb, second: Rgb) -> Floats:
