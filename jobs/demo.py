@@ -13,7 +13,7 @@ from pipeline.errors import EXIT_OK
 from pipeline.execute import job
 from pipeline.execute.ray_data import RayData
 
-OBJECTS = ("segment=[captions,salient]", "select.labels=[text,salient]", "select.max_segment_share=0.1")
+OBJECTS = ("segment=[captions,salient]", "select.labels=[text,salient]", "select.max_segment_share=0.12")
 """What stands out, when it is small: what is large is what a photograph is about."""
 RUNS = (
     (
