@@ -1,4 +1,5 @@
-"""Fills with what our own small network makes up; its weights come with Segfill. MODEL_CARD.md says what they can do.
+"""Fills with what is copied from around the hole, weighed by our own small network, whose weights come with Segfill.
+MODEL_CARD.md says what they can do.
 
 The network was trained by jobs/train_fill.py on photographs that are free to use. It runs by onnxruntime; on the CPU
 the same window gives the same bytes.

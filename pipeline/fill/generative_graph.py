@@ -14,19 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from pipeline.errors import ConfigError
-from pipeline.fill.generative_plan import (
-    ATTEND,
-    BODY,
-    CHANNELS,
-    COARSE,
-    COPIES,
-    KEYS,
-    MULTIPLE,
-    SKETCH,
-    STEM,
-    UNKNOWN,
-    shapes,
-)
+from pipeline.fill import generative_plan as plan
 
 OPSET: Final = 17
 INPUT: Final = "window"
@@ -38,19 +26,21 @@ def graph(weights: Mapping[str, NDArray[np.floating]]) -> onnx.ModelProto:
     `Generator`. Raises ConfigError when names, shapes or values are not those of this network."""
     check(weights)
     made = _Graph(weights)
-    share = made.node("AveragePool", made.channels(INPUT, 3, 4), kernel_shape=[MULTIPLE] * 2, strides=[MULTIPLE] * 2)
-    bias = made.node("Mul", made.flat(share, 1), made.real("unknown", UNKNOWN))
-    quarter = made.plain("middle", made.gated("down1", made.gated("stem", INPUT, STEM, stride=2), 3, stride=2))
+    share = made.node(
+        "AveragePool", made.channels(INPUT, 3, 4), kernel_shape=[plan.MULTIPLE] * 2, strides=[plan.MULTIPLE] * 2
+    )
+    bias = made.node("Mul", made.flat(share, 1), made.real("unknown", plan.UNKNOWN))
+    quarter = made.plain("middle", made.gated("down1", made.gated("stem", INPUT, plan.STEM, stride=2), 3, stride=2))
     deep = made.gated("down2", quarter, 3, stride=2)
-    for number, dilation in enumerate(BODY):
+    for number, dilation in enumerate(plan.BODY):
         deep = made.node("Add", deep, made.gated(f"body.{number}", deep, 3, dilation=dilation))
-        if number in ATTEND:
-            deep = made.node("Add", deep, made.attention(f"attend.{ATTEND.index(number)}", deep, bias))
+        if number in plan.ATTEND:
+            deep = made.node("Add", deep, made.attention(f"attend.{plan.ATTEND.index(number)}", deep, bias))
     quarter = made.node("Add", quarter, made.enlarged(made.conv("up1", deep, 1)))
     quarter = made.plain("middle2", made.plain("middle1", quarter))
-    painted = made.smooth(made.conv("paint", quarter, 3), COARSE)
-    total = made.node("Add", made.channels(INPUT, *SKETCH), made.channels(painted, 0, 3))
-    for at, span, trust in COPIES:
+    painted = made.smooth(made.conv("paint", quarter, 3), plan.COARSE)
+    total = made.node("Add", made.channels(INPUT, *plan.SKETCH), made.channels(painted, 0, 3))
+    for at, span, trust in plan.COPIES:
         share = made.node("Add", made.channels(painted, at, at + 1), made.real(f"trust{at}", trust))
         total = made.node("Add", total, made.node("Mul", made.channels(INPUT, *span), share))
     made.node("Identity", total, name=OUTPUT)
@@ -118,11 +108,11 @@ class _Graph:
 
     def attention(self, layer: str, x: str, bias: str) -> str:
         width = self._held[f"{layer}.out.bias"].shape[0]
-        query = self.flat(self.conv(f"{layer}.query", x, 1), KEYS)
-        key = self.flat(self.conv(f"{layer}.key", x, 1), KEYS)
+        query = self.flat(self.conv(f"{layer}.query", x, 1), plan.KEYS)
+        key = self.flat(self.conv(f"{layer}.key", x, 1), plan.KEYS)
         value = self.flat(self.conv(f"{layer}.value", x, 1), width)
         alike = self.node("MatMul", self.node("Transpose", query, perm=[0, 2, 1]), key)
-        logits = self.node("Add", self.node("Mul", alike, self.real("scale", KEYS**-0.5)), bias)
+        logits = self.node("Add", self.node("Mul", alike, self.real("scale", plan.KEYS**-0.5)), bias)
         shares = self.node("Transpose", self.node("Softmax", logits, axis=-1), perm=[0, 2, 1])
         taken = self.node("Reshape", self.node("MatMul", value, shares), self.node("Shape", x))
         return self.conv(f"{layer}.out", taken, 1)
@@ -142,7 +132,7 @@ class _Graph:
         held = [numpy_helper.from_array(np.asarray(v), k) for k, v in {**self._held, **self._constants}.items()]
         ends = [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", channels, "h", "w"])
-            for name, channels in ((INPUT, CHANNELS), (OUTPUT, 3))
+            for name, channels in ((INPUT, plan.CHANNELS), (OUTPUT, 3))
         ]
         made = helper.make_graph(self._nodes, "generative", ends[:1], ends[1:], held)
         model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
@@ -152,7 +142,7 @@ class _Graph:
 
 def check(weights: Mapping[str, NDArray[np.floating]]) -> None:
     """Raises ConfigError unless these are weights of this network."""
-    expected = shapes()
+    expected = plan.shapes()
     if odd := sorted(expected.keys() ^ weights.keys()):
         kind = "it lacks" if odd[0] in expected else "it has"
         raise ConfigError(

@@ -15,20 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pipeline.fill.generative_plan import (
-    ATTEND,
-    BODY,
-    CHANNELS,
-    COARSE,
-    COPIES,
-    KEYS,
-    MULTIPLE,
-    PAINTED,
-    SKETCH,
-    STEM,
-    UNKNOWN,
-    WIDTHS,
-)
+from pipeline.fill import generative_plan as plan
 
 
 class Generator(nn.Module):
@@ -38,31 +25,31 @@ class Generator(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        half, quarter, eighth = WIDTHS
-        self.stem = Gated(CHANNELS, half, STEM, stride=2)
+        half, quarter, eighth = plan.WIDTHS
+        self.stem = Gated(plan.CHANNELS, half, plan.STEM, stride=2)
         self.down1 = Gated(half, quarter, 3, stride=2)
         self.middle = Plain(quarter)
         self.down2 = Gated(quarter, eighth, 3, stride=2)
-        self.body = nn.ModuleList(Gated(eighth, eighth, 3, dilation=dilation) for dilation in BODY)
-        self.attend = nn.ModuleList(Attention(eighth, KEYS) for _ in ATTEND)
+        self.body = nn.ModuleList(Gated(eighth, eighth, 3, dilation=dilation) for dilation in plan.BODY)
+        self.attend = nn.ModuleList(Attention(eighth, plan.KEYS) for _ in plan.ATTEND)
         self.up1 = nn.Conv2d(eighth, 4 * quarter, 1)
         self.middle1, self.middle2 = Plain(quarter), Plain(quarter)
-        self.paint = nn.Conv2d(quarter, PAINTED, 3, padding=1)
+        self.paint = nn.Conv2d(quarter, plan.PAINTED, 3, padding=1)
         nn.init.zeros_(self.paint.weight)
         nn.init.zeros_(self.paint.bias)  # type: ignore[arg-type]  # there is one
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        bias = UNKNOWN * functional.avg_pool2d(x[:, 3:4], MULTIPLE).flatten(2)
+        bias = plan.UNKNOWN * functional.avg_pool2d(x[:, 3:4], plan.MULTIPLE).flatten(2)
         quarter: torch.Tensor = self.middle(self.down1(self.stem(x)))
         deep: torch.Tensor = self.down2(quarter)
         for number, layer in enumerate(self.body):
             deep = deep + layer(deep)
-            if number in ATTEND:
-                deep = deep + self.attend[ATTEND.index(number)](deep, bias)
+            if number in plan.ATTEND:
+                deep = deep + self.attend[plan.ATTEND.index(number)](deep, bias)
         quarter = self.middle2(self.middle1(quarter + functional.pixel_shuffle(self.up1(deep), 2)))
-        painted = functional.interpolate(self.paint(quarter), scale_factor=COARSE, mode="bilinear")
-        broad, fine = (x[:, slice(*span)] * (trust + painted[:, at : at + 1]) for at, span, trust in COPIES)
-        return x[:, slice(*SKETCH)] + painted[:, :3] + broad + fine
+        painted = functional.interpolate(self.paint(quarter), scale_factor=plan.COARSE, mode="bilinear")
+        broad, fine = (x[:, slice(*span)] * (trust + painted[:, at : at + 1]) for at, span, trust in plan.COPIES)
+        return x[:, slice(*plan.SKETCH)] + painted[:, :3] + broad + fine
 
 
 class Gated(nn.Module):

@@ -44,7 +44,7 @@ MULTIPLE: Final = 8
 def window(pixels: Rgb, mask: Mask) -> NDArray[np.float32]:
     """(CHANNELS, h, w), what the network sees, colours as -1..1. Outside the mask: the picture, and zeros.
 
-    The sketch is what fill=diffuse makes of the known pixels, the copy what shiftmap.py makes of both; pixels under the
+    The sketch is made of the known pixels as by fill=diffuse, the copy what shiftmap.py makes of both; pixels under the
     mask are never read."""
     smooth = softened(inpaint(pixels, ~mask, 3.0, "ns"), mask, 0.5)
     sketch = np.where(mask[..., None], smooth, pixels).astype(np.uint8)

@@ -9,6 +9,7 @@ patchmatch.py looks everywhere, for single pixels, and takes twenty times as lon
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final, TypeAlias
 
 import cv2
@@ -136,6 +137,7 @@ def _summed(values: Floats) -> Floats:
     return np.asarray(cv2.boxFilter(values, -1, side, normalize=False, borderType=cv2.BORDER_CONSTANT), np.float32)
 
 
+@cache
 def _steps() -> Cells:
     """(n, 2) cells, the nearest first; never (0, 0)."""
     found: list[tuple[int, int]] = []
