@@ -18,7 +18,7 @@ OBJECTS = ("segment=[captions,salient]", "select.labels=[text,salient]", "select
 RUNS = (
     (
         "annotate", "webdataset", "annotate", "the salient object, faces and text, from WebDataset tars",
-        ["render=overlay"],
+        ["render=overlay", "sink=files"],
     ),
     ("clean", "parquet", "clean", "drawn captions removed, from Parquet", ["sink=files", "fill=generative"]),
     (
