@@ -24,11 +24,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from jobs import command
 from pipeline import build
+from pipeline.audit.receipt import PATH, Canaries, read
+from pipeline.audit.run_audit import Audit
 from pipeline.credentials import redact
 from pipeline.errors import EXIT_OK, EXIT_REJECTED, ConfigError, RunError
-from pipeline.execute.audit import Audit
-from pipeline.report.receipt import PATH, Canaries, read
-from pipeline.store import open_store
+from pipeline.storage.store import open_store
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

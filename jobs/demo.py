@@ -8,9 +8,8 @@ from pathlib import Path
 
 from jobs import command
 from jobs.demo_shards import build as build_shards
-from pipeline import build
+from pipeline import build, driver
 from pipeline.errors import EXIT_OK
-from pipeline.execute import job
 from pipeline.execute.ray_data import RayData
 
 OBJECTS = ("segment=[captions,salient]", "select.labels=[text,salient]", "select.max_segment_share=0.12")
@@ -43,7 +42,7 @@ def main(folder: Path) -> int:
             print(f"--- jobs.{name}: {what}", flush=True)
             overrides = [f"source.uri={source / kind}", f"sink.uri={folder / into}", "execute=ray", *options]
             overrides.append("max_reject_share=0.1")  # one broken image of twelve is planted
-            codes.append(job.run(build.build(build.compose(name, overrides)), sys.stdout, sys.stderr))
+            codes.append(driver.run(build.build(build.compose(name, overrides)), sys.stdout, sys.stderr))
             print()
     print(f"took {time.monotonic() - started:.0f} s; the same on your own data: python -m jobs.anonymize --help")
     return next((code for code in codes if code), EXIT_OK)

@@ -11,10 +11,9 @@ from functools import partial
 from omegaconf import OmegaConf
 
 from jobs import command
-from pipeline import build
+from pipeline import build, driver
 from pipeline.credentials import redact
 from pipeline.errors import EXIT_OK, RefusedError
-from pipeline.execute import job
 
 
 def main(name: str, arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +37,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     if show:
         print(OmegaConf.to_yaml(config), end="")
         return EXIT_OK
-    return job.run(build.build(config), sys.stdout, sys.stderr)
+    return driver.run(build.build(config), sys.stdout, sys.stderr)
 
 
 def help_text(name: str) -> str:

@@ -26,10 +26,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from jobs import command
 from pipeline import build
-from pipeline.contracts import Device
 from pipeline.credentials import redact
 from pipeline.errors import EXIT_OK, ConfigError
-from pipeline.execute import sample, sizing
+from pipeline.estimate import sample, sizing
+from pipeline.records import Device
 
 _OWN: Final = ("sample", "seed", "device", "cores", "gpus", "memory_gib")
 

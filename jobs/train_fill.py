@@ -21,8 +21,9 @@ from omegaconf.errors import OmegaConfBaseException
 from jobs import command
 from pipeline import build
 from pipeline.errors import EXIT_OK, ConfigError
-from pipeline.train.config import Training
-from pipeline.train.photos import Collection
+from pipeline.fill.generative.train.config import Training
+from pipeline.fill.generative.train.photos import Collection
+from pipeline.source.auto import Auto
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,9 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     training = configured(arguments)
-    from pipeline.train import loop  # torch
+    from pipeline.fill.generative.train import loop  # torch
 
-    loop.train(training, partial(print, flush=True))
+    loop.train(training, partial(print, flush=True), lambda uri: Auto(uri=uri))
     return EXIT_OK
 
 

@@ -16,10 +16,11 @@ import sys
 from collections.abc import Sequence
 
 from jobs import command
-from pipeline import build, rehash, seals
+from pipeline import build
 from pipeline.credentials import redact
 from pipeline.errors import EXIT_OK, EXIT_REJECTED, ConfigError
-from pipeline.store import open_store
+from pipeline.ledger import seals, verify
+from pipeline.storage.store import open_store
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(uri: str) -> int:
     store, faults = open_store(uri), 0
-    for fault in rehash.check(store):
+    for fault in verify.check(store):
         faults += 1
         print(redact(" ".join(str(fault).split())), flush=True)
     if faults:

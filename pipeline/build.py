@@ -27,12 +27,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 import conf
 from pipeline import credentials
+from pipeline.audit.run_audit import Auditor
 from pipeline.contracts import Segmenter
+from pipeline.driver import Executor, Job
 from pipeline.errors import ConfigError, WeightsError
-from pipeline.execute.audit import Auditor
-from pipeline.execute.job import Executor, Job
 from pipeline.flow import Flow
-from pipeline.policy import Policy
+from pipeline.models.licence import Policy
 
 CONF: Final = Path(conf.__file__).parent
 JOBS: Final = ("annotate", "clean", "anonymize")

@@ -7,13 +7,11 @@ Cold objects are frozen dataclasses of parameters: cheap, picklable, checked in 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
-from pipeline.records import Batch, Crop, EncodedImage, Patch, Rejected, Segments, Shard, View
-from pipeline.view import ViewSpec
-from pipeline.weights import Weights
-
-Device: TypeAlias = Literal["cpu", "cuda"]
+from pipeline.image.view import ViewSpec
+from pipeline.models.weights import Weights
+from pipeline.records import Batch, Crop, Device, EncodedImage, Patch, Rejected, Segments, Shard, View
 
 
 class Source(Protocol):

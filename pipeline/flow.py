@@ -16,17 +16,19 @@ from functools import cached_property
 from math import prod
 from typing import Any, Final, TypeAlias
 
-from pipeline.attempt import each, together
-from pipeline.contracts import Device, Fill, HotFill, HotSegmenter, Segmenter, Source
-from pipeline.decode import Decode, Decoder
+from pipeline.contracts import Fill, HotFill, HotSegmenter, Segmenter, Source
 from pipeline.errors import ConfigError, ImageError, RunError, SegfillError
-from pipeline.fill.crops import cut
-from pipeline.formats import read_header
-from pipeline.ledger import Ledger
+from pipeline.fill.shared.crops import cut
+from pipeline.image.decode import Decode, Decoder
+from pipeline.image.header import read_header
+from pipeline.image.view import Tiles
+from pipeline.ledger.ledger import Ledger
+from pipeline.models.weights import Weights
 from pipeline.records import (
     Batch,
     Committed,
     Crop,
+    Device,
     EncodedImage,
     Filled,
     Rejected,
@@ -36,12 +38,11 @@ from pipeline.records import (
     Selected,
     Viewed,
 )
-from pipeline.render import Render
+from pipeline.render.render import Render
 from pipeline.select import Select
-from pipeline.sink.unit import Facts, Previews, Sink, UnitWriter
-from pipeline.store import open_store
-from pipeline.view import Tiles
-from pipeline.weights import Weights
+from pipeline.sink.unit_writer import Facts, Previews, Sink, UnitWriter
+from pipeline.stage import each, together
+from pipeline.storage.store import open_store
 
 Images: TypeAlias = Callable[["Hot", Batch[Any], Previews], Batch[Rendered]]
 """What takes images of one unit to rendered files: `rendered`, `render`, or one image at a time in another process."""

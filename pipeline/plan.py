@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import RunError
-from pipeline.formats import IMAGE_SUFFIXES
+from pipeline.image.header import IMAGE_SUFFIXES
 from pipeline.records import Committed, Counts, Shard
 from pipeline.source.keys import packed
-from pipeline.store import Store
+from pipeline.storage.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ Mask: TypeAlias = NDArray[np.bool_]
 """(height, width) bool, True = inside."""
 Box: TypeAlias = tuple[float, float, float, float]
 """x, y, width, height in pixels."""
+Device: TypeAlias = Literal["cpu", "cuda"]
 Status: TypeAlias = Literal["written", "unchanged", "rejected"]
 
 
@@ -314,7 +315,7 @@ class Preview:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rendered:
     """An image ready for the sink. files: at most one a kind. sidecars: those that are published with it. seam: as
-    pipeline/seam.py measures it in the filled picture; 0 when none was made."""
+    pipeline/render/seam.py measures it in the filled picture; 0 when none was made."""
 
     ref: ImageRef
     status: Status

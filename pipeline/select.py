@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline import rle
 from pipeline.errors import ConfigError, ImageError
+from pipeline.image import rle
 from pipeline.records import Region, Segment, Segments
 
 

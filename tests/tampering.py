@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import build
+from pipeline import build, driver
 from pipeline.errors import OutputError
-from pipeline.execute import job
-from pipeline.rehash import check
-from pipeline.store import Store, open_store
+from pipeline.ledger.verify import check
+from pipeline.storage.store import Store, open_store
 from tests.planted import jpeg, photo, png, saved
 
 WAYS = ("flip", "truncate", "delete", "extra", "swap", "swap_records", "append")
@@ -33,7 +32,7 @@ def finished(source: Path, out: str, sink: str) -> Store:
         f"sink={sink}",
     ]
     config = build.compose("anonymize", [f"source.uri={source}", f"sink.uri={out}", *more])
-    assert job.run(build.build(config), io.StringIO(), io.StringIO()) == 0
+    assert driver.run(build.build(config), io.StringIO(), io.StringIO()) == 0
     return open_store(out)
 
 

@@ -9,11 +9,10 @@ from typing import cast
 import cv2
 
 from pipeline import flow as line
-from pipeline.contracts import Device
 from pipeline.errors import ConfigError
-from pipeline.execute.careful import Limits, journalled
+from pipeline.execute.isolate import Limits, journalled
 from pipeline.plan import Plan
-from pipeline.records import Committed
+from pipeline.records import Committed, Device
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,13 +31,12 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources
 from ray.exceptions import RayError, RayTaskError
 
 from pipeline import flow as line
-from pipeline.contracts import Device
 from pipeline.errors import ConfigError, DeviceError, RunError, SegfillError
-from pipeline.execute.careful import Limits, Word, journalled, journalled_together
-from pipeline.execute.pools import Size, check_share, check_size, ends, pools
-from pipeline.execute.rows import record_of, shard_of, shard_row, unit_row, units_of
+from pipeline.execute.isolate import Limits, Word, journalled, journalled_together
+from pipeline.execute.ray_pools import Size, check_share, check_size, ends, pools
+from pipeline.execute.ray_rows import record_of, shard_of, shard_row, unit_row, units_of
 from pipeline.plan import Plan
-from pipeline.records import Batch, Committed
+from pipeline.records import Batch, Committed, Device
 
 Layout: TypeAlias = Literal["auto", "fused", "staged"]
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.contracts import Device, HotFill
-from pipeline.fill.checks import allowed, number
-from pipeline.fill.crops import PerCrop, parts
-from pipeline.fill.usual import Usual
-from pipeline.records import Crop, Rgb
+from pipeline.contracts import HotFill
+from pipeline.fill.shared.base import Usual
+from pipeline.fill.shared.crops import PerCrop, parts
+from pipeline.fill.shared.fields import allowed, number
+from pipeline.records import Crop, Device, Rgb
 
 FINE = 4.0
 """Sigma in pixels below which the blur is done at full size; a wider one is done on a shrunken part: it looks the

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.contracts import Device, HotFill
+from pipeline.contracts import HotFill
 from pipeline.errors import ConfigError
-from pipeline.fill.checks import number
-from pipeline.fill.crops import GREY, PerCrop
-from pipeline.fill.inpaint import METHODS, inpaint, softened
-from pipeline.fill.shrink import shrink
-from pipeline.fill.usual import Usual
-from pipeline.records import Crop, Rgb
+from pipeline.fill.shared.base import Usual
+from pipeline.fill.shared.crops import GREY, PerCrop
+from pipeline.fill.shared.fields import number
+from pipeline.fill.shared.inpaint import METHODS, inpaint, softened
+from pipeline.fill.shared.shrink import shrink
+from pipeline.records import Crop, Device, Rgb
 
 
 @dataclass(frozen=True, kw_only=True)

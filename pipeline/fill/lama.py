@@ -11,14 +11,14 @@ from typing import ClassVar, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.contracts import Device, HotFill
+from pipeline.contracts import HotFill
 from pipeline.errors import ConfigError
-from pipeline.fill.checks import number
-from pipeline.fill.fit import Fitted, Window
-from pipeline.fill.network import Floats, NetworkFill, pictures, planes
-from pipeline.fill.onnx_graph import FLOAT, Plane, read
-from pipeline.networks.torch_options import need
-from pipeline.records import Rgb
+from pipeline.fill.shared.fields import number
+from pipeline.fill.shared.network_fill import Floats, NetworkFill, pictures, planes
+from pipeline.fill.shared.onnx_network import FLOAT, Plane, read
+from pipeline.fill.shared.windows import Fitted, Window
+from pipeline.models.torch_options import need
+from pipeline.records import Device, Rgb
 
 Network: TypeAlias = Callable[[Sequence[Floats]], NDArray[np.generic]]
 """(n, 3, h, w) image of 0..1, black where it is to be made up, and (n, 1, h, w) mask, 1 = make up -> (n, 3, h, w)."""
@@ -82,7 +82,7 @@ class Lama(NetworkFill):
     def _network(self, device: Device, threads: int) -> Network:
         if self.model.path.suffix.lower() == ".pt":
             need("fill.lama with a .pt file", "torch")
-            from pipeline.fill.torchscript import torchscript  # torch only for who asks for it
+            from pipeline.fill.shared.torchscript import torchscript  # torch only for who asks for it
 
             return torchscript(self.model, device, threads)
         inputs = (Plane(channels=3, kind=FLOAT), Plane(channels=1, kind=FLOAT))

@@ -10,12 +10,12 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.contracts import Device, HotFill
+from pipeline.contracts import HotFill
 from pipeline.errors import ConfigError
-from pipeline.fill.fit import Fitted, Window
-from pipeline.fill.network import NetworkFill, pictures, planes
-from pipeline.fill.onnx_graph import FLOAT, UINT8, Graph, Plane, read
-from pipeline.records import Rgb
+from pipeline.fill.shared.network_fill import NetworkFill, pictures, planes
+from pipeline.fill.shared.onnx_network import FLOAT, UINT8, Graph, Plane, read
+from pipeline.fill.shared.windows import Fitted, Window
+from pipeline.records import Device, Rgb
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.contracts import Device, HotFill
-from pipeline.fill.usual import Usual
-from pipeline.records import Crop, Patch
+from pipeline.contracts import HotFill
+from pipeline.fill.shared.base import Usual
+from pipeline.records import Crop, Device, Patch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.contracts import Device, HotFill
+from pipeline.contracts import HotFill
 from pipeline.errors import ConfigError
-from pipeline.fill.checks import number
-from pipeline.fill.crops import PerCrop, Span, mean, parts
-from pipeline.fill.usual import Usual
-from pipeline.records import Crop, Rgb
+from pipeline.fill.shared.base import Usual
+from pipeline.fill.shared.crops import PerCrop, Span, mean, parts
+from pipeline.fill.shared.fields import number
+from pipeline.records import Crop, Device, Rgb
 
 
 @dataclass(frozen=True, kw_only=True)

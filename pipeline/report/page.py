@@ -20,12 +20,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.audit.receipt import Receipt
 from pipeline.errors import EXIT_OK
 from pipeline.records import Committed
 from pipeline.report.progress import duration
-from pipeline.report.receipt import Receipt
 from pipeline.report.summary import Summary
-from pipeline.store import Store
+from pipeline.storage.store import Store
 
 NOTHING_AUDITED: Final = Receipt()
 

@@ -11,13 +11,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.contracts import Device
 from pipeline.errors import ConfigError
-from pipeline.records import Mask, Rgb, Segment, Segments, View
-from pipeline.segment.onnx import Floats, Model
-from pipeline.segment.parts import check_finite, check_flag, check_number, check_onnx, check_whole, segment, whole
-from pipeline.view import Fit
-from pipeline.weights import Weights
+from pipeline.image.view import Fit
+from pipeline.models.weights import Weights
+from pipeline.records import Device, Mask, Rgb, Segment, Segments, View
+from pipeline.segment.shared.fields import (
+    check_finite,
+    check_flag,
+    check_number,
+    check_onnx,
+    check_whole,
+    segment,
+    whole,
+)
+from pipeline.segment.shared.onnx_runner import Floats, Model
 
 Detections: TypeAlias = NDArray[np.float32]
 """(n, 5): left, top, right, bottom, score, best first."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.errors import ConfigError
-from pipeline.segment.own_network import OwnNetwork
+from pipeline.segment.shared.state_dict_network import OwnNetwork
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +29,6 @@ class Fcn(OwnNetwork):
         return 32
 
     def network(self) -> torch.nn.Module:
-        from pipeline.segment.fcn_net import FCN
+        from pipeline.segment.nets.fcn import FCN
 
         return FCN(classes=len(self.names), width=self.width, stride=self.stride)

@@ -12,16 +12,15 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.contracts import Device
 from pipeline.errors import ConfigError
-from pipeline.records import Rgb, Segment, Segments, View
+from pipeline.image.view import Fit
+from pipeline.models.weights import Weights
+from pipeline.records import Device, Rgb, Segment, Segments, View
 from pipeline.segment.faces import Detections, ellipse, expanded
-from pipeline.segment.mtcnn_nets import OUTPUTS, SIDES, Net, graph
-from pipeline.segment.onnx import Floats, Model
-from pipeline.segment.parts import check_finite, check_number, check_whole, segment, whole
-from pipeline.segment.state_dict import read_state_dict
-from pipeline.view import Fit
-from pipeline.weights import Weights
+from pipeline.segment.nets.mtcnn import OUTPUTS, SIDES, Net, graph
+from pipeline.segment.nets.torch_pickle import read_state_dict
+from pipeline.segment.shared.fields import check_finite, check_number, check_whole, segment, whole
+from pipeline.segment.shared.onnx_runner import Floats, Model
 
 _NO_LIMIT: Final = 1 << 20
 _CELL, _STRIDE = 12, 2  # what one answer of the first network has seen, and how far apart they are, in pixels

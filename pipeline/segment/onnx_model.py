@@ -16,16 +16,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from pipeline.contracts import Device, HotSegmenter
+from pipeline.contracts import HotSegmenter
 from pipeline.errors import ConfigError
-from pipeline.records import Rgb, Segments, View
-from pipeline.segment.classes import ClassMap, Floats, OneFile, class_segments, fit, resized, winners
-from pipeline.segment.look import Look
-from pipeline.segment.onnx import Model
-from pipeline.segment.onnx_look import OnnxEyes
-from pipeline.segment.parts import check_finite, check_flag, check_number, check_whole, whole
-from pipeline.segment.tiled import HotTiled
-from pipeline.view import Exact, Fit, Resample, Tiles
+from pipeline.image.view import Exact, Fit, Resample, Tiles
+from pipeline.records import Device, Rgb, Segments, View
+from pipeline.segment.shared.class_map import ClassMap, Floats, OneFile, class_segments, fit, resized, winners
+from pipeline.segment.shared.fields import check_finite, check_flag, check_number, check_whole, whole
+from pipeline.segment.shared.onnx_runner import Model
+from pipeline.segment.shared.onnx_scorer import OnnxEyes
+from pipeline.segment.shared.sliding_window import Look
+from pipeline.segment.shared.sliding_window_run import HotTiled
 
 _NUMBERS: Final = {TensorProto.FLOAT: np.float32, TensorProto.INT64: np.int64, TensorProto.INT32: np.int32}
 

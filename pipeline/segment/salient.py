@@ -9,12 +9,11 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from pipeline.contracts import Device
-from pipeline.records import Rgb, Segment, Segments, View
-from pipeline.segment.onnx import Floats, Model
-from pipeline.segment.parts import check_finite, check_number, check_onnx, check_whole, segment, whole
-from pipeline.view import Square
-from pipeline.weights import Weights
+from pipeline.image.view import Square
+from pipeline.models.weights import Weights
+from pipeline.records import Device, Rgb, Segment, Segments, View
+from pipeline.segment.shared.fields import check_finite, check_number, check_onnx, check_whole, segment, whole
+from pipeline.segment.shared.onnx_runner import Floats, Model
 
 _OUTPUTS: Final = ("1959",)  # the fused map; the others are its side outputs
 _SIDE: Final = 320

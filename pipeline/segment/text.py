@@ -14,12 +14,11 @@ import numpy as np
 import pyclipper
 from numpy.typing import NDArray
 
-from pipeline.contracts import Device
-from pipeline.records import Rgb, Segments, View
-from pipeline.segment.onnx import Floats, Model
-from pipeline.segment.parts import check_finite, check_number, check_onnx, check_whole, segment, whole
-from pipeline.view import AtLeast
-from pipeline.weights import Weights
+from pipeline.image.view import AtLeast
+from pipeline.models.weights import Weights
+from pipeline.records import Device, Rgb, Segments, View
+from pipeline.segment.shared.fields import check_finite, check_number, check_onnx, check_whole, segment, whole
+from pipeline.segment.shared.onnx_runner import Floats, Model
 
 Quad: TypeAlias = NDArray[np.float32]
 """(4, 2) corners as x, y, going round."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.segment.own_network import OwnNetwork
-from pipeline.segment.parts import check_whole
+from pipeline.segment.shared.fields import check_whole
+from pipeline.segment.shared.state_dict_network import OwnNetwork
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +27,6 @@ class Unet(OwnNetwork):
         return int(2**self.depth)
 
     def network(self) -> torch.nn.Module:
-        from pipeline.segment.unet_net import UNet
+        from pipeline.segment.nets.unet import UNet
 
         return UNet(classes=len(self.names), width=self.width, depth=self.depth)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.columns import MASKS, table, utf8
 from pipeline.records import Box, Rejected, Rendered
+from pipeline.sink.tables import MASKS, table, utf8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

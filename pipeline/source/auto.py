@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from pipeline.errors import SourceError
-from pipeline.formats import IMAGE_SUFFIXES
+from pipeline.image.header import IMAGE_SUFFIXES
 from pipeline.records import Batch, EncodedImage, Shard
 from pipeline.source.files import Files
 from pipeline.source.listing import find

@@ -19,13 +19,13 @@ from hashlib import blake2b
 from typing import Final
 
 from pipeline.errors import ConfigError
-from pipeline.formats import IMAGE_SUFFIXES
+from pipeline.image.header import IMAGE_SUFFIXES
 from pipeline.records import Batch, EncodedImage, ImageRef, Member, Shard, Sidecar, image_id
 from pipeline.source import names
 from pipeline.source.listing import DETAILS, Listing, find
 from pipeline.source.stream import CHANGED
 from pipeline.source.unit import Limits, UnitBuilder, check_suffixes, nothing
-from pipeline.store import ObjectInfo, Store, open_store
+from pipeline.storage.store import ObjectInfo, Store, open_store
 
 SIDECAR_SUFFIXES: Final = (".txt", ".json")
 _READS_AT_ONCE: Final = 16

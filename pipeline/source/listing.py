@@ -30,7 +30,7 @@ from typing import Final, Literal, TypeAlias
 from pipeline.errors import ConfigError, SourceError
 from pipeline.records import Shard
 from pipeline.source import names
-from pipeline.store import ObjectInfo, Store, open_store
+from pipeline.storage.store import ObjectInfo, Store, open_store
 
 _SPECIAL = re.compile(r"[*?\[{]")
 _BRACES = re.compile(r"\{([^{}]*)\}")

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import ShardError
 from pipeline.records import Shard
 from pipeline.source.stream import changed, open_planned
-from pipeline.store import Reader
+from pipeline.storage.store import Reader
 
 _COLUMN_BUFFER: Final = 4 << 20  # bytes of a column chunk that are fetched at a time
 _BATCH_BYTES: Final = 8 << 20  # unpacked bytes of the rows that are decoded at a time

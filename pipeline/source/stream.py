@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from pipeline.errors import ShardError
 from pipeline.records import Shard
 from pipeline.source.listing import DETAILS, parent
-from pipeline.store import Reader, open_store
+from pipeline.storage.store import Reader, open_store
 
 _PIECE: Final = 4 << 20  # bytes of one read; a reader keeps as much again
 _PACKED: Final = 1 << 16  # compressed bytes at a time; a constant, so that every walk meets a corrupt byte alike

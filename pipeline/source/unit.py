@@ -10,7 +10,7 @@ from typing import Final
 
 from pipeline.errors import ConfigError, ShardError, SourceError
 from pipeline.records import Batch, EncodedImage, ImageRef, Rejected, Shard, Sidecar, Unit, image_id, unit_id
-from pipeline.store import ObjectInfo
+from pipeline.storage.store import ObjectInfo
 
 MiB: Final = 1 << 20
 STAGE: Final = "read"

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pipeline.errors import ShardError, SourceError
-from pipeline.formats import IMAGE_SUFFIXES
+from pipeline.image.header import IMAGE_SUFFIXES
 from pipeline.records import Batch, EncodedImage, ImageRef, Shard, Sidecar, image_id
 from pipeline.source import names
 from pipeline.source.keys import Keys

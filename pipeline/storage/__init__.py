@@ -1,4 +1,4 @@
-"""What a kind of storage has to offer; the kinds themselves, one a file. Only pipeline/store.py imports from here."""
+"""What a kind of storage has to offer; the kinds themselves, one a file. Only storage/store.py imports from here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Backend(Protocol):
     """The objects under one root. Paths come in checked: relative, no `..`, no NUL.
 
     Every method raises OSError and nothing else: FileNotFoundError and PermissionError where they fit, errno ESTALE for
-    an object that changed. Messages need not name the object; pipeline/store.py does.
+    an object that changed. Messages need not name the object; pipeline/storage/store.py does.
     """
 
     proves_content: bool

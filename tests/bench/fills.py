@@ -22,13 +22,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pipeline import build, rle
+from pipeline import build
 from pipeline.contracts import Fill, HotFill
-from pipeline.fill.crops import cut
+from pipeline.fill.generative.train import holes
+from pipeline.fill.generative.train.photos import Collection, gather
+from pipeline.fill.generative.train.photos import Pixels as Decoded
+from pipeline.fill.shared.crops import cut
+from pipeline.image import rle
 from pipeline.records import Mask, Pixels, Region, Rgb
-from pipeline.train import holes
-from pipeline.train.photos import Collection, gather
-from pipeline.train.photos import Pixels as Decoded
+from pipeline.source.auto import Auto
 from tests.bench import likeness
 
 SIDE = 256
@@ -201,7 +203,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], help="overrides for fill=generative")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    photos, _ = gather([Collection(uri=args.data, licence="as in training")], 1)
+    photos, _ = gather([Collection(uri=args.data, licence="as in training")], 1, lambda uri: Auto(uri=uri))
     decoded = Decoded()
     some, features = cases([middle(decoded(photo)) for photo in photos[: args.held_out]]), likeness.Features()
     scores: dict[str, dict[str, Score]] = {kind: {} for kind in some}

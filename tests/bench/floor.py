@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from pipeline import build
 from pipeline.errors import ImageError
-from pipeline.fill.crops import cut
+from pipeline.fill.shared.crops import cut
 from pipeline.flow import Flow
 from pipeline.records import EncodedImage, Filled, ImageRef, Rendered, image_id
 from tests.bench.outcome import ALIKE

@@ -24,9 +24,9 @@ from typing import Final
 
 import torch
 
-from pipeline import build
-from pipeline.contracts import Device
-from pipeline.execute import job, sample
+from pipeline import build, driver
+from pipeline.estimate import sample
+from pipeline.records import Device
 from tests.bench.gpu_cases import CASES, Case, Made, MissingPartError, photographs
 
 ROOT: Final = Path(__file__).parents[2]
@@ -99,7 +99,7 @@ def pipeline_speed(case: Case, overrides: list[str], execute: list[str], source:
     made = build.build(build.compose(case.job, [*places, *overrides, f"chunk={case.batch}", *execute]))
     said = io.StringIO()
     with Busy() as busy:
-        code = job.run(made, said, said)
+        code = driver.run(made, said, said)
         if code:
             raise RuntimeError(" ".join(said.getvalue().split())[-300:])
         speed, start, end = steady_speed(out)

@@ -14,10 +14,9 @@ import torch
 
 from pipeline import build
 from pipeline import flow as line
-from pipeline.contracts import Device
-from pipeline.networks.torch_options import TorchOptions
-from pipeline.records import Selected
-from pipeline.segment.torch_net import Net
+from pipeline.models.torch_options import TorchOptions
+from pipeline.records import Device, Selected
+from pipeline.segment.shared.torch_runner import Net
 from tests.flow.drawings import drawing
 
 ADE20K: Final = 150
@@ -133,7 +132,7 @@ def _segformer(size: str, side: int) -> Callable[[Path, Case, Device], Made]:
 def _unet(folder: Path, case: Case, device: Device) -> Made:
     from safetensors.torch import save_file
 
-    from pipeline.segment.unet_net import UNet
+    from pipeline.segment.nets.unet import UNet
 
     torch.manual_seed(0)
     width, depth, side = (4, 1, 64) if case.tiny else (64, 4, 512)

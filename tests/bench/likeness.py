@@ -15,10 +15,10 @@ import onnx
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
-from pipeline.networks.onnx_session import session
+from pipeline.models.onnx_session import session
+from pipeline.models.weights import Weights
 from pipeline.records import Mask, Rgb
-from pipeline.segment.onnx import open_dimensions
-from pipeline.weights import Weights
+from pipeline.segment.shared.onnx_runner import open_dimensions
 
 Floats = NDArray[np.float64]
 BACKBONE = Weights(

@@ -11,8 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline import build
-from pipeline.execute import job
+from pipeline import build, driver
 from pipeline.execute.ray_data import RayData
 from tests.bench.outcome import ALIKE, outcome
 
@@ -25,7 +24,7 @@ def segfill_warm(shards: Path, out: Path) -> float:
             overrides = [f"source.uri={shards}", f"sink.uri={out / name}", "execute=ray", *ALIKE]
             made = build.build(build.compose("anonymize", overrides))
             started = time.perf_counter()
-            code = job.run(made, io.StringIO(), sys.stderr)
+            code = driver.run(made, io.StringIO(), sys.stderr)
             seconds = time.perf_counter() - started
             if code:
                 raise SystemExit(code)

@@ -18,8 +18,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from jobs.entry import main
-from pipeline import rehash
-from pipeline.store import open_store
+from pipeline.ledger import verify
+from pipeline.storage.store import open_store
 from tests.chaos import points
 from tests.flow.outputs import everything, published, totals
 
@@ -139,4 +139,4 @@ def fault(out: str, quiet: Mapping[str, str]) -> str:
         return f"{len(commits)} commits: {commits}"
     known = ("_commit/", "masks/", "images/", "rendered/", "_previews/", "report/index.html", "_run/")
     junk = [path for path in everything(out) if not path.startswith(known) or path.startswith("_run/probe-")]
-    return f"left behind: {junk}" if junk else "; ".join(map(str, rehash.check(open_store(out))))
+    return f"left behind: {junk}" if junk else "; ".join(map(str, verify.check(open_store(out))))

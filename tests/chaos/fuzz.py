@@ -14,12 +14,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from pipeline.decode import Decode
 from pipeline.errors import ImageError, ShardError
+from pipeline.image.decode import Decode
+from pipeline.image.view import Fit
 from pipeline.records import EncodedImage, ImageRef
 from pipeline.source.stream import GzipStream
 from pipeline.source.tar import TarReader
-from pipeline.view import Fit
 from tests.flow import catalogue
 from tests.unit.source.made_tars import BytesStream
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import verify
+from pipeline.ledger import finish_checks
 from pipeline.source.unit import UnitBuilder
 from pipeline.storage.local import LocalBackend
-from pipeline.store import Store
+from pipeline.storage.store import Store
 
 FOLDER = "SEGFILL_TEST_POINTS"
 
@@ -84,7 +84,7 @@ DRIVER = {
 """Each is met once a run."""
 
 ON_DISK = {
-    "in verify, after a file": Point(verify, "_sha256", True),
+    "in verify, after a file": Point(finish_checks, "_sha256", True),
     "in finalize, between two staged tars": Point(LocalBackend, "_prune", False, lambda folder: "_staged" in folder),
 }
 """Each is met once a unit. An object store proves contents by etag and deletes all at once."""

@@ -9,9 +9,9 @@ import time
 
 import pyarrow.parquet as pq
 
-from pipeline.ledger import Ledger
+from pipeline.ledger.ledger import Ledger
 from pipeline.records import Committed, FileEntry
-from pipeline.store import Store, open_store
+from pipeline.storage.store import Store, open_store
 
 
 def seen(uri: str) -> list[str]:

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.contracts import Device
-from pipeline.records import Segments, View
+from pipeline.image.view import Tiles
+from pipeline.models.weights import Weights
+from pipeline.records import Device, Segments, View
 from pipeline.segment.faces import Faces
-from pipeline.segment.parts import segment, whole
-from pipeline.view import Tiles
-from pipeline.weights import Weights
+from pipeline.segment.shared.fields import segment, whole
 from tests.chaos import points
 
 GROWN = "SEGFILL_TEST_GROWN"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jobs.demo_shards import build_bench
-from pipeline.store import open_store
+from pipeline.storage.store import open_store
 from tests.flow.outputs import published, totals
 from tests.s3.proxy import FAULTS, Choose, Proxy, Request, between, never, seeded
 from tests.s3.server import S3

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.store import open_store
+from pipeline.storage.store import open_store
 from tests.chaos.cluster import LOOPBACK, Nodes, running
 from tests.chaos.drivers import PATIENCE, UNITS, Driver, arguments, fault, finished
 from tests.chaos.points import DRIVER, WORKER, Trap, sprung

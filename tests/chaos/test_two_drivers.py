@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ledger import Ledger
-from pipeline.store import open_store
+from pipeline.ledger.ledger import Ledger
+from pipeline.storage.store import open_store
 from tests.chaos.drivers import PATIENCE, UNITS, Driver, arguments, build, fault, finished
 from tests.chaos.points import DRIVER, ON_DISK, POINTS, WORKER, Trap, sprung
 from tests.chaos.reader import Reader, seen

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import build
 from pipeline.errors import ConfigError, WeightsError
-from pipeline.fill.diffusion import KINDS
+from pipeline.fill.diffusion.kinds import KINDS
 
 PLACES = ["source.uri=in", "sink.uri=out"]
 CHOICES = [(group, choice) for group, choices in build.groups().items() for choice in choices]
@@ -164,7 +164,7 @@ def test_every_choice_builds_and_says_what_it_is(group: str, choice: str, tmp_pa
     job = build.build(build.compose("clean", [*PLACES, *select, *override, *extra]))
     part = {"execute": job.executor, "audit": job.audit}.get(group) or getattr(job.flow, group)
     kinds = [type(p).__module__ for p in (part if isinstance(part, tuple) else (part,))]
-    home = "pipeline.execute.audit" if group == "audit" else f"pipeline.{group}"
+    home = "pipeline.audit.run_audit" if group == "audit" else f"pipeline.{group}"
     assert all(kind.startswith(home) for kind in kinds)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from jobs.entry import main
-from pipeline.segment.unet_net import UNet
+from pipeline.segment.nets.unet import UNet
 from tests.flow.outputs import totals
 from tests.flow.training import cross_entropy, saved, train
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.records import Unit
-from pipeline.sink.unit import Facts, Sink, UnitWriter
-from pipeline.store import open_store
+from pipeline.sink.unit_writer import Facts, Sink, UnitWriter
+from pipeline.storage.store import open_store
 
 
 @dataclass(frozen=True, kw_only=True)

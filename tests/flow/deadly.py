@@ -13,11 +13,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.contracts import Device
-from pipeline.decode import Decode, Decoder
-from pipeline.records import EncodedImage, Segments, View
+from pipeline.image.decode import Decode, Decoder
+from pipeline.image.view import ViewSpec
+from pipeline.records import Device, EncodedImage, Segments, View
 from pipeline.segment.faces import Faces, HotFaces
-from pipeline.view import ViewSpec
 
 PIECE, PIECES = 32 << 20, 24
 

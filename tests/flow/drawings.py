@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline import build, rle
-from pipeline.execute import job
+from pipeline import build, driver
+from pipeline.image import rle
 
 NAMES = ("ground", "disc", "square")
 _COLOURS = ((90, 90, 90), (220, 60, 50), (40, 70, 210))
@@ -41,7 +41,7 @@ def annotate(source: Path, out: Path, *overrides: str) -> list[dict[str, object]
     """Runs the whole line of annotate; the rows of the masks table, each with its `seed` and `mask`."""
     places = [f"source.uri={source}", f"sink.uri={out}", "execute=local"]
     said = io.StringIO()
-    code = job.run(build.build(build.compose("annotate", [*places, *overrides])), said, said)
+    code = driver.run(build.build(build.compose("annotate", [*places, *overrides])), said, said)
     assert code == 0, said.getvalue()
     members = {str(row["image_id"]): str(row["member"]) for row in _rows(out / "images")}
     rows = list(_rows(out / "masks"))

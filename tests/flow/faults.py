@@ -9,11 +9,12 @@ from typing import NoReturn
 
 import numpy as np
 
-from pipeline.contracts import Device
-from pipeline.decode import Decode, Decoder
 from pipeline.fill.solid import Solid
+from pipeline.image.decode import Decode, Decoder
+from pipeline.image.view import ViewSpec
 from pipeline.records import (
     Crop,
+    Device,
     EncodedImage,
     Filled,
     Patch,
@@ -26,11 +27,10 @@ from pipeline.records import (
     Unit,
     View,
 )
-from pipeline.render import Render
+from pipeline.render.render import Render
 from pipeline.segment.faces import Faces, HotFaces
 from pipeline.select import Select
-from pipeline.sink.unit import Facts, Sink, UnitFiles, UnitWriter
-from pipeline.view import ViewSpec
+from pipeline.sink.unit_writer import Facts, Sink, UnitFiles, UnitWriter
 
 
 class BrokeOnPurpose(Exception):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import build
-from pipeline.execute import careful, job
+from pipeline import build, driver
+from pipeline.execute import isolate
 from tests.flow.leaks import leaks, pictures
 
 STAGES = {
@@ -29,13 +29,13 @@ def check(
     patch: pytest.MonkeyPatch,
 ) -> None:
     """Every image with a face is rejected as `timed_out`, and nothing of it is published."""
-    patch.setattr(careful, "_TRUSTED_ATTEMPTS", 0)  # as if two workers had been stuck in it before
+    patch.setattr(isolate, "_TRUSTED_ATTEMPTS", 0)  # as if two workers had been stuck in it before
     name, how = STAGES[stage]
     part = stage.partition(",")[0]
     broken = ["plugins=[tests]", f"{part}._target_=tests.flow.faults.{name}", *([f"+{part}.how={how}"] if how else [])]
     where = [f"source.uri={source}", f"sink.uri={out}", "execute=local", "execute.image_seconds=4", "audit=none"]
     config = build.compose("anonymize", [*where, *broken, "segment.faces.thorough=false"])
-    assert job.run(build.build(config), io.StringIO(), io.StringIO()) == 3
+    assert driver.run(build.build(config), io.StringIO(), io.StringIO()) == 3
     rows = [row for path in sorted((out / "images").glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
     assert len(rows) == len(list(source.iterdir()))
     assert {(row["status"], row["reason"], row["output"]) for row in rows} == {("rejected", "timed_out", "")}

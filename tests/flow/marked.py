@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.contracts import Device, HotSegmenter
-from pipeline.records import Mask, Rgb, Segment, Segments, View
-from pipeline.segment.parts import segment, whole
-from pipeline.view import Fit
-from pipeline.weights import Weights
+from pipeline.contracts import HotSegmenter
+from pipeline.image.view import Fit
+from pipeline.models.weights import Weights
+from pipeline.records import Device, Mask, Rgb, Segment, Segments, View
+from pipeline.segment.shared.fields import segment, whole
 
 LABELS = ("magenta", "cyan")
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from pipeline.store import open_store
+from pipeline.storage.store import open_store
 
 
 def published(uri: str) -> dict[str, str]:

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.contracts import Device
-from pipeline.fill.crops import PerCrop
+from pipeline.fill.shared.crops import PerCrop
 from pipeline.fill.solid import Solid
-from pipeline.records import Crop, Rgb, Segments, View
+from pipeline.models.weights import Weights
+from pipeline.records import Crop, Device, Rgb, Segments, View
 from pipeline.segment.faces import Faces
-from pipeline.segment.parts import segment
-from pipeline.weights import Weights
+from pipeline.segment.shared.fields import segment
 
 
 @dataclass(frozen=True, kw_only=True)

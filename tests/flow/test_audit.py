@@ -16,14 +16,13 @@ from PIL import Image
 
 from jobs import audit
 from jobs.entry import main
-from pipeline import build
+from pipeline import build, driver
+from pipeline.audit.published import CONTAINERS, choose, contents
+from pipeline.audit.receipt import bound
 from pipeline.errors import ConfigError
-from pipeline.execute import job
-from pipeline.formats import read_header
-from pipeline.report.published import CONTAINERS, choose, contents
-from pipeline.report.receipt import bound
-from pipeline.store import open_store
-from pipeline.strip import strip
+from pipeline.image.header import read_header
+from pipeline.image.strip import strip
+from pipeline.storage.store import open_store
 from tests.planted import jpeg, photo, png, saved, tiff
 
 PROMISE = "The privacy receipt passes a sound run and fails one that leaks: a face, a tag, a canary"
@@ -59,7 +58,7 @@ def run(made: tuple[Path, str, str]) -> Path:
 def anonymize(source: Path, to: Path, *overrides: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     config = build.compose("anonymize", [f"source.uri={source}", f"sink.uri={to}", "execute=local", *overrides])
-    return job.run(build.build(config), out, err), out.getvalue(), err.getvalue()
+    return driver.run(build.build(config), out, err), out.getvalue(), err.getvalue()
 
 
 def receipt(out: Path) -> dict[str, object]:

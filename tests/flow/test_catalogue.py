@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.entry import main
-from pipeline.rehash import check
-from pipeline.store import open_store
+from pipeline.ledger.verify import check
+from pipeline.storage.store import open_store
 from tests.flow import catalogue
 from tests.flow.outputs import published, totals
 

@@ -12,11 +12,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from jobs.entry import main
 from pipeline import build
-from pipeline.checkpoint import Checkpoint
 from pipeline.errors import ConfigError, WeightsError
-from pipeline.fill.diffusion import Diffusion
-from pipeline.fill.fit import Fit, Window
-from pipeline.fill.torch_diffusion import Painter, whole_cells
+from pipeline.fill.diffusion.fill import Diffusion
+from pipeline.fill.diffusion.painter import Painter, whole_cells
+from pipeline.fill.shared.windows import Fit, Window
+from pipeline.models.checkpoint import Checkpoint
 from tests.flow import pipelines
 from tests.flow.marked import marks
 from tests.flow.outputs import published

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import build
-from pipeline.fill.generative import Generative
-from pipeline.fill.generative_graph import read
-from pipeline.fill.generative_plan import shapes
+from pipeline.fill.generative.fill import Generative
+from pipeline.fill.generative.layout import shapes
+from pipeline.fill.generative.onnx_net import read
 from tests.flow.outputs import published
 from tests.flow.test_network_fills import pixels, run, slide
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 import transformers
 
-from pipeline.checkpoint import Checkpoint
 from pipeline.errors import ConfigError
-from pipeline.networks.torch_options import TorchOptions
-from pipeline.segment.hf_prompt import HfClipSeg, HfSam3
-from pipeline.segment.preprocess import Preprocess
-from pipeline.segment.torch_net import Net
-from pipeline.segment.torch_prompts import ClipSegNet, GroundedSamNet, Sam3Net
+from pipeline.models.checkpoint import Checkpoint
+from pipeline.models.torch_options import TorchOptions
+from pipeline.segment.hf.prompt import HfClipSeg, HfSam3
+from pipeline.segment.hf.prompt_nets import ClipSegNet, GroundedSamNet, Sam3Net
+from pipeline.segment.shared.preprocess import Preprocess
+from pipeline.segment.shared.torch_runner import Net
 from tests.flow import checkpoints
 from tests.flow.drawings import annotate, folder_of
 from tests.flow.words import BEGIN, END, STOP, WORDS, add_tokenizer

@@ -12,10 +12,10 @@ from transformers.models.segformer.image_processing_pil_segformer import Segform
 
 from jobs.entry import main
 from pipeline.errors import WeightsError
-from pipeline.networks.torch_options import TorchOptions
-from pipeline.segment.preprocess import Preprocess, from_config
-from pipeline.segment.torch_net import Net, winners
-from pipeline.segment.torch_resize import resized
+from pipeline.models.torch_options import TorchOptions
+from pipeline.segment.shared.preprocess import Preprocess, from_config
+from pipeline.segment.shared.torch_resize import resized
+from pipeline.segment.shared.torch_runner import Net, winners
 from tests.flow import checkpoints
 from tests.flow.drawings import annotate, folder_of, mean_overlap
 from tests.flow.training import DEVIATION, MEAN, train

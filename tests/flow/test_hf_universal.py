@@ -9,14 +9,14 @@ import transformers
 from transformers.models.eomt.image_processing_pil_eomt import EomtImageProcessorPil
 from transformers.models.mask2former.image_processing_pil_mask2former import Mask2FormerImageProcessorPil
 
-from pipeline.checkpoint import Checkpoint
 from pipeline.errors import ConfigError
-from pipeline.networks.torch_options import TorchOptions
-from pipeline.segment.hf_universal import HfUniversal
-from pipeline.segment.hub import preprocess
-from pipeline.segment.preprocess import Preprocess
-from pipeline.segment.torch_net import Net
-from pipeline.segment.torch_queries import QueryNet
+from pipeline.models.checkpoint import Checkpoint
+from pipeline.models.torch_options import TorchOptions
+from pipeline.segment.hf.checkpoint_config import preprocess
+from pipeline.segment.hf.query_net import QueryNet
+from pipeline.segment.hf.universal import HfUniversal
+from pipeline.segment.shared.preprocess import Preprocess
+from pipeline.segment.shared.torch_runner import Net
 from tests.flow import checkpoints
 from tests.flow.drawings import annotate, drawing, folder_of, mean_overlap
 from tests.flow.training import train

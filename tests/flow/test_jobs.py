@@ -10,8 +10,7 @@ from PIL import Image
 
 from jobs.demo_shards import build as build_shards
 from jobs.entry import main
-from pipeline import build
-from pipeline.execute import job
+from pipeline import build, driver
 from tests.flow.outputs import everything, published, totals
 
 
@@ -24,7 +23,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(name: str, *overrides: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
-    code = job.run(build.build(build.compose(name, ["execute=local", *overrides])), out, err)
+    code = driver.run(build.build(build.compose(name, ["execute=local", *overrides])), out, err)
     return code, out.getvalue(), err.getvalue()
 
 

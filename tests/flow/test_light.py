@@ -26,7 +26,7 @@ def test_the_default_path_imports_no_torch(job: str, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "_run" / "SUCCESS.json").exists()
 
 
-@pytest.mark.parametrize("module", ["pipeline.fill.diffusion"])
+@pytest.mark.parametrize("module", ["pipeline.fill.diffusion.fill"])
 def test_a_family_in_its_cold_form_imports_no_torch(module: str) -> None:
     """A driver, and a worker that does other things, only read what it is."""
     script = f"import sys, {module}; sys.exit(str({{'torch', 'transformers', 'diffusers'}} & set(sys.modules) or ''))"

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from pipeline.errors import ConfigError
-from pipeline.segment.hf_universal import HfUniversal
-from pipeline.segment.look import Look
+from pipeline.segment.hf.universal import HfUniversal
+from pipeline.segment.shared.sliding_window import Look
 from tests.flow import checkpoints
 from tests.flow.drawings import annotate, folder_of
 from tests.flow.test_hf_prompt import clipseg

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from jobs.entry import main
-from pipeline.segment.fcn_net import FCN
-from pipeline.segment.unet_net import UNet
+from pipeline.segment.nets.fcn import FCN
+from pipeline.segment.nets.unet import UNet
 from tests.flow.drawings import annotate, folder_of, mean_overlap
 from tests.flow.training import cross_entropy, saved, train
 

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from jobs.entry import main
-from pipeline import build, flow, rle
+from pipeline import build, flow
+from pipeline.image import rle
 from pipeline.records import Batch, EncodedImage, ImageRef, Mask, Selected, Unit
 from tests.flow import hanging
 from tests.flow.leaks import blobs, leaks, pictures

@@ -9,9 +9,8 @@ import pytest
 from PIL import Image
 
 from jobs.demo_shards import photograph
-from pipeline import build
-from pipeline.execute import job
-from pipeline.seam import seam
+from pipeline import build, driver
+from pipeline.render.seam import seam
 
 MAGENTA = (255, 0, 255)
 
@@ -30,7 +29,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
             *("audit=none", "segment.faces.thorough=false", "fill.colour='#ff00ff'", "review_seam=3"),
         ],
     )
-    assert job.run(build.build(config), io.StringIO(), io.StringIO()) == 0
+    assert driver.run(build.build(config), io.StringIO(), io.StringIO()) == 0
     return folder / "out"
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import build
-from pipeline.execute import job
+from pipeline import build, driver
 from tests.flow import checkpoints
 from tests.flow.big import trained
 from tests.flow.drawings import annotate, folder_of
@@ -38,7 +37,7 @@ def test_tiles_scales_and_mirrors_write_the_same_bytes_again(tmp_path: Path) -> 
         places = [f"source.uri={source}", f"sink.uri={tmp_path / out}", "execute=local"]
         said = io.StringIO()
         config = build.compose("annotate", [*places, *net, *looks, "chunk=1" if out == "two" else "chunk=2"])
-        assert job.run(build.build(config), said, said) == 0, said.getvalue()
+        assert driver.run(build.build(config), said, said) == 0, said.getvalue()
     assert published(str(tmp_path / "one")) == published(str(tmp_path / "two"))
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from jobs.entry import main
-from pipeline.segment.torchvision_models import TorchvisionMaskRcnn, TorchvisionSemantic
-from pipeline.weights import Weights
+from pipeline.models.weights import Weights
+from pipeline.segment.torchvision import TorchvisionMaskRcnn, TorchvisionSemantic
 from tests.flow.drawings import annotate, folder_of
 from tests.flow.training import saved
 

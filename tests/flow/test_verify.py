@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import verify
-from pipeline import seals
-from pipeline.columns import parquet
-from pipeline.ledger import from_json
-from pipeline.rehash import check
-from pipeline.store import Store, open_store
-from pipeline.success import to_json, totals
+from pipeline.ledger import seals
+from pipeline.ledger.ledger import from_json
+from pipeline.ledger.success import to_json, totals
+from pipeline.ledger.verify import check
+from pipeline.sink.tables import parquet
+from pipeline.storage.store import Store, open_store
 from tests.s3.server import S3
 from tests.tampering import SINKS, finished, missed, named
 

@@ -9,13 +9,13 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from pipeline.networks.torch_device import AHEAD, Late, sent
-from pipeline.networks.torch_options import TorchOptions
-from pipeline.segment.classes import ClassMap
-from pipeline.segment.onnx import Model
-from pipeline.segment.preprocess import Preprocess
-from pipeline.segment.torch_net import ClassNet, Net, winners
-from pipeline.segment.unet_net import UNet
+from pipeline.models.torch_device import AHEAD, Late, sent
+from pipeline.models.torch_options import TorchOptions
+from pipeline.segment.nets.unet import UNet
+from pipeline.segment.shared.class_map import ClassMap
+from pipeline.segment.shared.onnx_runner import Model
+from pipeline.segment.shared.preprocess import Preprocess
+from pipeline.segment.shared.torch_runner import ClassNet, Net, winners
 from tests.flow.drawings import drawing
 from tests.flow.test_onnx_model import network as onnx_network
 

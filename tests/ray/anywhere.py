@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.contracts import Device, HotFill
+from pipeline.contracts import HotFill
 from pipeline.fill.lama import Lama
+from pipeline.records import Device
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.contracts import Device
 from pipeline.errors import ImageError
-from pipeline.records import Segments, View
+from pipeline.records import Device, Segments, View
 from pipeline.segment.faces import Faces, HotFaces
 
 

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from jobs.demo_shards import build as build_shards
-from pipeline import build, flow
-from pipeline.execute import careful, job
-from pipeline.execute.careful import Limits, journalled
+from pipeline import build, driver, flow
+from pipeline.execute import isolate
+from pipeline.execute.isolate import Limits, journalled
 from pipeline.plan import make
 from pipeline.records import Batch
-from pipeline.store import open_store
+from pipeline.storage.store import open_store
 from tests.flow.outputs import everything, published, totals
 from tests.planted import photo
 
@@ -85,12 +85,12 @@ def test_a_run_on_ray_survives_every_kind_of_deadly_image(layout: list[str], fol
     out, quiet = tmp_path / "out", tmp_path / "quiet"
     config = build.compose("anonymize", overrides(folder, out, *layout, *DEADLY))
     said = io.StringIO()
-    assert job.run(build.build(config), io.StringIO(), said) == 0, said.getvalue()
+    assert driver.run(build.build(config), io.StringIO(), said) == 0, said.getvalue()
     assert fates(out) == KILLERS
     assert totals(str(out)) == {"images": 12, "written": 1, "unchanged": 6, "rejected": 5}
     assert not [path for path in everything(str(out)) if path.startswith("_attempt")]
     harmless = build.compose("anonymize", overrides(folder, quiet, "execute=local"))
-    assert job.run(build.build(harmless), io.StringIO(), io.StringIO()) == 0
+    assert driver.run(build.build(harmless), io.StringIO(), io.StringIO()) == 0
     for key, row in index(out).items():
         assert key in KILLERS or row["output_sha256"] == index(quiet)[key]["output_sha256"]
 
@@ -111,7 +111,7 @@ def test_the_plain_loop_dies_twice_of_an_image_and_then_rejects_it(folder: Path,
 @pytest.fixture
 def suspicious(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every unit is taken for one that killed two workers."""
-    monkeypatch.setattr(careful, "_TRUSTED_ATTEMPTS", 0)
+    monkeypatch.setattr(isolate, "_TRUSTED_ATTEMPTS", 0)
 
 
 @pytest.mark.promise("One image at a time in a process of its own gives the same bytes")
@@ -121,7 +121,7 @@ def test_alone_gives_the_bytes_of_the_plain_loop(tmp_path: Path, request: pytest
 
     def run(out: str) -> dict[str, str]:
         config = build.compose("clean", [f"source.uri={tmp_path / 'folder'}", f"sink.uri={tmp_path / out}", *chosen])
-        assert job.run(build.build(config), io.StringIO(), io.StringIO()) == 0
+        assert driver.run(build.build(config), io.StringIO(), io.StringIO()) == 0
         return published(str(tmp_path / out))
 
     plain = run("plain")

@@ -7,10 +7,9 @@ import psutil
 import pytest
 
 from jobs.demo_shards import build as build_shards
-from pipeline import build
-from pipeline.execute import job
+from pipeline import build, driver
 from pipeline.execute.ray_data import RayData
-from pipeline.store import open_store
+from pipeline.storage.store import open_store
 from tests.flow.outputs import published, totals
 from tests.unit.fill import networks
 
@@ -35,7 +34,7 @@ def ray_here(s3):  # type: ignore[no-untyped-def]
 
 def run(name: str, source: Path | str, out: Path | str, *overrides: str) -> int:
     config = build.compose(name, [f"source.uri={source}", f"sink.uri={out}", *SMALL_UNITS, *overrides])
-    return job.run(build.build(config), io.StringIO(), io.StringIO())
+    return driver.run(build.build(config), io.StringIO(), io.StringIO())
 
 
 @pytest.mark.usefixtures("ray_here")

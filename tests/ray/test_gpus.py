@@ -11,9 +11,8 @@ import onnxruntime as ort
 import pytest
 import ray
 
-from pipeline import build
+from pipeline import build, driver
 from pipeline.errors import ConfigError
-from pipeline.execute import job
 from pipeline.execute.ray_data import _hushed, _on_loopback
 from tests.flow.drawings import folder_of
 from tests.flow.outputs import published, totals
@@ -33,7 +32,7 @@ def one_gpu() -> Iterator[None]:
 
 def run(name: str, source: Path, out: Path, *overrides: str) -> int:
     places = [f"source.uri={source}", f"sink.uri={out}", "audit=none", "plugins=[tests]"]
-    return job.run(build.build(build.compose(name, [*places, *overrides])), io.StringIO(), io.StringIO())
+    return driver.run(build.build(build.compose(name, [*places, *overrides])), io.StringIO(), io.StringIO())
 
 
 @pytest.mark.usefixtures("one_gpu")

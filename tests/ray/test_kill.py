@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.demo_shards import build_bench
-from pipeline.store import open_store
+from pipeline.storage.store import open_store
 from tests.flow.outputs import published, totals
 
 IMAGES = 48

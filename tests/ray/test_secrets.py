@@ -17,7 +17,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from jobs.entry import main
-from pipeline.store import open_store
+from pipeline.storage.store import open_store
 from tests.flow.catalogue import entry, plain, tar
 from tests.flow.leaks import blobs
 from tests.planted import SECRET, jpeg, saved, small

@@ -6,11 +6,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import build
+from pipeline import build, driver
 from pipeline.errors import ConfigError
-from pipeline.execute import job
 from pipeline.execute.ray_data import RayData
-from pipeline.execute.rows import shard_of, shard_row
+from pipeline.execute.ray_rows import shard_of, shard_row
 from pipeline.plan import Pending
 from pipeline.records import Member, Shard
 from tests.flow.drawings import folder_of
@@ -26,7 +25,7 @@ def ray_here():  # type: ignore[no-untyped-def]
 def run(source: Path, out: Path, *overrides: str) -> int:
     places = [f"source.uri={source}", f"sink.uri={out}", "audit=none"]
     config = build.compose("anonymize", [*places, "plugins=[tests]", *overrides])
-    return job.run(build.build(config), io.StringIO(), io.StringIO())
+    return driver.run(build.build(config), io.StringIO(), io.StringIO())
 
 
 def most_at_once(log: Path) -> int:

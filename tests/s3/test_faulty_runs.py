@@ -10,7 +10,7 @@ import pytest
 from jobs.demo_shards import build as build_shards
 from jobs.entry import main
 from pipeline.storage import s3 as backend
-from pipeline.store import open_store
+from pipeline.storage.store import open_store
 from tests.flow.outputs import published, totals
 from tests.s3.proxy import Choose, Proxy, Request, always, between, never, seeded
 from tests.s3.server import S3

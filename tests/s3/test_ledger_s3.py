@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-from pipeline import seals
 from pipeline.errors import OutputError, RunError
-from pipeline.ledger import Identity, Ledger
+from pipeline.ledger import seals
+from pipeline.ledger.ledger import Identity, Ledger
 from pipeline.records import Counts, OutputFile, Unit, unit_id
-from pipeline.sink.images import tar
-from pipeline.sink.unit import UnitFiles
-from pipeline.store import open_store
+from pipeline.sink.rendered import tar
+from pipeline.sink.unit_writer import UnitFiles
+from pipeline.storage.store import open_store
 from tests.s3.server import S3
 
 LENGTH = 12

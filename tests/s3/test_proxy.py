@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.storage import s3 as backend
-from pipeline.store import Store, open_store
+from pipeline.storage.store import Store, open_store
 from tests.s3.proxy import FAULTS, Choose, Proxy, Request, always, between, never, seeded
 from tests.s3.server import S3
 

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from jobs.entry import main
-from pipeline.ledger import Ledger
-from pipeline.store import Store, open_store
+from pipeline.ledger.ledger import Ledger
+from pipeline.storage.store import Store, open_store
 from tests.s3.server import S3
 from tests.unit.source.made_tars import packed, tar_of
 

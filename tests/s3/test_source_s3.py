@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import SourceError
 from pipeline.source.auto import Auto
-from pipeline.store import Store, open_store
+from pipeline.storage.store import Store, open_store
 from tests.s3.server import S3
 from tests.unit.source.made_tars import image_bytes, images, packed, tar_of
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import WeightsError
-from pipeline.store import open_store
-from pipeline.weights import Weights
+from pipeline.models.weights import Weights
+from pipeline.storage.store import open_store
 from tests.s3.server import S3
 
 

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from pipeline import build
-from pipeline.contracts import Device, HotSegmenter
+from pipeline.contracts import HotSegmenter
 from pipeline.errors import RunError
 from pipeline.flow import Hot, _portions, decode, segment
-from pipeline.records import Batch, EncodedImage, ImageRef, Rejected, Segmented, Segments, Unit
+from pipeline.records import Batch, Device, EncodedImage, ImageRef, Rejected, Segmented, Segments, Unit
 from pipeline.segment.faces import Faces
-from pipeline.watchdog import watching
+from pipeline.stage import watching
 
 WEIGHTS = ["model.uri=file:/away.safetensors", f"model.sha256={'0' * 64}", "model.licence=MIT", "names=[disc]"]
 

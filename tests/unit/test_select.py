@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline import rle
 from pipeline.errors import ConfigError, ImageError
+from pipeline.image import rle
 from pipeline.records import Segment, Segments
 from pipeline.select import Select
 

@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pipeline import rle
 from pipeline.contracts import Fill
 from pipeline.fill.blur import Blur
-from pipeline.fill.crops import cut
 from pipeline.fill.diffuse import Diffuse
-from pipeline.fill.exemplar import Exemplar
+from pipeline.fill.exemplar.fill import Exemplar
 from pipeline.fill.pixelate import Pixelate
+from pipeline.fill.shared.crops import cut
 from pipeline.fill.solid import Solid
+from pipeline.image import rle
 from pipeline.records import Crop, Mask, Pixels, Region, Rgb
 
 BLANKED: tuple[Fill, ...] = (

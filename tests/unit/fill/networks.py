@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pipeline.weights import Weights
+from pipeline.models.weights import Weights
 
 Size = int | str
 

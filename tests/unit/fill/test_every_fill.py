@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline.fill.crops import GREY
+from pipeline.fill.shared.crops import GREY
 from pipeline.fill.solid import Solid
 from tests.unit.fill.drawn import BLANKED, REVERSIBLE, crops_of, ellipse, face, filled
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError, ImageError, WeightsError
-from pipeline.fill.fit import Fit
 from pipeline.fill.lama import Lama
-from pipeline.weights import Weights
+from pipeline.fill.shared.windows import Fit
+from pipeline.models.weights import Weights
 from tests.unit.fill import networks
 from tests.unit.fill.drawn import ellipse, face, filled, gradient
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError, ImageError
-from pipeline.fill.fit import Fit
 from pipeline.fill.migan import Migan
+from pipeline.fill.shared.windows import Fit
 from tests.unit.fill import networks
 from tests.unit.fill.drawn import ellipse, face, filled, gradient
 

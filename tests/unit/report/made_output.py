@@ -7,9 +7,9 @@ import pyarrow as pa
 from PIL import Image
 
 from jobs.demo_shards import photograph
-from pipeline.columns import IMAGES, MASKS, PREVIEWS, parquet
 from pipeline.records import Committed, FileEntry
-from pipeline.store import Store
+from pipeline.sink.tables import IMAGES, MASKS, PREVIEWS, parquet
+from pipeline.storage.store import Store
 from tests.unit.report.made_records import committed
 
 HOSTILE = "<img src=x onerror=alert(1)>"

@@ -9,7 +9,7 @@ import pytest
 from pipeline.records import Committed
 from pipeline.report.page import GALLERY, REJECTS, SEAMS, make_page
 from pipeline.report.summary import Summary
-from pipeline.store import Store, open_store
+from pipeline.storage.store import Store, open_store
 from tests.unit.report.made_output import HOSTILE, write_output
 from tests.unit.report.made_records import committed
 

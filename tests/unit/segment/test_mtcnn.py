@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.errors import ConfigError, ImageError, WeightsError
 from pipeline.segment.mtcnn import Sums, moved, proposals, square, suppress
-from pipeline.segment.mtcnn_nets import graph
-from pipeline.segment.state_dict import read_state_dict
+from pipeline.segment.nets.mtcnn import graph
+from pipeline.segment.nets.torch_pickle import read_state_dict
 from tests.golden.make import HERE, PHOTOS, photo
 from tests.unit.segment.views import check_records, cold, hot, masks_of, view_of
 

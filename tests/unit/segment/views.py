@@ -10,10 +10,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
-from pipeline import rle
-from pipeline.decode import Decode
+from pipeline.image import rle
+from pipeline.image.decode import Decode
+from pipeline.image.view import ViewSpec
 from pipeline.records import EncodedImage, ImageRef, Segments, View
-from pipeline.view import ViewSpec
 
 CONF = Path(__file__).parents[3] / "conf" / "segment"
 

@@ -4,10 +4,10 @@ import numpy as np
 import pycocotools.mask
 import pytest
 
-from pipeline import rle
-from pipeline.columns import MASKS
+from pipeline.image import rle
 from pipeline.records import ImageRef, Region, Rejected, Rendered, Segment, Segments
 from pipeline.sink.masks import masks
+from pipeline.sink.tables import MASKS
 
 
 def image(number: int, *drawn: np.ndarray, chosen: tuple[int, ...] = ()) -> Rendered:

@@ -1,0 +1,133 @@
+"""The privacy receipt at the end of a run: who looks, at how much of it, and where the result goes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.audit import canaries, contact_sheet
+from pipeline.audit.inspect import Detector, Worst, audit
+from pipeline.audit.receipt import PATH, Canaries, Limits, Receipt, read
+from pipeline.errors import ConfigError, RunError, WeightsError
+from pipeline.flow import Flow
+from pipeline.image.decode import Decode
+from pipeline.ledger import seals
+from pipeline.records import Rgb
+from pipeline.segment.mtcnn import Mtcnn
+from pipeline.storage.store import Store, open_store
+
+
+class Auditor(Protocol):
+    """What a job asks at its end."""
+
+    def prepare(self, flow: Flow) -> None:
+        """What must be right before anything is written. Raises RefusedError."""
+
+    def receipt(self, flow: Flow, store: Store, *, new: bool) -> Receipt:
+        """Looks at what was published. new: this run has published something; else an earlier receipt stands."""
+
+
+@dataclass(frozen=True)
+class NoAudit:
+    """Nobody looks."""
+
+    def prepare(self, flow: Flow) -> None:
+        pass
+
+    def receipt(self, flow: Flow, store: Store, *, new: bool) -> Receipt:
+        return Receipt()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit(Limits):
+    """MTCNN, another detector than the run's own, looks at a sample of what was published.
+
+    sample: 0 turns it off. sheet: a local JPEG outside the output for the largest remaining faces; it shows them.
+    canary: a local picture whose faces are planted beside the bundled ones.
+    """
+
+    mtcnn: Mtcnn
+    sheet: str = ""
+    canary: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.mtcnn, Mtcnn):
+            raise ConfigError(f"audit.mtcnn: expected a pipeline.segment.mtcnn.Mtcnn, got {self.mtcnn!r}")
+        for key in ("sheet", "canary"):
+            value = getattr(self, key)
+            if not isinstance(value, str) or "://" in value:
+                raise ConfigError(f"audit.{key}: expected a local path, got {value!r}")
+
+    def prepare(self, flow: Flow) -> None:
+        if not self.looks_at(flow):
+            return
+        self.check_sheet(open_store(flow.sink.uri))
+        if self.canary and not Path(self.canary).is_file():
+            raise ConfigError(f"audit.canary: expected a local picture with faces, got {self.canary!r}")
+        try:
+            for weights in self.mtcnn.weights:
+                weights.fetch()
+        except WeightsError as error:
+            raise WeightsError(f"{error}; the audit asks for these, audit=none runs without it") from error
+
+    def receipt(self, flow: Flow, store: Store, *, new: bool) -> Receipt:
+        if not self.looks_at(flow):
+            return Receipt()
+        with _resumable(store):
+            with contextlib.suppress(FileNotFoundError):
+                if not new:
+                    return read(store.read(PATH), store.join(PATH))
+            detector, decoder = self.mtcnn.load("cpu", 1), Decode(cache_bytes=0).load()
+            planted = canaries.plant(flow, detector, decoder, self.score, self.canary)
+            removes_faces = planted.planted > 0
+            return self.look(store, detector if removes_faces else Blind(), planted)
+
+    def look(self, store: Store, detector: Detector, planted: Canaries) -> Receipt:
+        """Audits, and writes the receipt into the output and the sheet where it was asked for."""
+        worst = Worst()
+        limits = Limits(**{key.name: getattr(self, key.name) for key in fields(Limits)})
+        found = replace(audit(store, detector, Decode(cache_bytes=0).load(), limits, worst), canaries=planted)
+        seals.put_sealed(store, seals.AUDIT, {PATH: found.json()})
+        if self.sheet:
+            try:
+                Path(self.sheet).write_bytes(contact_sheet.draw(list(worst.crops())))
+            except OSError as error:
+                raise RunError(f"audit.sheet={self.sheet}: {error.strerror or error}") from error
+        return found
+
+    def looks_at(self, flow: Flow) -> bool:
+        return bool(self.sample) and flow.sink.images != "none" and bool(flow.render.outputs)
+
+    def check_sheet(self, store: Store) -> None:
+        """Raises ConfigError for a sheet that would be published."""
+        target = Path(self.sheet).absolute()
+        if not self.sheet:
+            return
+        if store.is_local and target.resolve().is_relative_to(Path(store.uri).resolve()):
+            raise ConfigError(
+                f"audit.sheet: {self.sheet} lies in the output, and the sheet shows faces; name a path outside of it"
+            )
+        if not target.parent.is_dir():
+            raise ConfigError(f"audit.sheet: there is no folder {target.parent}")
+
+
+class Blind:
+    """Sees nothing: for a run that removes no faces, in which only metadata is looked for."""
+
+    def detect(self, rgb: Rgb) -> NDArray[np.float32]:
+        return np.zeros((0, 5), np.float32)
+
+
+@contextlib.contextmanager
+def _resumable(store: Store) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"cannot audit {store.uri}: {error}; the same command does it again") from error

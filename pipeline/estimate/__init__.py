@@ -1,0 +1,1 @@
+"""What a whole source would take, from a measured sample: time, memory, pool sizes."""

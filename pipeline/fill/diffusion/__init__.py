@@ -1,0 +1,1 @@
+"""fill=diffusion: inpainting pipelines of diffusers."""

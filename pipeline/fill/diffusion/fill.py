@@ -1,0 +1,186 @@
+"""What would a text-to-image model put into the hole? Every inpainting pipeline of diffusers: SD, SDXL, FLUX Fill.
+
+Which one it is says model_index.json of the checkpoint; every part of it is held against the list below before anything
+is loaded, so that a checkpoint never chooses what is imported. torch_diffusion.py computes; nothing here imports torch.
+
+The canvas is blanked and the strength is 1: a lower one would start from the blank with some noise over it, and bring
+it back.
+
+The safety checker of SD 1.5 is kept out: where it suspects something, and it often does of skin, it blackens the whole
+window, which here would be a black hole in somebody's data set. Who publishes what a prompt of theirs made looks at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from pipeline.contracts import HotFill
+from pipeline.errors import ConfigError
+from pipeline.fill.diffusion.kinds import KINDS, Kind
+from pipeline.fill.shared.base import Usual
+from pipeline.fill.shared.fields import number
+from pipeline.fill.shared.windows import Fit, Fitted
+from pipeline.models.checkpoint import Checkpoint
+from pipeline.models.torch_options import TorchOptions, need
+from pipeline.models.weights import Weights
+from pipeline.records import Device
+
+INDEX: Final = "model_index.json"
+_WEIGHTS: Final = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diffusion(Usual):
+    """Paints what a text says, made to fit its surroundings.
+
+    model: the files of a pipeline's folder. prompt: what to paint. prompts: label -> what to paint instead where the
+    largest segment under a crop has that label. negative_prompt: what not to paint; FLUX has none. steps: of the
+    scheduler that the checkpoint brings. guidance: how closely to follow the text; 1 and below: SD and SDXL take half
+    the time and no negative prompt. precision: of the weights on a GPU; the CPU computes in float32. context: margin of
+    a crop, as a share of its part's longer side. fit: how a crop becomes windows of the network's size.
+
+    The noise of a window comes from the image's id, drawn on the CPU for each window alone: what shares its batch does
+    not change it.
+    """
+
+    model: Checkpoint
+    prompt: str = ""
+    prompts: Mapping[str, str] | None = field(default=None, hash=False)
+    negative_prompt: str = ""
+    steps: int = 30
+    guidance: float = 7.5
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    channels_last: bool = False
+    context: float = 1.0
+    fit: Fit = field(default_factory=lambda: Fit(side=512, multiple=64, fixed=True))
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, Checkpoint):
+            raise ConfigError(f"fill.model: expected a checkpoint, got {self.model!r}")
+        if not isinstance(self.fit, Fit):
+            raise ConfigError(f"fill.fit: expected side, multiple and so on, got {self.fit!r}")
+        for key in ("prompt", "negative_prompt"):
+            if not isinstance(getattr(self, key), str):
+                raise ConfigError(f"fill.{key}: expected words, got {getattr(self, key)!r}")
+        by_label = {} if self.prompts is None else self.prompts
+        if not isinstance(by_label, Mapping) or not all(isinstance(w, str) for pair in by_label.items() for w in pair):
+            raise ConfigError(f"fill.prompts: expected label: words, {{person: an empty street}}, got {self.prompts!r}")
+        number("steps", self.steps, 1, 1000, whole=True)
+        number("guidance", self.guidance, 0, 100)
+        number("context", self.context, 0, 10)
+        _ = self.run, self.weights  # raises what does not fit here, not in a worker
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        return self.model.weights
+
+    @property
+    def run(self) -> TorchOptions:
+        return TorchOptions(precision=self.precision, channels_last=self.channels_last, batch=self.fit.batch)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Every text that a window can be painted by."""
+        return tuple(dict.fromkeys((self.prompt, *(self.prompts or {}).values())))
+
+    def text(self, label: str) -> str:
+        """What to paint where that is hidden."""
+        return (self.prompts or {}).get(label, self.prompt)
+
+    @property
+    def kind(self) -> str:
+        """The pipeline's class. Raises ConfigError when it is none that fills."""
+        if INDEX not in self.model.files:
+            raise ConfigError(f"fill.model.files: expected {INDEX} among them, got {', '.join(self.model.files)}")
+        found = self.model.read(INDEX).get("_class_name")
+        if found not in KINDS:
+            raise ConfigError(
+                f"fill.model: expected an inpainting pipeline ({', '.join(KINDS)}) in {INDEX}, got {found!r}"
+            )
+        return str(found)
+
+    def check(self) -> None:
+        """Raises ConfigError or WeightsError when the checkpoint is no pipeline that fills, lacks a part, sees other
+        sizes than `fit` makes, or its tokenizer cannot take in the texts."""
+        need("fill=diffusion", "torch", "transformers", "safetensors", "diffusers")
+        name = self.kind
+        kind = KINDS[name]
+        self._check_parts(name, kind)
+        self._check_sizes(kind)
+        if self.negative_prompt and not (kind.negative and self.guidance > 1):
+            raise ConfigError(
+                f"fill.negative_prompt: {name} takes none{' where guidance is 1 or less' if kind.negative else ''}; "
+                "expected '', and what you want in fill.prompt"
+            )
+        from pipeline.fill.diffusion.painter import check_words
+
+        check_words(self, kind)
+
+    def load(self, device: Device, threads: int) -> HotFill:
+        need("fill=diffusion", "torch", "transformers", "safetensors", "diffusers")
+        from pipeline.fill.diffusion.painter import Painter
+
+        return Fitted(self.fit, Painter(self, device, threads))
+
+    def _check_parts(self, name: str, kind: Kind) -> None:
+        index, files = self.model.read(INDEX), self.model.files
+        for part, found in index.items():
+            if part.startswith("_") or part in kind.left_out or not isinstance(found, list) or found == [None, None]:
+                continue
+            if not _is(part, found, kind):
+                wanted = ".".join(kind.parts.get(part, ("", "a part of it")))
+                raise ConfigError(
+                    f"fill.model: {INDEX}: {part}: expected {wanted.lstrip('.')} in a {name}, got {found!r}"
+                )
+        for part, (library, _) in kind.parts.items():
+            self._need_file(f"{part}/config.json", f"{part}/config.json" in files)
+            stem = f"{part}/{_WEIGHTS[library]}"
+            there = any(file.startswith(stem) and file.endswith(".safetensors") for file in files)
+            self._need_file(f"{stem}.safetensors", there)
+        self._need_file("scheduler/scheduler_config.json", "scheduler/scheduler_config.json" in files)
+        for part in kind.tokenizers:
+            names = {file.rpartition("/")[2] for file in files if file.startswith(f"{part}/")}
+            there = "tokenizer.json" in names or {"vocab.json", "merges.txt"} <= names
+            self._need_file(f"{part}/tokenizer.json (or vocab.json and merges.txt)", there)
+        for part in ("scheduler", *kind.parts, *kind.tokenizers):
+            if part not in index:
+                raise ConfigError(f"fill.model: {INDEX}: expected {part} in a {name}, got {', '.join(index)}")
+
+    def _need_file(self, file: str, there: bool) -> None:
+        if not there:
+            raise ConfigError(
+                f"fill.model.files: expected {file} among them, got {', '.join(self.model.files)}; pickled weights "
+                "(.bin, .ckpt) are never read: have diffusers save them as .safetensors"
+            )
+
+    def _check_sizes(self, kind: Kind) -> None:
+        network, vae = (self.model.read(f"{part}/config.json") for part in (kind.network, "vae"))
+        widths, latent, seen = vae.get("block_out_channels"), vae.get("latent_channels", 4), network.get("in_channels")
+        if not isinstance(widths, list) or not widths or type(latent) is not int:
+            raise ConfigError(
+                f"fill.model: vae/config.json: expected block_out_channels and latent_channels, got {vae!r}"
+            )
+        scale: int = 2 ** (len(widths) - 1)
+        wanted = kind.channels(latent, scale)
+        if seen != wanted:
+            raise ConfigError(
+                f"fill.model: {kind.network}/config.json: expected in_channels {wanted}, latents, canvas and mask, got "
+                f"{seen!r}; is it a checkpoint for inpainting?"
+            )
+        least = scale * kind.packed
+        if self.fit.multiple % least:
+            raise ConfigError(f"fill.fit.multiple: expected a multiple of {least}, got {self.fit.multiple}")
+
+
+def _is(part: str, found: list[object], kind: Kind) -> bool:
+    """Whether what an index says of a part, [library, class], is what that part of a pipeline has to be."""
+    if len(found) != 2 or not all(isinstance(word, str) for word in found):
+        return False
+    library, name = str(found[0]), str(found[1])
+    if part == "scheduler":
+        return library == "diffusers" and name.endswith("Scheduler")
+    if part in kind.tokenizers:
+        return library == "transformers" and name.removesuffix("Fast") in ("CLIPTokenizer", "T5Tokenizer")
+    return kind.parts.get(part) == (library, name)

@@ -1,0 +1,1 @@
+"""fill=exemplar: texture copied from the surroundings."""

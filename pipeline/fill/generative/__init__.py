@@ -1,0 +1,1 @@
+"""fill=generative: copied detail, weighed by our own small network."""

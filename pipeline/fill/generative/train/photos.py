@@ -1,0 +1,102 @@
+"""The photographs that a fill is trained on: where they are, which are held out, and a list of what was used."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from pipeline.contracts import Source
+from pipeline.errors import ConfigError, ImageError, SourceError
+from pipeline.image.decode import Decode
+from pipeline.records import EncodedImage, Rgb
+
+CACHE = 1 << 30
+"""Bytes of decoded photographs that stay in memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collection:
+    """uri: a source of images, of any kind that `source` knows. licence: SPDX name or names that cover all of it."""
+
+    uri: str
+    licence: str
+
+    def __post_init__(self) -> None:
+        for key in ("uri", "licence"):
+            if not isinstance(getattr(self, key), str) or not getattr(self, key).strip():
+                raise ConfigError(f"data.{key}: expected a non-empty string, got {getattr(self, key)!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photo:
+    """image: as it lies in the source. sha256: of its bytes."""
+
+    image: EncodedImage
+    licence: str
+    sha256: str
+
+
+def gather(
+    data: Sequence[Collection], least: int, open_source: Callable[[str], Source]
+) -> tuple[list[Photo], list[str]]:
+    """-> every readable photograph whose shorter side is at least `least` pixels, by sha256, each once; and a line for
+    each one that is left out. open_source: a URI -> what reads it. Raises SourceError when nothing is left."""
+    decoder, found, left_out = Decode().load(), dict[str, Photo](), list[str]()
+    for collection in data:
+        source = open_source(collection.uri)
+        shards = source.shards()
+        for shard in shards:
+            for unit in source.resolve(shards).units(shard, {}):
+                for item in unit.items:
+                    if not isinstance(item, EncodedImage):
+                        left_out.append(f"{item.ref.key}: {item.reason}: {item.detail}")
+                        continue
+                    try:
+                        side = min(decoder.full(item).rgb.shape[:2])
+                    except ImageError as error:
+                        left_out.append(f"{item.ref.key}: {error}")
+                        continue
+                    if side < least:
+                        left_out.append(f"{item.ref.key}: its shorter side is {side} pixels, expected {least}")
+                        continue
+                    sha256 = hashlib.sha256(item.data).hexdigest()
+                    # Two collections may name their shards alike: the bytes tell images apart.
+                    image = replace(item, ref=replace(item.ref, image_id=sha256))
+                    found.setdefault(sha256, Photo(image=image, licence=collection.licence, sha256=sha256))
+    if not found:
+        raise SourceError("data: expected photographs that can be read, found none; see data.uri and sides")
+    return [found[sha256] for sha256 in sorted(found)], left_out
+
+
+def windows(photos: Sequence[Photo], side: int, rng: np.random.Generator, count: int, loaded: Pixels) -> list[Rgb]:
+    """`count` random windows (side, side, 3): photographs shrunk as far as leaves a window or less, mirrored or not."""
+    return [window(loaded(photos[int(rng.integers(len(photos)))]), side, rng) for _ in range(count)]
+
+
+def window(rgb: Rgb, side: int, rng: np.random.Generator) -> Rgb:
+    """Sizes between the photograph's own and the least that leaves a window are equally likely."""
+    height, width = rgb.shape[:2]
+    least = side / min(height, width)
+    scale = float(rng.uniform(least, max(least, 1.0)))
+    size = (max(side, round(width * scale)), max(side, round(height * scale)))
+    if size != (width, height):
+        rgb = np.asarray(
+            cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC), np.uint8
+        )
+    top, left = (int(rng.integers(0, n - side + 1)) for n in rgb.shape[:2])
+    rgb = rgb[top : top + side, left : left + side]
+    return np.ascontiguousarray(rgb[:, ::-1] if rng.random() < 0.5 else rgb)
+
+
+class Pixels:
+    """Decodes photographs; keeps the recent ones."""
+
+    def __init__(self) -> None:
+        self._decoder = Decode(cache_bytes=CACHE).load()
+
+    def __call__(self, photo: Photo) -> Rgb:
+        return self._decoder.full(photo.image).rgb

@@ -1,0 +1,1 @@
+"""What fills share: crops, windows, blending, networks."""

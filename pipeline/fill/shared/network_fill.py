@@ -1,0 +1,70 @@
+"""What the fills share that run a network on windows: their parts, and the way from a window to numbers and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import ConfigError, ImageError
+from pipeline.fill.shared.base import Usual
+from pipeline.fill.shared.fields import number
+from pipeline.fill.shared.windows import Fit, Window
+from pipeline.models.weights import Weights
+from pipeline.records import Rgb
+
+Floats: TypeAlias = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkFill(Usual):
+    """model: the weights. fit: which windows the network takes, and how they become part of the picture. context:
+    margin of a crop, as a share of its part's longer side. suffixes: of the files that the family reads."""
+
+    model: Weights
+    fit: Fit
+    context: float = 0.5
+
+    suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, Weights) or self.model.path.suffix.lower() not in self.suffixes:
+            raise ConfigError(
+                f"fill.model: expected the weights of a {' or '.join(self.suffixes)} file, got {self.model!r}"
+            )
+        if not isinstance(self.fit, Fit):
+            raise ConfigError(f"fill.fit: expected a Fit, got {self.fit!r}")
+        number("context", self.context, 0, 10)
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        return (self.model,)
+
+
+def planes(windows: Sequence[Window]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """-> (n, 3, h, w) uint8 pixels and (n, 1, h, w) bool masks, True = to be made up."""
+    pixels = np.stack([window.pixels.transpose(2, 0, 1) for window in windows])
+    return np.ascontiguousarray(pixels), np.stack([window.mask[None] for window in windows])
+
+
+def pictures(answer: NDArray[np.generic], windows: Sequence[Window]) -> list[Rgb]:
+    """(n, 3, h, w) uint8, or float32 of 0..255 that is rounded and clipped, to one RGB a window.
+
+    Raises ImageError for another shape and for numbers that are not finite: a fill that failed is never published.
+    """
+    height, width = windows[0].mask.shape
+    if answer.shape != (len(windows), 3, height, width):
+        expected = f"{len(windows)}x3x{height}x{width}"
+        raise ImageError(
+            "wrong_shape", f"expected {expected} from the fill's network, got {'x'.join(map(str, answer.shape))}"
+        )
+    if answer.dtype != np.uint8:
+        if not np.isfinite(answer).all():
+            raise ImageError(
+                "nan_pixels", "the fill's network answered with numbers that are not finite; try device=cpu"
+            )
+        answer = np.rint(answer.astype(np.float32, copy=False)).clip(0, 255).astype(np.uint8)
+    return [np.asarray(one, np.uint8) for one in answer.transpose(0, 2, 3, 1)]

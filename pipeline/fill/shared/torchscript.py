@@ -1,0 +1,38 @@
+"""How a TorchScript file, a program, becomes something that can be called. Imported only for who allowed it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.errors import WeightsError
+from pipeline.models.torch_device import inferred, torch_device
+from pipeline.models.torch_options import TorchOptions
+from pipeline.models.weights import Weights
+from pipeline.records import Device
+
+
+def torchscript(
+    model: Weights, device: Device, threads: int
+) -> Callable[[Sequence[NDArray[np.float32]]], NDArray[np.generic]]:
+    """A call with arrays, one a parameter, that answers an array. Raises WeightsError for what is no TorchScript."""
+    place = torch_device(device, threads)
+    file = model.fetch()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # big-lama.pt comes in this form only
+            network = torch.jit.load(str(file), map_location=place).eval()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        line = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{model.uri}: expected a TorchScript file, got what torch cannot load: {line}") from error
+
+    def call(arrays: Sequence[NDArray[np.float32]]) -> NDArray[np.generic]:
+        tensors = [torch.from_numpy(np.ascontiguousarray(array)).to(place) for array in arrays]
+        answer = inferred(place, TorchOptions(), lambda: network(*tensors))
+        return np.asarray(answer.float().cpu().numpy())
+
+    return call

@@ -1,0 +1,313 @@
+"""How does a network of one size fill a crop of any size?
+
+A crop that is not larger than the network's side is padded by reflection. In a larger one, each part that fits a window
+with some context around it is filled at full size. Of what does not fit, the whole crop is first filled shrunk, then
+windows at full size go over it in a fixed order: each sees what those before it painted and takes its broad colours
+from the shrunk fill, so that they agree far away too; where they overlap, one fades into the next.
+
+Nothing under a crop's `known == False` is ever read: the same surroundings give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal, TypeAlias
+
+import cv2
+import numpy as np
+
+from pipeline.errors import ConfigError, ImageError
+from pipeline.fill.shared.blend import RING, Floats, anchored, cloned, feathered, matched, near
+from pipeline.fill.shared.crops import GREY, Span, mean, parts
+from pipeline.fill.shared.fields import number
+from pipeline.fill.shared.shrink import enlarge, shrink
+from pipeline.models.batch_size import Batches
+from pipeline.records import Crop, Mask, Patch, Rgb, seed_of
+
+ENOUGH: Final = 1.5
+"""A crop that is at most this many times the network's side is filled shrunk and enlarged: sharp enough."""
+BROAD: Final = 4.0
+"""Sigma, in pixels of the shrunk fill, below which detail is the windows' own."""
+_TOGETHER: Final = 4_000_000
+"""Pixels of crops that are worked on at one time, so that their windows share a batch; always at least one crop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """What a network sees. pixels: HWC uint8 RGB; where `mask` is True, what is to be made up, they are the mean of
+    what is known or a sketch made from it. seed: 0..2**31-1, from the image id. label: of the largest of what is
+    hidden in the crop, may be empty.
+    """
+
+    pixels: Rgb
+    mask: Mask
+    seed: int
+    label: str = ""
+
+
+Paint: TypeAlias = Callable[[Sequence[Window]], Sequence[Rgb]]
+"""Paints windows of one shape, at most `batch`: HWC uint8 RGB each, in order. What it says of pixels that are not under
+the mask is only compared with their true colours."""
+_Filling: TypeAlias = Generator[Window, Rgb, Rgb]
+"""Asks for one window after another and returns the filled crop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """side: longer side of what the network sees, in pixels. multiple: its sides are multiples of this. fixed: it takes
+    only windows of side x side. overlap: pixels that windows share where a hole is larger than one, and the context
+    around what fits one; 0: what is larger is filled shrunk and enlarged, without detail. colour: whether its colours
+    are shifted to agree with what is around the hole. blend: of the hole's border: `none`, `feather` (fades to the
+    nearest known colours within `feather` pixels) or `poisson` (gradients on known colours). batch: windows of one
+    shape in one call; more pays on a GPU, and on the CPU with 1 a window's answer never depends on others.
+    """
+
+    side: int = 512
+    multiple: int = 8
+    fixed: bool = False
+    overlap: int = 64
+    colour: bool = True
+    blend: Literal["none", "feather", "poisson"] = "none"
+    feather: int = 4
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        number("side", self.side, 16, 4096, whole=True, path="")
+        number("multiple", self.multiple, 1, 256, whole=True, path="")
+        number("overlap", self.overlap, 0, self.side // 4, whole=True, path="")
+        number("feather", self.feather, 0, 256, whole=True, path="")
+        number("batch", self.batch, 1, 1024, whole=True, path="")
+        for key in ("fixed", "colour"):
+            if not isinstance(getattr(self, key), bool):
+                raise ConfigError(f"{key}: expected true or false, got {getattr(self, key)!r}")
+        if self.blend not in ("none", "feather", "poisson"):
+            raise ConfigError(f"blend: expected none, feather or poisson, got {self.blend!r}")
+        if self.side % self.multiple:
+            raise ConfigError(f"side: expected a multiple of {self.multiple} (multiple), got {self.side}")
+
+
+class Fitted:
+    """A hot fill: crops to patches, one each, by a network that paints windows."""
+
+    def __init__(self, fit: Fit, paint: Paint) -> None:
+        self._fit, self._paint, self._batches = fit, paint, Batches()
+
+    def __call__(self, crops: Sequence[Crop]) -> list[Patch]:
+        """Raises ImageError when the network's answer is no picture of its window's size, or memory does not suffice
+        for one window."""
+        done: list[Rgb] = []
+        for some in _portions(crops):
+            done.extend(self._filled(some))
+        return [Patch(x=c.x, y=c.y, pixels=p, mask=c.mask) for c, p in zip(crops, done, strict=True)]
+
+    def _filled(self, crops: Sequence[Crop]) -> list[Rgb]:
+        """All crops at once: each says which window it needs next, and those of one shape are painted together."""
+        fillings = [_fill(self._fit, crop) for crop in crops]
+        done: dict[int, Rgb] = {}
+        answers: dict[int, Rgb | None] = dict.fromkeys(range(len(crops)))
+        while answers:
+            wanted: dict[int, Window] = {}
+            for position, answer in answers.items():
+                try:
+                    # A generator's first `send` takes None.
+                    wanted[position] = fillings[position].send(answer)  # type: ignore[arg-type]
+                except StopIteration as end:
+                    done[position] = end.value
+            answers = dict(self._painted(wanted))
+        return [done[position] for position in range(len(crops))]
+
+    def _painted(self, wanted: dict[int, Window]) -> Iterator[tuple[int, Rgb]]:
+        fit, alike = self._fit, dict[tuple[int, int], list[int]]()
+        padded = {position: _padded(window, fit) for position, window in wanted.items()}
+        for position, window in padded.items():
+            alike.setdefault((window.mask.shape[0], window.mask.shape[1]), []).append(position)
+
+        def work(some: Sequence[int]) -> Sequence[Rgb]:
+            windows = [padded[position] for position in some]
+            return _checked(self._paint(windows), windows)
+
+        for shape, positions in alike.items():
+            for some, answers in self._batches.each(positions, shape, fit.batch, work):
+                for position, answer in zip(some, answers, strict=True):
+                    height, width = wanted[position].mask.shape
+                    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+                    yield position, answer[top : top + height, left : left + width]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A window's box in a crop: top, left, bottom, right in pixels, the last two exclusive."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def box(self) -> tuple[slice, slice]:
+        return np.s_[self.top : self.bottom, self.left : self.right]
+
+    def holds(self, span: Span, margin: int, height: int, width: int) -> bool:
+        """Whether a part lies inside with that much around it, as far as a crop of height x width has it."""
+        bottom, right = span.top + span.mask.shape[0], span.left + span.mask.shape[1]
+        return (
+            self.top <= max(0, span.top - margin)
+            and self.left <= max(0, span.left - margin)
+            and self.bottom >= min(height, bottom + margin)
+            and self.right >= min(width, right + margin)
+        )
+
+    def mask(self, spans: Sequence[Span]) -> Mask:
+        """Which pixels of the window are of these parts."""
+        inside = np.zeros((self.bottom - self.top, self.right - self.left), np.bool_)
+        for span in spans:
+            height, width = span.mask.shape
+            top, left = max(self.top, span.top), max(self.left, span.left)
+            bottom, right = min(self.bottom, span.top + height), min(self.right, span.left + width)
+            if top < bottom and left < right:
+                part = span.mask[top - span.top : bottom - span.top, left - span.left : right - span.left]
+                inside[top - self.top : bottom - self.top, left - self.left : right - self.left] |= part
+        return inside
+
+
+class _Canvas:
+    """A crop while it is filled. sketch: a fill of the whole crop at a smaller size to begin with. done: HW bool, known
+    or painted at full size. sigma: of the Gaussian that the sketch is good for, in pixels; 0: there is none."""
+
+    def __init__(self, fit: Fit, crop: Crop, sketch: Rgb | None = None) -> None:
+        self._fit, self._crop = fit, crop
+        self.pixels, self.done, self.sigma = crop.pixels.copy(), crop.known.copy(), 0.0
+        self._asked = 0
+        if sketch is not None:
+            enlarge(sketch, self.pixels, crop.known)
+            self.sigma = BROAD * crop.mask.shape[0] / sketch.shape[0]
+
+    def fill(self, place: _Place, wanted: Mask) -> _Filling:
+        """Paints in a window what is wanted of it."""
+        pixels, done, known = self.pixels[place.box], self.done[place.box], self._crop.known[place.box]
+        todo = wanted & ~done
+        if not todo.any():
+            return pixels
+        fade = _fade(todo, done & ~known, self._fit.overlap // 2)
+        mask = ~done | (fade > 0)
+        blank = pixels.copy()
+        if not self.sigma:
+            blank[mask] = mean(pixels, ~mask)
+        self._asked += 1
+        seed = self._crop.seed if self._asked == 1 else seed_of(str(self._crop.seed), self._asked)
+        answer = yield Window(pixels=blank, mask=mask, seed=seed, label=next(iter(self._crop.labels), ""))
+        painted = self._blended(answer.astype(np.float32), pixels, known, mask)
+        mixed = pixels * (1 - fade[..., None]) + painted * fade[..., None]  # times 0: nothing of what is hidden
+        np.copyto(pixels, np.rint(mixed).clip(0, 255).astype(np.uint8), where=(fade > 0)[..., None])
+        done |= todo
+        return pixels
+
+    def _blended(self, painted: Floats, pixels: Rgb, known: Mask, mask: Mask) -> Floats:
+        fit = self._fit
+        if self.sigma:
+            painted = anchored(painted, pixels, self.sigma)
+        if fit.colour:
+            painted = matched(painted, pixels, near(mask, RING) & ~mask)
+        if fit.blend == "feather":
+            return feathered(painted, pixels, known, fit.feather)
+        if fit.blend == "poisson":
+            return cloned(painted, pixels, ~mask, sketched=self.sigma > 0)
+        return painted
+
+
+def _fill(fit: Fit, crop: Crop) -> _Filling:
+    height, width = crop.mask.shape
+    if not crop.known.any():
+        return np.full_like(crop.pixels, GREY)
+    if max(height, width) <= fit.side:
+        canvas = _Canvas(fit, crop)
+        return (yield from canvas.fill(_Place(0, 0, height, width), ~crop.known))
+    spans = list(parts(crop.mask))
+    fits = {id(span): span.side + 2 * fit.overlap <= fit.side for span in spans}
+    sketch = None
+    if not fit.overlap or not all(fits.values()):
+        small, known = shrink(crop.pixels, crop.known, fit.side)
+        sketch = yield from _fill(fit, replace(crop, pixels=small, mask=~known, known=known))
+    canvas = _Canvas(fit, crop, sketch)
+    while spans:
+        first = spans[0]
+        together = [first]
+        if fits[id(first)]:
+            (place,) = _grid(first, fit, height, width)
+            together = [span for span in spans if fits[id(span)] and place.holds(span, fit.overlap, height, width)]
+            yield from canvas.fill(place, place.mask(together))
+        elif fit.overlap and max(height, width) > ENOUGH * fit.side:
+            for place in _grid(first, fit, height, width):
+                yield from canvas.fill(place, place.mask(together))
+        filled = {id(span) for span in together}
+        spans = [span for span in spans if id(span) not in filled]
+    return canvas.pixels
+
+
+def _grid(span: Span, fit: Fit, height: int, width: int) -> Iterator[_Place]:
+    """The windows over a part and `overlap` pixels around it, row after row; one in the middle of it when it fits."""
+    rows = _starts(span.top, span.top + span.mask.shape[0], height, fit)
+    columns = _starts(span.left, span.left + span.mask.shape[1], width, fit)
+    for top in rows:
+        for left in columns:
+            yield _Place(top, left, min(height, top + fit.side), min(width, left + fit.side))
+
+
+def _starts(low: int, high: int, size: int, fit: Fit) -> list[int]:
+    """Where windows begin along one axis so that they cover low..high with `overlap` around it and between them."""
+    low, high = max(0, low - fit.overlap), min(size, high + fit.overlap)
+    over = high - low - fit.side
+    if over <= 0:
+        return [max(0, min((low + high - fit.side) // 2, size - fit.side))]
+    steps = -(-over // (fit.side - fit.overlap))
+    return [low + over * step // steps for step in range(steps + 1)]
+
+
+def _fade(todo: Mask, made: Mask, reach: int) -> Floats:
+    """How much of a new painting is taken: all of what is to do, less and less of what an earlier window made, down to
+    nothing `reach` pixels away; nothing of anything else."""
+    far = cv2.distanceTransform((~todo).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    ramp = np.asarray(np.clip(1 - far / (reach + 1), 0, 1), np.float32)
+    return np.asarray(np.where(todo, 1, np.where(made, ramp, 0)), np.float32)
+
+
+def _padded(window: Window, fit: Fit) -> Window:
+    """In the middle of a window of a size that the network takes, the rest by reflection; what is hidden is hidden in
+    its mirror image too."""
+    height, width = window.mask.shape
+    wide, high = (fit.side if fit.fixed else -(-size // fit.multiple) * fit.multiple for size in (width, height))
+    if (high, wide) == (height, width):
+        return window
+    top, left = (high - height) // 2, (wide - width) // 2
+    sides = ((top, high - height - top), (left, wide - width - left))
+    return Window(
+        pixels=np.pad(window.pixels, (*sides, (0, 0)), mode="reflect"),
+        mask=np.pad(window.mask, sides, mode="reflect"),
+        seed=window.seed,
+        label=window.label,
+    )
+
+
+def _checked(answers: Sequence[Rgb], windows: Sequence[Window]) -> Sequence[Rgb]:
+    if len(answers) != len(windows):
+        raise ImageError("wrong_count", f"expected {len(windows)} painted windows, got {len(answers)}")
+    for answer, window in zip(answers, windows, strict=True):
+        if answer.shape != window.pixels.shape or answer.dtype != np.uint8:
+            expected = f"{window.pixels.shape} uint8"
+            raise ImageError(
+                "wrong_shape", f"expected a painted window of {expected}, got {answer.shape} {answer.dtype}"
+            )
+    return answers
+
+
+def _portions(crops: Sequence[Crop]) -> Iterator[Sequence[Crop]]:
+    """In order, as many at a time as memory is set aside for."""
+    some: list[Crop] = []
+    for crop in crops:
+        if some and sum(c.mask.size for c in some) + crop.mask.size > _TOGETHER:
+            yield some
+            some = []
+        some.append(crop)
+    if some:
+        yield some

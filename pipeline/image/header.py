@@ -1,0 +1,288 @@
+"""Which image formats are let in, and what a file's header says, without decoding a pixel.
+
+Bytes decide, never the file's name. The first bytes are compared with an allowlist before any parser runs, so an EPS,
+PDF or PSD under a `.jpg` name reaches no decoder. Pillow's own pixel limit is switched off on import, because it warns
+or raises at one fixed size: whoever decodes checks `Header.width * Header.height` against the limit of the run.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias, cast
+
+from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
+
+from pipeline.errors import ImageError
+from pipeline.image.jpeg_scan import ScanStream
+
+Format: TypeAlias = Literal["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF"]
+
+FORMATS: Final[tuple[Format, ...]] = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
+
+SUFFIX: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "JPEG": ".jpg",
+        "PNG": ".png",
+        "WEBP": ".webp",
+        "TIFF": ".tif",
+        "BMP": ".bmp",
+        "GIF": ".gif",
+        "AVIF": ".avif",
+    }
+)
+"""The suffix that a file of a format is written with."""
+
+IMAGE_SUFFIXES: Final[frozenset[str]] = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".avif"}
+)
+"""Lower-case suffixes by which a source tells images from sidecars."""
+
+Image.MAX_IMAGE_PIXELS = None
+
+_EXIF_ORIENTATION = 0x0112
+_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_SUBFILE, _TIFF_DNG = 256, 257, 258, 254, 50706
+
+# What is often found under an image's name, for a message that helps. (offset, magic, name)
+_OTHERS: Final = (
+    (0, b"%!PS", "EPS or PostScript"),
+    (0, b"\xc5\xd0\xd3\xc6", "EPS"),
+    (0, b"%PDF-", "PDF"),
+    (0, b"8BPS", "PSD"),
+    (0, b"SIMPLE", "FITS"),
+    (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\x76\x2f\x31\x01", "OpenEXR"),
+    (0, b"\x89HDF", "HDF5"),
+    (0, b"\x00\x00\x01\x00", "ICO"),
+    (0, b"icns", "ICNS"),
+    (0, b"DDS ", "DDS"),
+    (0, b"qoif", "QOI"),
+    (0, b"PK\x03\x04", "a ZIP archive"),
+    (0, b"\x1f\x8b", "gzip"),
+    (0, b"\x93NUMPY", "a NumPy array"),
+    (0, b"version https://git-lfs", "a Git LFS pointer (fetch the real file)"),
+    (8, b"WAVE", "WAV"),
+    (8, b"AVI ", "AVI"),
+    (4, b"ftyphei", "HEIC"),
+    (4, b"ftyphev", "HEIC"),
+    (4, b"ftypmif1", "HEIF"),
+    (4, b"ftypmsf1", "HEIF"),
+    (4, b"ftyp", "MP4 or a relative"),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Header:
+    """What a file says about itself.
+
+    width, height: in pixels as stored, before the orientation is applied. orientation: EXIF 1..8; 1 when absent,
+    unreadable or out of range. mode: Pillow's, as decoded (`RGB`, `P`, `I;16`, ...). bits: per sample as stored
+    (8 for AVIF and WebP, because they are decoded so). has_alpha: an alpha channel or a transparent colour exists,
+    used or not. icc: the embedded profile, or empty. quantization: JPEG only, 64 values each in natural order: the
+    luma table, then the chroma table when it is another one. subsampling: Pillow's 0 = 4:4:4, 1 = 4:2:2, 2 = 4:2:0;
+    -1 for anything else. frames: pages of a TIFF, frames of an animation, pictures of an MPO (format `JPEG`).
+    """
+
+    format: Format
+    width: int
+    height: int
+    orientation: int
+    mode: str
+    bits: int
+    has_alpha: bool
+    icc: bytes
+    quantization: tuple[tuple[int, ...], ...]
+    subsampling: int
+    frames: int
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """(height, width) with the orientation applied."""
+        return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
+
+
+@contextmanager
+def undecodable(what: str) -> Iterator[None]:
+    """Turns whatever Pillow raises or warns about hostile bytes into one ImageError; an ImageError passes through.
+
+    Pillow's parsers raise far more than OSError (SyntaxError, struct.error, KeyError, ...), so all of Exception is
+    caught, MemoryError included. Warnings are about tags and chunks that we drop anyway.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:  # its own message holds a memory address: not the same in two runs
+        raise ImageError(
+            "undecodable", f"expected {what}, got a header or a kind of pixels that cannot be read"
+        ) from error
+    except Exception as error:
+        detail = " ".join(str(error).split())[:200] or type(error).__name__
+        short = isinstance(error, EOFError) or any(
+            word in detail for word in ("truncated", "Truncated", "unexpected end")
+        )
+        raise ImageError("truncated" if short else "undecodable", f"expected {what}, got: {detail}") from error
+
+
+def identify(data: bytes) -> Format:
+    """The format by the first bytes. Raises ImageError `empty` or `format_not_allowed`, naming what was found."""
+    if not data:
+        raise ImageError("empty", "expected an encoded image, got 0 bytes")
+    if data[:3] == b"\xff\xd8\xff":
+        return "JPEG"
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return "PNG"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") and data[8:10] != b"CR":
+        return "TIFF"
+    if data[:2] == b"BM":
+        return "BMP"
+    if data[:6] in (b"GIF87a", b"GIF89a"):
+        return "GIF"
+    if data[4:8] == b"ftyp" and _is_avif(data):
+        return "AVIF"
+    raise _not_allowed(_name_of(data))
+
+
+def open_image(data: bytes) -> ImageFile.ImageFile:
+    """The image, opened but not decoded. An MPO opens as its first picture, a JPEG.
+
+    Raises ImageError `empty`, `format_not_allowed`, `undecodable` or `truncated`.
+    """
+    kind = identify(data)
+    if (missing := _missing(data, kind)) > 0:
+        raise ImageError("truncated", f"expected {len(data) + missing} bytes of {kind}, got {len(data)}")
+    with undecodable(f"{kind} data"):
+        stream = ScanStream(data) if kind == "JPEG" else io.BytesIO(data)
+        image = Image.open(stream, formats=(kind,))
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            _refuse_raw(image)
+        elif kind == "PNG" and (exif := _png_exif(data)):
+            image.info["exif"] = exif  # Pillow would decode all pixels to look for a chunk behind them
+        return image
+
+
+def header_of(image: ImageFile.ImageFile) -> Header:
+    """The header of an image from `open_image` that is not loaded yet (loading a TIFF turns it and drops the tag)."""
+    kind = cast(Format, "JPEG" if image.format == "MPO" else image.format)
+    with undecodable(f"a {kind} header"):
+        width, height = image.size
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            width, height = int(image.tag_v2[_TIFF_WIDTH]), int(image.tag_v2[_TIFF_HEIGHT])
+        if width < 1 or height < 1:
+            raise ImageError("undecodable", f"expected at least 1x1 pixels, got {width}x{height}")
+        jpeg = image if isinstance(image, JpegImagePlugin.JpegImageFile) else None
+        return Header(
+            format=kind,
+            width=width,
+            height=height,
+            orientation=_orientation(image),
+            mode=image.mode,
+            bits=_bits(image),
+            has_alpha=image.has_transparency_data,
+            icc=bytes(image.info.get("icc_profile") or b""),
+            quantization=_quantization(jpeg) if jpeg else (),
+            subsampling=JpegImagePlugin.get_sampling(jpeg) if jpeg else -1,
+            frames=int(getattr(image, "n_frames", 1)),
+        )
+
+
+def read_header(data: bytes) -> Header:
+    """What the file says about itself; no pixel is decoded. Raises ImageError as `open_image` does."""
+    return header_of(open_image(data))
+
+
+def _not_allowed(found: str) -> ImageError:
+    return ImageError(
+        "format_not_allowed", f"expected one of {', '.join(FORMATS)}, got {found}: convert it, or leave it out"
+    )
+
+
+def _is_avif(data: bytes) -> bool:
+    """AVIF is the brand of the file type box, or a compatible one beside a general HEIF brand."""
+    brands = data[8 : max(16, min(int.from_bytes(data[:4], "big"), 512))]
+    return brands[:4] in (b"avif", b"avis") or (brands[:4] in (b"mif1", b"msf1", b"miaf") and b"avif" in brands[8:])
+
+
+def _name_of(data: bytes) -> str:
+    for offset, magic, name in _OTHERS:
+        if data.startswith(magic, offset):
+            return name
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return "a Canon raw file (CR2)"
+    if data[:1] == b"P" and data[1:2] in b"1234567" and data[2:3].isspace():
+        return "a netpbm image"
+    text = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if b"<svg" in text:
+        return "SVG"
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page"
+    return f"unknown bytes {data[:8].hex(' ')}"
+
+
+def _missing(data: bytes, kind: Format) -> int:
+    """How many bytes short the data is of the size that a WebP or AVIF container declares: their parsers do not say."""
+    if kind == "WEBP":
+        return 8 + int.from_bytes(data[4:8], "little") - len(data)
+    at = 0
+    while kind == "AVIF" and at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        if size == 1:
+            size = int.from_bytes(data[at + 8 : at + 16], "big")
+        if size < 8:  # 0: to the end of the file; less: broken, which the parser finds
+            return 0
+        at += size
+    return at - len(data) if kind == "AVIF" else 0
+
+
+def _refuse_raw(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Camera raw files are TIFFs whose first page is a thumbnail: taking that for the image would be silent loss."""
+    if _TIFF_DNG in image.tag_v2:
+        raise _not_allowed("a camera raw file (DNG)")
+    if int(image.tag_v2.get(_TIFF_SUBFILE, 0)) & 1:
+        raise _not_allowed("a TIFF whose first page is a thumbnail (a camera raw file?)")
+
+
+def _png_exif(data: bytes) -> bytes:
+    """The eXIf chunk, which may stand behind the pixels; empty when there is none."""
+    at = 8
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] == b"eXIf":
+            return b"Exif\0\0" + data[at + 8 : at + 8 + size]
+        at += size + 12
+    return b""
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        # The base class on purpose: PNG's own getexif decodes the pixels first.
+        value = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
+    except Exception:  # broken metadata says nothing about the pixels
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _bits(image: ImageFile.ImageFile) -> int:
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return max(int(bits) for bits in image.tag_v2.get(_TIFF_BITS, (1,)))
+    if image.format == "PNG":
+        # IHDR stands first: 8 bytes of signature, 8 of length and type, 8 of size, then the depth.
+        return cast(io.BytesIO, image.fp).getbuffer()[24]
+    return 1 if image.mode == "1" else 8
+
+
+def _quantization(jpeg: JpegImagePlugin.JpegImageFile) -> tuple[tuple[int, ...], ...]:
+    """The tables in the order in which the components use them, each once."""
+    used = dict.fromkeys(component[3] for component in jpeg.layer)
+    return tuple(tuple(jpeg.quantization[table]) for table in used if table in jpeg.quantization)

@@ -1,0 +1,268 @@
+"""Which items of an AVIF are its picture? (ISO 14496-12, ISO 23008-12, AV1-ISOBMFF, AVIF 1.1)
+
+The container is built anew around one coded picture and, if there is one, its alpha: the layout that libavif writes
+for a still. Grids, derived pictures, layers, sequences and whatever else has several items are refused.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.image.strip.problems import CannotStrip, malformed
+
+_BRANDS: Final = (b"avif", b"mif1", b"miaf", b"MA1A", b"MA1B")
+_ALPHA_URNS: Final = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
+_PROPERTIES: Final = (b"ispe", b"pixi", b"av1C", b"colr", b"auxC", b"irot", b"imir", b"clap", b"pasp", b"clli", b"mdcv")
+_PICTURE_UNITS: Final = (1, 2, 3, 4, 6, 7)
+"""OBU types: sequence header, temporal delimiter, frame header, tile group, frame, redundant frame header.
+The others (metadata 5, padding 15, ...) may hold anything."""
+_DROPPED_ITEMS: Final = (b"Exif", b"mime", b"uri ")
+
+Property = tuple[bytes, bytes, bool]
+"""Type, body, and whether a reader must understand it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Item:
+    payload: bytes
+    properties: tuple[Property, ...]
+
+
+def strip(data: bytes, *, keep_icc: bool) -> bytes:
+    """One still with its alpha; EXIF and XMP items, item names, user descriptions and AV1 metadata units go."""
+    boxes = dict(_boxes(data))
+    if b"moov" in boxes:
+        raise CannotStrip("AVIF image sequence")
+    if b"ftyp" not in boxes or b"meta" not in boxes:
+        raise malformed("avif", f"expected the boxes ftyp and meta, got {sorted(boxes)}")
+    try:
+        color, alpha = _items(data, boxes[b"meta"], keep_icc=keep_icc)
+    except (struct.error, IndexError, KeyError) as error:
+        raise malformed("avif", f"its meta box contradicts itself ({type(error).__name__}: {error})") from error
+    return _write(boxes[b"ftyp"], [color] if alpha is None else [color, alpha])
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(type, body) of the boxes that fill `data`; bytes behind the last whole box are left out."""
+    at = 0
+    while at + 8 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        head = 8
+        if size == 1 and at + 16 <= len(data):
+            (size,), head = struct.unpack_from(">Q", data, at + 8), 16
+        elif size == 0:
+            size = len(data) - at
+        if size < head or at + size > len(data):
+            return
+        yield kind, data[at + head : at + size]
+        at += size
+
+
+def _items(data: bytes, meta: bytes, *, keep_icc: bool) -> tuple[_Item, _Item | None]:
+    boxes = dict(_boxes(meta[4:]))
+    primary_box = boxes[b"pitm"]
+    primary = int.from_bytes(primary_box[4:8] if primary_box[0] else primary_box[4:6], "big")
+    kinds = _kinds(boxes[b"iinf"])
+    pictures = {item for item, kind in kinds.items() if kind not in _DROPPED_ITEMS}
+    if kinds[primary] != b"av01" or any(kinds[item] != b"av01" for item in pictures):
+        raise CannotStrip(f"AVIF with items of type {sorted({kinds[item] for item in pictures})}")
+    properties = _properties(boxes[b"iprp"], keep_icc=keep_icc)
+    alphas = [
+        source
+        for kind, source, targets in _references(boxes.get(b"iref", b""))
+        if kind == b"auxl" and targets == [primary] and _is_alpha(properties.get(source, ()))
+    ]
+    if pictures - {primary, *alphas} or len(alphas) > 1:
+        raise CannotStrip(f"AVIF with {len(pictures)} pictures, {len(alphas)} of them alpha")
+    if any(kind == b"prem" for kind, _, _ in _references(boxes.get(b"iref", b""))):
+        raise CannotStrip("AVIF with premultiplied alpha")
+    payloads = _payloads(data, boxes[b"iloc"], boxes.get(b"idat", b""), {primary, *alphas})
+
+    def item(number: int) -> _Item:
+        return _Item(payload=_picture_units(payloads[number]), properties=properties.get(number, ()))
+
+    return item(primary), item(alphas[0]) if alphas else None
+
+
+def _kinds(iinf: bytes) -> dict[int, bytes]:
+    kinds = {}
+    for kind, body in _boxes(iinf[8:] if iinf[0] else iinf[6:]):
+        version = body[0]
+        if kind != b"infe" or version not in (2, 3):
+            raise CannotStrip(f"AVIF item entry {kind!r} of version {version}")
+        width = 2 if version == 2 else 4
+        number = int.from_bytes(body[4 : 4 + width], "big")
+        if int.from_bytes(body[4 + width : 6 + width], "big"):
+            raise CannotStrip("AVIF with protected items")
+        kinds[number] = body[6 + width : 10 + width]
+    return kinds
+
+
+def _references(iref: bytes) -> Iterator[tuple[bytes, int, list[int]]]:
+    """(type, from item, to items)."""
+    if not iref:
+        return
+    form = "H" if iref[0] == 0 else "I"
+    for kind, body in _boxes(iref[4:]):
+        width = struct.calcsize(form)
+        source, count = struct.unpack_from(f">{form}H", body, 0)
+        yield kind, source, list(struct.unpack_from(f">{count}{form}", body, width + 2))
+
+
+def _properties(iprp: bytes, *, keep_icc: bool) -> dict[int, tuple[Property, ...]]:
+    """What each item is associated with, without what is not needed to show it."""
+    container, found = b"", {}
+    for kind, body in _boxes(iprp):
+        if kind == b"ipco":
+            container = body
+    known = list(_boxes(container))
+    for kind, ipma in _boxes(iprp):
+        if kind != b"ipma":
+            continue
+        wide_items, wide_indices = ipma[0] >= 1, ipma[3] & 1
+        (entries,) = struct.unpack_from(">I", ipma, 4)
+        at = 8
+        for _ in range(entries):
+            width = 4 if wide_items else 2
+            number, count = int.from_bytes(ipma[at : at + width], "big"), ipma[at + width]
+            at += width + 1
+            step = 2 if wide_indices else 1
+            kept = []
+            for start in range(at, at + count * step, step):
+                value = int.from_bytes(ipma[start : start + step], "big")
+                essential, index = bool(value >> (8 * step - 1)), value & ((1 << (8 * step - 1)) - 1)
+                if index:
+                    kept += _kept(*known[index - 1], essential=essential, keep_icc=keep_icc)
+            at += count * step
+            found[number] = tuple(kept)
+    return found
+
+
+def _kept(kind: bytes, body: bytes, *, essential: bool, keep_icc: bool) -> list[Property]:
+    if kind not in _PROPERTIES:
+        if essential:
+            raise CannotStrip(f"AVIF with the essential property {kind!r}")
+        return []
+    if kind == b"colr" and body[:4] != b"nclx" and not keep_icc:
+        return []
+    if kind == b"auxC":
+        body = body[: 4 + body[4:].index(b"\0") + 1] if b"\0" in body[4:] else body
+    if kind == b"av1C":
+        body = body[:4] + _picture_units(body[4:])
+    return [(kind, body, essential)]
+
+
+def _is_alpha(properties: tuple[Property, ...]) -> bool:
+    return any(kind == b"auxC" and body[4:].rstrip(b"\0") in _ALPHA_URNS for kind, body, _ in properties)
+
+
+def _payloads(data: bytes, iloc: bytes, idat: bytes, wanted: set[int]) -> dict[int, bytes]:
+    """The bytes of the wanted items, their extents joined."""
+    version = iloc[0]
+    sizes = iloc[4] >> 4, iloc[4] & 15, iloc[5] >> 4, iloc[5] & 15 if version else 0
+    at = 6
+
+    def number(width: int) -> int:
+        nonlocal at
+        if at + width > len(iloc):
+            raise malformed("avif", "its item locations end too early")
+        at += width
+        return int.from_bytes(iloc[at - width : at], "big")
+
+    found = {}
+    wide = 4 if version == 2 else 2
+    for _ in range(number(wide)):
+        item = number(wide)
+        method = number(2) & 15 if version else 0
+        foreign = number(2)
+        base = number(sizes[2])
+        parts = []
+        for _ in range(number(2)):
+            number(sizes[3])
+            start, length = base + number(sizes[0]), number(sizes[1])
+            if item not in wanted:
+                continue
+            if foreign or method not in (0, 1):
+                raise CannotStrip(f"AVIF item in another file or by construction method {method}")
+            place = idat if method else data
+            if length == 0 or start + length > len(place):
+                raise malformed("avif", f"item {item} wants bytes {start} to {start + length} of {len(place)}")
+            parts.append(place[start : start + length])
+        found[item] = b"".join(parts)
+    return found
+
+
+def _picture_units(payload: bytes) -> bytes:
+    """The AV1 open bitstream units that code the picture (AV1 specification, 5.3)."""
+    kept, at = [], 0
+    while at < len(payload):
+        start, head = at, payload[at]
+        at += 2 if head & 4 else 1
+        if head & 2:
+            size = shift = 0
+            while True:
+                byte = payload[at]
+                size |= (byte & 127) << shift
+                at, shift = at + 1, shift + 7
+                if byte < 128:
+                    break
+        else:
+            size = len(payload) - at
+        at += size
+        if at > len(payload):
+            raise malformed("avif", f"an AV1 unit of {size} bytes runs over the end of its item")
+        if head >> 3 & 15 in _PICTURE_UNITS:
+            kept.append(payload[start:at])
+    return b"".join(kept)
+
+
+# --- writing ---------------------------------------------------------------------------------------------------
+
+
+def _write(ftyp: bytes, items: list[_Item]) -> bytes:
+    """items: the picture, then its alpha."""
+    brands = [brand for brand in _BRANDS if brand in [ftyp[at : at + 4] for at in range(8, len(ftyp), 4)]]
+    head = _box(b"ftyp", b"avif" + bytes(4) + b"".join(brands or _BRANDS[:3]))
+    draft = head + _meta(items, [0] * len(items))
+    offsets, at = [], len(draft) + 8
+    for item in items:
+        offsets.append(at)
+        at += len(item.payload)
+    return head + _meta(items, offsets) + _box(b"mdat", b"".join(item.payload for item in items))
+
+
+def _meta(items: list[_Item], offsets: list[int]) -> bytes:
+    numbers = range(1, len(items) + 1)
+    locations = b"".join(
+        struct.pack(">HHHII", number, 0, 1, offset, len(item.payload))
+        for number, item, offset in zip(numbers, items, offsets, strict=True)
+    )
+    entries = b"".join(_box(b"infe", struct.pack(">IHH4sB", 2 << 24, number, 0, b"av01", 0)) for number in numbers)
+    pool: list[tuple[bytes, bytes]] = []
+    links = b""
+    for number, item in zip(numbers, items, strict=True):
+        links += struct.pack(">HB", number, len(item.properties))
+        for kind, body, essential in item.properties:
+            if (kind, body) not in pool:
+                pool.append((kind, body))
+            links += bytes((essential << 7 | pool.index((kind, body)) + 1,))
+    if len(pool) > 127:
+        raise CannotStrip(f"AVIF with {len(pool)} properties")
+    container = _box(b"ipco", b"".join(_box(kind, body) for kind, body in pool))
+    parts = [
+        _box(b"hdlr", bytes(8) + b"pict" + bytes(13)),
+        _box(b"pitm", struct.pack(">IH", 0, 1)),
+        _box(b"iloc", struct.pack(">IBBH", 0, 0x44, 0, len(items)) + locations),
+        _box(b"iinf", struct.pack(">IH", 0, len(items)) + entries),
+        _box(b"iprp", container + _box(b"ipma", struct.pack(">II", 0, len(items)) + links)),
+    ]
+    if len(items) == 2:
+        parts.insert(4, _box(b"iref", bytes(4) + _box(b"auxl", struct.pack(">HHH", 2, 1, 1))))
+    return _box(b"meta", bytes(4) + b"".join(parts))
+
+
+def _box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(body), kind) + body

@@ -1,0 +1,147 @@
+"""Is everything that was committed there, whole and unchanged? And what is there that was not committed?"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from pipeline.errors import RunError
+from pipeline.records import Committed, FileEntry
+from pipeline.storage.store import ObjectInfo, Store
+
+_HASHES_AT_ONCE: Final = 4
+_PIECE: Final = 4 * 2**20
+_OURS: Final = ("masks/", "images/", "rendered/", "_previews/", "_staged/", "_attempt/", "_run/probe-")
+"""Where objects are that only a commit record makes valid."""
+
+
+def check_chains(records: Collection[Committed], shards: Iterable[str]) -> None:
+    """Raises RunError with the first of the `chain_faults`."""
+    for fault in chain_faults(records, shards):
+        raise RunError(f"{fault}; the same command resumes it")
+
+
+def chain_faults(records: Collection[Committed], shards: Iterable[str]) -> Iterator[str]:
+    """Every shard is covered by units without gap or overlap, from 0 to one that says `last`; every unit counts its
+    rejects right. Yields what is not so, naming the shard or unit."""
+    by_shard: dict[str, list[Committed]] = {shard: [] for shard in shards}
+    for record in records:
+        if sum(count for _, _, count in record.rejects) != record.counts.rejected:
+            yield f"unit {record.unit.unit_id}: {record.counts} does not fit its rejects {record.rejects}"
+        if record.unit.shard in by_shard:
+            by_shard[record.unit.shard].append(record)
+        else:
+            yield f"unit {record.unit.unit_id} is of {record.unit.shard}, which is no shard of this run's source"
+    for shard, chain in by_shard.items():
+        position, ended = 0, False
+        for unit in sorted((record.unit for record in chain), key=lambda unit: (unit.start, unit.stop)):
+            if ended or unit.start != position:
+                what = "an overlap" if ended or unit.start < position else "a gap"
+                yield f"{shard}: {what} in its units at {position} ({unit.unit_id})"
+            position, ended = unit.stop, unit.last
+        if not ended:
+            yield f"{shard}: not done beyond position {position}"
+
+
+def check_names(records: Iterable[Committed]) -> None:
+    """Raises RunError with the first of the `name_faults`."""
+    for fault in name_faults(records):
+        raise RunError(f"{fault}; run into a new output with sink.images=tar")
+
+
+def name_faults(records: Iterable[Committed]) -> Iterator[str]:
+    """Two units claim one name for different bytes: one of them would be lost. Yields each such name."""
+    claimed: dict[str, tuple[str, str]] = {}
+    for record in records:
+        for entry in (*record.files, *record.loose):
+            sha256, unit = claimed.setdefault(entry.path, (entry.sha256, record.unit.unit_id))
+            if sha256 != entry.sha256:
+                yield (
+                    f"{entry.path} is claimed by unit {unit} and by unit {record.unit.unit_id} with different content"
+                )
+
+
+def faults(
+    store: Store, listing: Mapping[str, ObjectInfo], entries: Iterable[FileEntry]
+) -> Iterator[tuple[FileEntry, str]]:
+    """Entries whose object is missing or has other bytes, each with what is wrong.
+
+    The recorded etag in the listing is proof where etags prove content (object stores); otherwise the bytes are read
+    and hashed, a few objects at a time, each in pieces.
+    """
+    doubtful = []
+    for entry in entries:
+        info = listing.get(entry.path)
+        if info is None:
+            yield entry, "is missing"
+        elif info.size != entry.size:
+            yield entry, f"has {info.size} bytes instead of {entry.size}"
+        elif not (store.proves_content and entry.etag and info.etag == entry.etag):
+            doubtful.append(entry)
+    with ThreadPoolExecutor(_HASHES_AT_ONCE, thread_name_prefix="verify") as pool:
+        for entry, sha256 in zip(doubtful, pool.map(lambda entry: _sha256(store, entry.path), doubtful), strict=True):
+            if sha256 != entry.sha256:
+                yield entry, "has other bytes than were committed"
+
+
+def _sha256(store: Store, path: str) -> str:
+    digest = hashlib.sha256()
+    with store.open(path) as reader:
+        while piece := reader.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def restore_loose(store: Store, listing: Mapping[str, ObjectInfo], records: Iterable[Committed]) -> int:
+    """Put loose files that are missing or different again, out of the unit's staged tar; how many. Raises RunError
+    where that is not possible any more."""
+    home = {entry.path: record for record in records for entry in record.loose}
+    broken: dict[str, list[tuple[FileEntry, str]]] = {}
+    for entry, fault in faults(store, listing, {e.path: e for r in home.values() for e in r.loose}.values()):
+        broken.setdefault(home[entry.path].unit.unit_id, []).append((entry, fault))
+    for damaged in broken.values():
+        staged = _unpacked(store, home[damaged[0][0].path])
+        for entry, fault in damaged:
+            data = staged.get(entry.path, b"")
+            if hashlib.sha256(data).hexdigest() != entry.sha256:
+                raise RunError(f"{store.join(entry.path)} {fault} and its staged copy is gone; {_AGAIN}")
+            store.put(entry.path, data)
+    return sum(map(len, broken.values()))
+
+
+def _unpacked(store: Store, record: Committed) -> dict[str, bytes]:
+    """Name -> bytes of all members of the unit's staged tars; {} when they are gone."""
+    members: dict[str, bytes] = {}
+    for entry in record.staged:
+        try:
+            data = store.read(entry.path)
+        except FileNotFoundError:
+            continue
+        if hashlib.sha256(data).hexdigest() != entry.sha256:
+            raise RunError(f"{store.join(entry.path)} has other bytes than were committed; {_AGAIN}")
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+            for member in archive:
+                if file := archive.extractfile(member):
+                    members[member.name] = file.read()
+    return members
+
+
+_AGAIN: Final = "delete the unit's record under _commit/ and the same command does it again"
+
+
+def require(store: Store, listing: Mapping[str, ObjectInfo], records: Iterable[Committed]) -> None:
+    """Raises RunError that names the first file of a commit record that is missing or different."""
+    units = {entry.path: record.unit.unit_id for record in records for entry in record.files}
+    entries = {entry.path: entry for record in records for entry in record.files}
+    for entry, fault in faults(store, listing, entries.values()):
+        raise RunError(f"{store.join(entry.path)} of unit {units[entry.path]} {fault}; {_AGAIN}")
+
+
+def unreferenced(listing: Iterable[str], records: Iterable[Committed]) -> list[str]:
+    """What lies where only committed objects may lie, and is none; staged tars included."""
+    standing = {entry.path for record in records for entry in (*record.files, *record.loose)}
+    return sorted(path for path in listing if path.startswith(_OURS) and path not in standing)

@@ -1,0 +1,355 @@
+"""What is done under an output: whose run it is, which units are committed, and when all of it is.
+
+The protocol is DESIGN.md's: `_run/manifest.json` says whose output it is; `_commit/<unit>.json`, created conditionally,
+is the commit of a unit; `_run/SUCCESS.json` says that all is there and was checked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from pipeline.errors import OutputError, RunError
+from pipeline.ledger import finish_checks, seals, success
+from pipeline.ledger import manifest as identities
+from pipeline.ledger.commit_json import from_json, to_json
+from pipeline.ledger.manifest import Identity
+from pipeline.ledger.success import Finished
+from pipeline.records import Committed, Counts, FileEntry, OutputFile, Unit
+from pipeline.storage.store import Store
+
+__all__ = ["Finished", "Identity", "Ledger", "UnitOutput", "from_json", "to_json"]
+
+MANIFEST: Final = "_run/manifest.json"
+CONFIG: Final = "_run/config.yaml"
+SUCCESS: Final = "_run/SUCCESS.json"
+REPORT: Final = "report/index.html"
+COMMITS: Final = "_commit"
+ATTEMPTS: Final = "_attempt"
+MAX_ATTEMPTS: Final = 8
+"""So many workers may die of one unit. Those of a preempted machine count too, hence not fewer."""
+_PUTS_AT_ONCE: Final = 8
+
+
+class UnitOutput(Protocol):
+    """All that a worker has made of one unit; the sink's `UnitFiles`."""
+
+    @property
+    def unit(self) -> Unit: ...
+    @property
+    def counts(self) -> Counts: ...
+    @property
+    def files(self) -> Sequence[OutputFile]:
+        """Named by their content: the same name means the same bytes."""
+
+    @property
+    def loose(self) -> Sequence[OutputFile]:
+        """Named by the source; each is also a member, under its path, of a tar in `staged`."""
+
+    @property
+    def staged(self) -> Sequence[OutputFile]: ...
+    @property
+    def rejects(self) -> tuple[tuple[str, str, int], ...]: ...
+    @property
+    def segments(self) -> tuple[tuple[str, int], ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The ledger of one output. Picklable, so that every worker has its own.
+
+    single_writer: the store may lack conditional create, because the user says that nobody else writes there.
+    """
+
+    store: Store
+    single_writer: bool = field(default=False, kw_only=True)
+
+    # --- the driver, before ----------------------------------------------------------------------------------
+
+    def check(self, identity: Identity) -> bool:
+        """True when the output holds this very run, False when it is empty. Writes nothing.
+
+        Raises OutputError when it belongs to another run (naming what differs), holds something else or is out of
+        reach.
+        """
+        with self._refusing("cannot be used"):
+            foreign = self._foreign()  # looked for first: a driver beside us may write the manifest after our look
+            manifest = self._manifest()
+        if manifest is None:
+            if foreign:
+                raise OutputError(
+                    f"{self.store.uri} is not empty and not an output of ours (it holds {foreign}); choose an empty or "
+                    "a new sink.uri"
+                )
+            return False
+        if difference := identities.differences(manifest, identity):
+            raise OutputError(
+                f"{self.store.uri} belongs to another run ({difference}); choose another sink.uri, or repeat that "
+                "run's settings to resume it"
+            )
+        return True
+
+    def begin(self, identity: Identity, yaml: str = "") -> bool:
+        """Make the output this run's: True for a new run, False when it resumes. `yaml`: the config, for a person.
+
+        Raises OutputError as `check` does, and for a store without conditional create unless `single_writer`.
+        """
+        resumes = self.check(identity)
+        with self._refusing("cannot be written"):
+            if not self.single_writer and not self._is_conditional():
+                raise OutputError(
+                    f"{self.store.uri}: this store has no conditional create, so two workers could both commit a unit; "
+                    "choose another sink.uri, or set sink.single_writer=true if nothing else ever writes there"
+                )
+            new = not resumes and self._create(MANIFEST, identities.to_json(identity)) != ""
+        if not resumes and not new:
+            self.check(identity)  # another driver was faster: is it the same run?
+        with self._refusing("cannot be written"):
+            if yaml:
+                self._create(CONFIG, yaml.encode())
+        return new
+
+    def committed(self) -> dict[str, Committed]:
+        """Every committed unit by its id. One listing, then concurrent reads."""
+        return {record.unit.unit_id: record for record, _ in self._records()}
+
+    def _records(self) -> list[tuple[Committed, str]]:
+        """Every commit record and the sha256 of its object."""
+        with self._resumable("cannot read the commits"):
+            try:
+                paths = [info.path for info in self.store.list(COMMITS)]
+            except FileNotFoundError:
+                return []
+            records = []
+            for path, data in self.store.read_many(paths).items():
+                record = from_json(data, self.store.join(path))
+                if path != _commit(record.unit):
+                    raise RunError(
+                        f"{self.store.join(path)} is the record of unit {record.unit.unit_id}; delete that object"
+                    )
+                records.append((record, _sha256(data)))
+        return records
+
+    # --- a worker --------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def attempt(self, unit: Unit, word: str) -> Iterator[int]:
+        """Counts how often one word of the line was begun on a unit and never came to an end: yields 1 at first, more
+        when earlier tries took their process with them. Only a death leaves a mark; an exception takes its own back.
+
+        Raises RunError after so many deaths that trying again is no use.
+        """
+        marks = [f"{ATTEMPTS}/{unit.unit_id}-{word}-{number}.json" for number in range(1, MAX_ATTEMPTS + 1)]
+        note = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "attempt": uuid.uuid4().hex}).encode()
+        with self._resumable(f"cannot note an attempt at unit {unit.unit_id}"):
+            number = next((number for number, mark in enumerate(marks, 1) if self._made(mark, note)), 0)
+        if not number:
+            raise RunError(
+                f"unit {unit.unit_id} of {unit.shard}: {MAX_ATTEMPTS} workers died at its {word}, the last ones with "
+                f"one image at a time; look for what kills them, then delete {self.store.join(ATTEMPTS)} to try again"
+            )
+        try:
+            yield number
+        except BaseException:
+            with contextlib.suppress(OSError):  # what ended the attempt is what the user must hear of
+                self.store.delete(marks[number - 1 : number])
+            raise
+        with self._resumable(f"cannot end the attempt at unit {unit.unit_id}"):
+            self.store.delete(marks[:number])
+
+    def publish(self, output: UnitOutput, seconds: Mapping[str, float], *, bytes_in: int = 0) -> Committed:
+        """Upload a unit's files and commit it; the record that stands, which is another worker's if that was faster.
+
+        Killed at any line, it leaves either nothing that counts, or a commit whose loose files `finish` completes.
+        """
+        unit, path = output.unit, _commit(output.unit)
+        with self._resumable(f"cannot commit unit {unit.unit_id}"):
+            if self._exists(path):  # too late, maybe after the run's end: killed now, it could not clean up
+                return from_json(self.store.read(path), self.store.join(path))
+            staged = tuple(self._upload(file) for file in output.staged)
+            files = tuple(self._upload(file) for file in output.files)
+            own = Committed(
+                unit=unit,
+                attempt=uuid.uuid4().hex,
+                counts=output.counts,
+                files=files,
+                loose=tuple(_entry(file, self.store.etag_of(file.data)) for file in output.loose),
+                staged=staged,
+                rejects=output.rejects,
+                segments=output.segments,
+                seconds=dict(seconds),
+                bytes_in=bytes_in,
+                host=socket.gethostname(),
+            )
+            if self._create(path, to_json(own).encode()):
+                standing = own
+            else:  # lost; or won, and only the answer was lost
+                standing = from_json(self.store.read(path), self.store.join(path))
+            if standing.attempt == own.attempt:
+                self._put_all(output.loose)
+            else:
+                self._withdraw(own, standing)
+        return standing
+
+    def _upload(self, file: OutputFile) -> FileEntry:
+        """Nobody overwrites a content-addressed object, unless it turns out to hold other bytes than its name says."""
+        etag = self._create(file.path, file.data)
+        if not etag:
+            with contextlib.suppress(FileNotFoundError):  # the loser of a race may just have withdrawn it
+                if _sha256(self.store.read(file.path)) == file.sha256:
+                    etag = self.store.stat(file.path).etag
+        return _entry(file, etag or self.store.put(file.path, file.data))
+
+    def _put_all(self, files: Sequence[OutputFile]) -> None:
+        if files:
+            with ThreadPoolExecutor(_PUTS_AT_ONCE, thread_name_prefix="loose") as pool:
+                list(pool.map(lambda file: self.store.put(file.path, file.data), files))
+
+    def _withdraw(self, own: Committed, standing: Committed) -> None:
+        """Delete what only the losing attempt had. After the run's end no staged tar stands either."""
+        keep = standing.files if self.finished() else (*standing.files, *standing.staged)
+        named = {entry.path for entry in keep}
+        self.store.delete([e.path for e in (*own.files, *own.staged) if e.path not in named])
+
+    # --- the driver, after -----------------------------------------------------------------------------------
+
+    def finished(self) -> bool:
+        """True once `finish` has come to its end."""
+        return self._exists(SUCCESS)
+
+    def reported(self) -> bool:
+        """True once the report page is there, and its seal."""
+        return self._exists(REPORT) and self._exists(seals.REPORT)
+
+    def report(self, page: bytes) -> None:
+        """Put the run's page and its seal. One that stands remains: the pages of two drivers differ in their times."""
+        with self._resumable("cannot write the report"):
+            standing = page if self._create(REPORT, page) else self.store.read(REPORT)
+            seals.seal(self.store, seals.REPORT, {REPORT: _sha256(standing)})
+
+    def finish(self) -> Finished:
+        """Check all that was committed, complete the loose files, remove what no record names, seal the records, and
+        say so in SUCCESS.json.
+
+        Raises RunError that names the shard, unit or file when something is missing or different. A second call returns
+        what the first one said.
+        """
+        with self._resumable("cannot finish"):
+            manifest = self._manifest()
+            if manifest is None:
+                raise RunError(
+                    f"{self.store.uri}: nothing was begun there ({MANIFEST} is missing); start the run again"
+                )
+            if not self.finished():
+                try:
+                    return self._end(manifest)
+                except (OSError, RunError):
+                    if not self.finished():  # else another driver has ended the run under our hands
+                        raise
+            return success.from_json(self.store.read(SUCCESS), manifest.digest, self.store.join(SUCCESS))
+
+    def _end(self, manifest: Identity) -> Finished:
+        sealed = self._records()
+        records = [record for record, _ in sealed]
+        finish_checks.check_chains(records, manifest.source)
+        finish_checks.check_names(records)
+        listing = {info.path: info for info in self.store.list()}
+        finish_checks.require(self.store, listing, records)
+        restored = finish_checks.restore_loose(self.store, listing, records)
+        junk = finish_checks.unreferenced(listing, records)
+        self.store.delete(junk)
+        self.store.sweep()
+        finished = success.totals(manifest.digest, records, restored=restored, removed=len(junk))
+        end = success.to_json(finished)
+        digests = {path: _sha256(data) for path, data in (*self._begun().items(), (SUCCESS, end))}
+        seals.seal(self.store, seals.RUN, digests | {_commit(record.unit): sha256 for record, sha256 in sealed})
+        self._create(SUCCESS, end)
+        return finished
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    def _manifest(self) -> Identity | None:
+        try:
+            return identities.from_json(self.store.read(MANIFEST), self.store.join(MANIFEST))
+        except FileNotFoundError:
+            return None
+
+    def _begun(self) -> dict[str, bytes]:
+        """What `begin` wrote; a run without a `yaml` has no config."""
+        found = {MANIFEST: self.store.read(MANIFEST)}
+        with contextlib.suppress(FileNotFoundError):
+            found[CONFIG] = self.store.read(CONFIG)
+        return found
+
+    def _is_conditional(self) -> bool:
+        """Has the store conditional create? Tried twice: a driver that ends the run just now takes a probe away."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.store.probe_conditional_create("_run"):
+                return True
+        return self.store.probe_conditional_create("_run")
+
+    def _foreign(self) -> str:
+        """An object that no probe of ours left, or ""."""
+        try:
+            found = [info.path for info in self.store.list(limit=100)]
+        except FileNotFoundError:
+            if self.store.is_local:  # the first write makes the folder; nobody but its owner makes a bucket
+                return ""
+            raise
+        return next((path for path in found if not path.startswith("_run/probe-")), "")
+
+    def _create(self, path: str, data: bytes) -> str:
+        """The etag, or "" when the object exists."""
+        if not self.single_writer:
+            return self.store.create_with_etag(path, data)
+        return "" if self._exists(path) else self.store.put(path, data)
+
+    def _made(self, path: str, data: bytes) -> bool:
+        """Create an object with bytes that nobody else writes; True also when it was created and only the answer was
+        lost."""
+        if self._create(path, data):
+            return True
+        with contextlib.suppress(FileNotFoundError):
+            return self.store.read(path) == data
+        return False
+
+    def _exists(self, path: str) -> bool:
+        try:
+            self.store.stat(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def _refusing(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(f"sink.uri={self.store.uri} {what}: {error}") from error
+
+    @contextlib.contextmanager
+    def _resumable(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RunError(f"{what}: {error}; the same command resumes the run") from error
+
+
+def _commit(unit: Unit) -> str:
+    return f"{COMMITS}/{unit.unit_id}.json"
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _entry(file: OutputFile, etag: str) -> FileEntry:
+    return FileEntry(path=file.path, size=len(file.data), sha256=file.sha256, etag=etag)

@@ -1,0 +1,320 @@
+"""Is a finished output still what its run wrote? Every byte of it is read again; no etag is believed.
+
+What is checked: the seals (see seals.py) and all that they name; the commit records among themselves (every shard
+covered without gap or overlap, sums as in SUCCESS.json); every file of every record; in each unit the tables against
+each other and the index against the published images; and that nothing else lies under the output.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final
+
+import pyarrow.parquet as pq
+
+from pipeline.errors import OutputError, RunError
+from pipeline.ledger import finish_checks, seals, success
+from pipeline.ledger import manifest as identity
+from pipeline.ledger.commit_json import from_json
+from pipeline.ledger.ledger import COMMITS, CONFIG, MANIFEST, REPORT, SUCCESS
+from pipeline.records import Committed, FileEntry
+from pipeline.storage.store import ObjectInfo, Store
+
+UNITS_AT_ONCE: Final = 4
+"""Units that are checked at one time; of each, one object is in memory."""
+
+_AGAIN: Final = "the run's command does the rest again"
+_EXTRA: Final = "delete it or move it out of the output"
+_SEAL_AGAIN: Final = f"delete it and {SUCCESS}: the run's command checks all and seals it again"
+_MEND: Final[Mapping[str, str]] = {
+    MANIFEST: "put a copy of it back, or run into a new output",
+    CONFIG: f"put a copy of it back, or delete it and {SUCCESS}: it is for people, no run reads it",
+    SUCCESS: "delete it: the run's command checks all and writes it again",
+    REPORT: "delete it: the run's command writes it again",
+    seals.RUN: _SEAL_AGAIN,
+    seals.REPORT: f"delete it and {REPORT}: the run's command writes both again",
+    seals.AUDIT: "run jobs.audit again",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """path: of the object. what: is wrong with it. mend: what to do."""
+
+    path: str
+    what: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}; {self.mend}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """A finished output as it lies there. sealed: path -> sha256; empty when the seal is broken."""
+
+    store: Store
+    listing: Mapping[str, ObjectInfo]
+    sealed: Mapping[str, str]
+
+
+@dataclass(kw_only=True)
+class Records:
+    """sound: as they were sealed. known: every path that some record names, sound or not. broken: unit ids of the
+    others; what only these name cannot be judged."""
+
+    sound: list[Committed] = field(default_factory=list)
+    known: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
+
+
+def check(store: Store) -> Iterator[Fault]:
+    """Every fault of a finished output. Raises OutputError for what is none, OSError for a store that is lost."""
+    try:
+        objects = store.list(odd=True)
+    except FileNotFoundError as error:
+        raise OutputError(str(error)) from error
+    listing = {info.path: info for info in objects if not info.problem}
+    if SUCCESS not in listing:
+        raise OutputError(_unfinished(store, listing))
+    yield from (Fault(path=o.path, what=f"is no file ({o.problem})", mend=_EXTRA) for o in objects if o.problem)
+    sealed, faults = _seal(store, listing, seals.RUN)
+    yield from faults
+    output = Output(store=store, listing=listing, sealed=sealed)
+    yield from _sealed(output, [path for path in sealed if not path.startswith(f"{COMMITS}/")])
+    records = Records()
+    yield from _records(output, records)
+    if not records.broken:
+        yield from _whole(output, records.sound)
+    with ThreadPoolExecutor(UNITS_AT_ONCE, thread_name_prefix="rehash") as pool:
+        for found in pool.map(lambda record: list(_unit(output, record)), records.sound):
+            yield from found
+    late: set[str] = set()
+    for path in (seals.REPORT, seals.AUDIT):
+        if path == seals.REPORT or path in listing or _named_by(path, listing):
+            digests, faults = _seal(store, listing, path)
+            yield from faults
+            yield from _sealed(Output(store=store, listing=listing, sealed=digests), list(digests))
+            late |= {path, *(digests or _named_by(path, listing))}
+    yield from _extra(output, records, late)
+
+
+def _unfinished(store: Store, listing: Mapping[str, ObjectInfo]) -> str:
+    if MANIFEST in listing or any(path.startswith(f"{COMMITS}/") for path in listing):
+        return f"{store.join(SUCCESS)} is missing: this run is not finished; repeat its command to finish it"
+    return f"{store.uri} is not an output of ours ({MANIFEST} is missing); check the uri"
+
+
+# --- what no commit record names -------------------------------------------------------------------------------
+
+
+def _seal(store: Store, listing: Mapping[str, ObjectInfo], path: str) -> tuple[dict[str, str], list[Fault]]:
+    """What a seal says, or nothing and why."""
+    if path not in listing:
+        return {}, [Fault(path=path, what="is missing", mend=_MEND[path])]
+    try:
+        return seals.read(path, store.read(path)), []
+    except ValueError as error:
+        return {}, [Fault(path=path, what=f"is damaged ({error})", mend=_MEND[path])]
+
+
+def _sealed(output: Output, paths: Sequence[str]) -> Iterator[Fault]:
+    """Those that are missing or have other bytes than their seal says."""
+    for path in paths:
+        if path not in output.listing:
+            what = "is missing"
+        elif hashlib.sha256(output.store.read(path)).hexdigest() != output.sealed[path]:
+            what = "has other bytes than were sealed"
+        else:
+            continue
+        yield Fault(path=path, what=what, mend=_MEND.get(path, f"delete it: {_AGAIN}"))
+
+
+def _named_by(seal: str, listing: Mapping[str, ObjectInfo]) -> list[str]:
+    """What a broken seal cannot name any more."""
+    folder = {seals.REPORT: "report/", seals.AUDIT: "audit/"}[seal]
+    return [path for path in listing if path.startswith(folder)]
+
+
+# --- the records -----------------------------------------------------------------------------------------------
+
+
+def _records(output: Output, records: Records) -> Iterator[Fault]:
+    """Reads every commit record into `records`."""
+    paths = {path for path in (*output.listing, *output.sealed) if path.startswith(f"{COMMITS}/")}
+    for first in range(0, len(paths), _READ_AT_ONCE):
+        part = sorted(paths)[first : first + _READ_AT_ONCE]
+        found = output.store.read_many([path for path in part if path in output.listing])
+        for path in part:
+            yield from _record(output, records, path, found.get(path))
+
+
+_READ_AT_ONCE: Final = 1024
+
+
+def _record(output: Output, records: Records, path: str, data: bytes | None) -> Iterator[Fault]:
+    unit = path.removeprefix(f"{COMMITS}/").removesuffix(".json")
+    if output.sealed and path not in output.sealed:
+        yield Fault(path=path, what="is no record of this run", mend=_EXTRA)
+        return
+    what = ""
+    if data is None:
+        what = "is missing"
+    else:
+        try:
+            record = from_json(data)
+        except RunError:
+            what = "is no commit record"
+        else:
+            records.known |= {entry.path for entry in (*record.files, *record.loose)}
+            if output.sealed and hashlib.sha256(data).hexdigest() != output.sealed[path]:
+                what = "is not the record that was sealed"
+            elif record.unit.unit_id != unit:
+                what = f"is the record of unit {record.unit.unit_id}"
+            else:
+                records.sound.append(record)
+    if what:
+        records.broken.add(unit)
+        yield Fault(
+            path=path,
+            what=f"{what}, so the files of its unit cannot be judged",
+            mend=f"delete it and {SUCCESS}: the run's command does the unit again",
+        )
+
+
+def _whole(output: Output, records: Sequence[Committed]) -> Iterator[Fault]:
+    """Do the records cover the source, and are their sums those of SUCCESS.json? For a run that itself went wrong."""
+    try:
+        manifest = identity.from_json(output.store.read(MANIFEST), MANIFEST)
+    except (OutputError, FileNotFoundError):
+        if not output.sealed:  # otherwise named already
+            yield Fault(path=MANIFEST, what="is missing or no manifest of ours", mend=_MEND[MANIFEST])
+        return
+    for what in (*finish_checks.chain_faults(records, manifest.source), *finish_checks.name_faults(records)):
+        yield Fault(path=COMMITS, what=what, mend="run into a new output")
+    right = success.to_json(success.totals(manifest.digest, records))
+    if output.store.read(SUCCESS) != right and output.sealed.get(SUCCESS, "") in ("", _sha256(output, SUCCESS)):
+        yield Fault(path=SUCCESS, what="is not the sum of the commit records", mend=_MEND[SUCCESS])
+
+
+def _sha256(output: Output, path: str) -> str:
+    return hashlib.sha256(output.store.read(path)).hexdigest()
+
+
+# --- one unit --------------------------------------------------------------------------------------------------
+
+
+@dataclass(kw_only=True)
+class _Tables:
+    """What a unit's files say. images: rows of the index. segments: image id -> rows in `masks/`. published: (path,
+    member) -> sha256 of the image; several where a key stands more than once."""
+
+    images: list[dict[str, object]] = field(default_factory=list)
+    segments: Counter[str] = field(default_factory=Counter)
+    published: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+
+
+def _unit(output: Output, record: Committed) -> Iterator[Fault]:
+    """Every file of the unit; when all are there and right, also whether they agree."""
+    mend = f"delete {COMMITS}/{record.unit.unit_id}.json and {SUCCESS}: the run's command does the unit again"
+    tables, sound = _Tables(), True
+    for entry in (*record.files, *record.loose):
+        if what := _file(output, entry, tables, loose=entry in record.loose):
+            sound = False
+            yield Fault(path=entry.path, what=f"{what} (unit {record.unit.unit_id})", mend=mend)
+    if sound:
+        for path, what in _disagreements(record, tables):
+            yield Fault(path=path, what=f"{what} (unit {record.unit.unit_id})", mend=mend)
+
+
+def _file(output: Output, entry: FileEntry, tables: _Tables, *, loose: bool) -> str:
+    """What is wrong with an object, or ""; what it says goes into `tables`."""
+    info = output.listing.get(entry.path)
+    if info is None:
+        return "is missing"
+    if info.size != entry.size:
+        return f"has {info.size} bytes instead of {entry.size}"
+    try:
+        data = output.store.read(entry.path)
+    except FileNotFoundError:
+        return "is missing"
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        return "has other bytes than were committed"
+    if loose:
+        tables.published[entry.path, ""] = {entry.sha256}
+    elif entry.path.startswith("images/"):
+        tables.images = pq.read_table(io.BytesIO(data), columns=_INDEX).to_pylist()
+    elif entry.path.startswith("masks/"):
+        tables.segments = Counter(pq.read_table(io.BytesIO(data), columns=["image_id"])["image_id"].to_pylist())
+    elif entry.path.endswith(".tar"):
+        _add_tar(entry.path, data, tables)
+    elif entry.path.startswith("rendered/"):
+        _add_parquet(entry.path, data, tables)
+    return ""
+
+
+_INDEX: Final = ["image_id", "unit", "status", "n_segments", "output", "output_member", "output_sha256"]
+
+
+def _add_tar(path: str, data: bytes, tables: _Tables) -> None:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        for member in archive:
+            if file := archive.extractfile(member):
+                digest = hashlib.sha256(file.read()).hexdigest()
+                tables.published.setdefault((path, member.name), set()).add(digest)
+
+
+def _add_parquet(path: str, data: bytes, tables: _Tables) -> None:
+    for batch in pq.ParquetFile(io.BytesIO(data)).iter_batches(batch_size=16, columns=["key", "image"]):
+        for key, image in zip(batch["key"].to_pylist(), batch["image"].to_pylist(), strict=True):
+            tables.published.setdefault((path, key), set()).add(hashlib.sha256(image["bytes"]).hexdigest())
+
+
+def _disagreements(record: Committed, tables: _Tables) -> Iterator[tuple[str, str]]:
+    """Where the tables of a unit contradict its record, each other or the published images."""
+    index = next(entry.path for entry in record.files if entry.path.startswith("images/"))
+    masks = next(entry.path for entry in record.files if entry.path.startswith("masks/"))
+    counted = Counter(row["status"] for row in tables.images)
+    counts = record.counts
+    said = {"written": counts.written, "unchanged": counts.unchanged, "rejected": counts.rejected}
+    if +counted != +Counter(said):
+        yield index, f"has {dict(counted)} images where the record says {said}"
+    if len({row["image_id"] for row in tables.images}) != len(tables.images):
+        yield index, "has an image twice"
+    segments = {row["image_id"]: row["n_segments"] for row in tables.images if row["status"] != "rejected"}
+    if {image: number for image, number in segments.items() if number} != dict(tables.segments):
+        yield masks, "does not hold the segments that the index counts"
+    for row in tables.images:
+        at = (str(row["output"]), str(row["output_member"]))
+        if row["status"] == "rejected" and at[0]:
+            yield index, f"names an output of the rejected image {row['image_id']}"
+        elif at[0] and row["output_sha256"] not in tables.published.get(at, ()):
+            yield at[0], f"does not hold the image {row['image_id']} {at[1]} that the index names".replace("  ", " ")
+
+
+# --- what else is there ----------------------------------------------------------------------------------------
+
+
+def _extra(output: Output, records: Records, late: set[str]) -> Iterator[Fault]:
+    known = records.known | late | {seals.RUN, SUCCESS, MANIFEST, CONFIG, *output.sealed}
+    for path in output.listing:
+        if path in known or path.startswith(f"{COMMITS}/") or _of_broken(path, records):
+            continue
+        yield Fault(path=path, what="is named by no record", mend=_EXTRA)
+
+
+def _of_broken(path: str, records: Records) -> bool:
+    """Could only a broken record say whether this belongs there? Loose files do not carry the id of their unit."""
+    folder, _, name = path.rpartition("/")
+    addressed = folder in ("masks", "images", "_previews")
+    return (
+        name.rpartition("-")[0] in records.broken
+        if addressed
+        else bool(records.broken) and path.startswith("rendered/")
+    )

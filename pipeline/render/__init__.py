@@ -1,0 +1,1 @@
+"""A filled image to files: pasted, drawn, encoded, with its sidecars."""

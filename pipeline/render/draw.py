@@ -1,0 +1,119 @@
+"""How are segments shown to a person, or to another program? Overlay, label map, blanking, thumbnails."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import ImageError
+from pipeline.image import rle
+from pipeline.records import Mask, Rgb, Segment, Segments
+
+_TINT = 0.45
+_HATCH = 8
+_SALT = b"262"
+"""Chosen so that `face`, `text` and `salient` lie apart on the colour circle."""
+
+
+def colour_of(label: str) -> tuple[int, int, int]:
+    """RGB, 0..255: the same for a label in every run; bright, so that it shows on any photograph."""
+    hue, value = blake2b(label.encode(), digest_size=2, salt=_SALT).digest()
+    red, green, blue = colorsys.hsv_to_rgb(hue / 256, 0.9, 0.8 + value / 1275)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def overlay(rgb: Rgb, segments: Segments) -> Rgb:
+    """Each segment tinted in the colour of its label and outlined; each label named once, at its largest segment."""
+    out = rgb.copy()
+    line = max(1, round(max(rgb.shape[:2]) / 500))
+    kernel = np.ones((2 * line + 1, 2 * line + 1), np.uint8)
+    for segment in _weakest_first(segments):
+        x, y, mask = _cut(segment, segments)
+        if not mask.size:
+            continue
+        part = out[y : y + mask.shape[0], x : x + mask.shape[1]]
+        colour = np.array(colour_of(segment.label), np.float32)
+        part[mask] = np.rint(part[mask] * (1 - _TINT) + colour * _TINT).astype(np.uint8)
+        inner = cv2.erode(mask.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+        part[mask & (inner == 0)] = colour_of(segment.label)
+    largest: dict[str, Segment] = {}
+    for segment in sorted(segments.segments, key=lambda s: s.area):
+        largest[segment.label] = segment
+    for segment in largest.values():
+        _name(out, segment, segments)
+    return out
+
+
+def label_map(segments: Segments, values: Mapping[str, int]) -> NDArray[np.uint16]:
+    """HW: 0 where nothing was found, else the value of the label of the segment with the highest score there (of equal
+    ones the later). values: label -> 1..65535; when empty, class_id + 1, which is only unique for one segmenter."""
+    out = np.zeros((segments.height, segments.width), np.uint16)
+    for segment in _weakest_first(segments):
+        value = values.get(segment.label, 0) if values else segment.class_id + 1
+        if not 1 <= value <= 65535:
+            raise ImageError(
+                "unknown_label", f"expected one of {sorted(values)} for the label map, got {segment.label!r}"
+            )
+        x, y, mask = _cut(segment, segments)
+        out[y : y + mask.shape[0], x : x + mask.shape[1]][mask] = value
+    return out
+
+
+def mask_picture(segments: Segments, region: Mask) -> Rgb:
+    """Segments in the colours of their labels on black; white where only the grown region is."""
+    out = np.zeros((*region.shape, 3), np.uint8)
+    out[region] = 255
+    for segment in _weakest_first(segments):
+        x, y, mask = _cut(segment, segments)
+        out[y : y + mask.shape[0], x : x + mask.shape[1]][mask] = colour_of(segment.label)
+    return out
+
+
+def united(segments: Sequence[Segment], height: int, width: int) -> Mask:
+    """HW bool: where any of them is."""
+    return rle.decode(rle.union([s.rle for s in segments], height, width), height, width)
+
+
+def blanked(rgb: Rgb, region: Mask) -> Rgb:
+    """A copy whose region shows a grey hatch and none of its pixels."""
+    rows, columns = np.ogrid[: region.shape[0], : region.shape[1]]
+    hatch = np.where((rows + columns) // _HATCH % 2 == 0, np.uint8(128), np.uint8(150))
+    return np.where(region[..., None], hatch[..., None], rgb)
+
+
+def thumbnail(rgb: Rgb, side: int) -> Rgb:
+    """Shrunk by area averages until the longer side has `side` pixels; never enlarged."""
+    height, width = rgb.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return rgb
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _weakest_first(segments: Segments) -> list[Segment]:
+    return sorted(segments.segments, key=lambda s: s.score)
+
+
+def _cut(segment: Segment, segments: Segments) -> tuple[int, int, Mask]:
+    """x, y and the part of the mask in its smallest box."""
+    x, y, width, height = (int(v) for v in rle.box(segment.rle, segments.height, segments.width))
+    mask = rle.decode_at(segment.rle, segments.height, segments.width, x=x, y=y, crop_height=height, crop_width=width)
+    return x, y, mask
+
+
+def _name(out: Rgb, segment: Segment, segments: Segments) -> None:
+    text, font = f"{segment.label} {segment.score:.2f}", cv2.FONT_HERSHEY_SIMPLEX
+    scale = max(0.35, max(out.shape[:2]) / 1400)
+    thick = max(1, round(scale * 1.5))
+    (width, height), below = cv2.getTextSize(text, font, scale, thick)
+    x, y, _, _ = (int(v) for v in rle.box(segment.rle, segments.height, segments.width))
+    x = max(0, min(x, out.shape[1] - width))
+    y = max(height + below, y)
+    cv2.rectangle(out, (x, y - height - below), (x + width, y), (0, 0, 0), -1)
+    cv2.putText(out, text, (x, y - below // 2), font, scale, colour_of(segment.label), thick, cv2.LINE_AA)

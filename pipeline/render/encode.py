@@ -1,0 +1,196 @@
+"""How do pixels become a file? In the source's own format where that can hold them, and with nothing but pixels in it.
+
+Every file is saved from a fresh `Image.fromarray`, because Pillow carries comments, EXIF and XMP along in the `info`
+of an image that was opened (and through `convert` and `resize`).
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from pipeline.errors import ImageError
+from pipeline.image.header import SUFFIX, Header, open_image, undecodable
+from pipeline.image.strip import webp
+from pipeline.records import Pixels, RenderedFile, Rgb
+
+Icc: TypeAlias = Literal["keep", "srgb"]
+
+_LONGEST: Final = {"JPEG": 65500, "WEBP": 16383, "AVIF": 65536}
+"""The longest side in pixels that libjpeg (Pillow's build), libwebp and libavif write."""
+_GREY_MODES: Final = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SRGB: Final = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def like_source(kind: str, pixels: Pixels, data: bytes, header: Header, *, icc: Icc, quality: int) -> RenderedFile:
+    """Encodes in the format of `data`, whose header is `header`.
+
+    JPEG: the source's quantisation tables, subsampling and progression (baseline when Pillow cannot); grey stays grey,
+    CMYK becomes RGB (with the tables). WebP: lossless when the source was. PNG, TIFF (deflate) and BMP: lossless, 8
+    bits a channel, palettes and CMYK as RGB, grey as grey. AVIF: `quality`, 4:4:4. A GIF becomes a PNG, because a new
+    palette of 256 colours would change pixels outside the region; a BMP with alpha too.
+    pixels.alpha: written when there is one, `pixels.rgb` then being straight.
+    Raises ImageError `too_large_to_encode` and `cannot_encode`.
+    """
+    image, profile = _prepared(pixels, header, icc)
+    match header.format:
+        case "JPEG":
+            options = _jpeg_options(data, header, image, quality)
+            try:
+                return _file(kind, "JPEG", image, profile, **options)
+            except ImageError:
+                # Pillow needs a whole progressive image in a buffer that it guesses too small for noise.
+                if not options.pop("progressive") or max(image.size) > _LONGEST["JPEG"]:
+                    raise
+                return _file(kind, "JPEG", image, profile, **options)
+        case "WEBP" if webp.is_lossless(data):
+            return _file(kind, "WEBP", image, profile, lossless=True, exact=True)  # exact: keep colours under alpha 0
+        case "WEBP":
+            return _file(kind, "WEBP", image, profile, quality=quality, exact=True)
+        case "TIFF":
+            return _file(kind, "TIFF", image, profile, compression="tiff_adobe_deflate")
+        case "BMP" if image.mode in ("L", "RGB"):
+            return _file(kind, "BMP", image, b"")
+        case "AVIF":
+            # One thread: libavif cuts tiles by the number of threads, and the bytes must not depend on the machine.
+            return _file(kind, "AVIF", image, profile, quality=quality, subsampling="4:4:4", speed=8, max_threads=1)
+        case _:
+            return _file(kind, "PNG", image, profile)
+
+
+def png(kind: str, pixels: Pixels, header: Header, *, icc: Icc) -> RenderedFile:
+    image, profile = _prepared(pixels, header, icc)
+    return _file(kind, "PNG", image, profile)
+
+
+def jpeg(kind: str, rgb: Rgb, header: Header, *, icc: Icc, quality: int) -> RenderedFile:
+    image, profile = _prepared(Pixels(rgb=rgb, alpha=np.zeros((0, 0), np.uint8)), header, icc)
+    return _file(kind, "JPEG", image, profile, quality=quality)
+
+
+def index_png(kind: str, values: NDArray[np.uint16]) -> RenderedFile:
+    """HW uint16 -> a grey PNG of 8 bits, or of 16 when a value needs them."""
+    return _file(kind, "PNG", Image.fromarray(values if values.max(initial=0) > 255 else values.astype(np.uint8)), b"")
+
+
+def small_jpeg(rgb: Rgb) -> bytes:
+    """A preview: no profile, no tables to keep."""
+    return _file("preview", "JPEG", Image.fromarray(rgb), b"", quality=85).data
+
+
+def straight(data: bytes, header: Header, pixels: Pixels) -> Pixels:
+    """Colours that are not composited, upright: what has to be written beside an alpha channel.
+
+    `Pixels.rgb` lies on white already; dividing the alpha out again would round, so the source is decoded once more
+    and every pixel keeps its exact RGBA. Of 16-bit grey with one transparent value, which Pillow cannot convert, the
+    composite serves: alpha is 0 or 255 there, so every visible pixel is exact.
+    """
+    image: Image.Image = open_image(data)
+    with undecodable(f"{header.format} data with alpha"):
+        image.load()
+        if header.mode.startswith("I"):
+            return pixels
+        rgba = (image.convert("LA") if header.mode == "La" else image).convert("RGBA")  # La goes to LA only
+        if header.format != "TIFF" and header.orientation != 1:  # Pillow turns a TIFF while it loads
+            rgba = rgba.transpose(_TURNS[header.orientation])
+    array = np.asarray(rgba)
+    if array.shape[:2] != pixels.rgb.shape[:2]:
+        raise ImageError("shape_mismatch", f"expected {pixels.rgb.shape[:2]} with alpha, got {array.shape[:2]}")
+    return Pixels(rgb=array[..., :3].copy(), alpha=array[..., 3].copy())
+
+
+# --- colour profiles -------------------------------------------------------------------------------------------
+
+
+def profile_of(icc: bytes) -> ImageCms.ImageCmsProfile | None:
+    """The parsed profile; None when there is none or it is broken, and a broken one is never published."""
+    if not icc:
+        return None
+    try:
+        return ImageCms.ImageCmsProfile(io.BytesIO(icc))
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None
+
+
+def is_srgb(icc: bytes) -> bool:
+    """Whether dropping this profile changes no colour: none, broken, or sRGB by its own description."""
+    profile = profile_of(icc)
+    return profile is None or str(profile.profile.profile_description or "").startswith("sRGB")
+
+
+def _prepared(pixels: Pixels, header: Header, icc: Icc) -> tuple[Image.Image, bytes]:
+    """The image as it will be saved, and the profile to embed."""
+    rgb = pixels.rgb
+    grey = header.mode in _GREY_MODES and _is_grey(rgb)
+    profile = profile_of(header.icc)
+    space = str(profile.profile.xcolor_space).strip() if profile else ""
+    # A profile of other channels than those written (a CMYK one) says nothing about these pixels.
+    embed = header.icc if icc == "keep" and space == ("GRAY" if grey else "RGB") else b""
+    if icc == "srgb" and profile is not None and not is_srgb(header.icc):
+        rgb = _to_srgb(rgb, profile, space)
+        grey = grey and _is_grey(rgb)
+    colours = rgb[..., 0] if grey else rgb
+    return Image.fromarray(np.dstack([colours, pixels.alpha]) if pixels.alpha.size else colours), embed
+
+
+def _is_grey(rgb: Rgb) -> bool:
+    return bool((rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 1] == rgb[..., 2]).all())
+
+
+def _to_srgb(rgb: Rgb, profile: ImageCms.ImageCmsProfile, space: str) -> Rgb:
+    if space == "RGB":
+        image = Image.fromarray(rgb)
+    elif space == "GRAY" and _is_grey(rgb):
+        image = Image.fromarray(rgb[..., 0])
+    else:
+        return rgb  # the pixels were brought to RGB without this profile
+    try:
+        turned = ImageCms.profileToProfile(image, profile, _SRGB, outputMode="RGB")
+    except ImageCms.PyCMSError as error:
+        raise ImageError("bad_icc", f"the colour profile cannot be converted to sRGB ({error})") from error
+    if turned is None:
+        raise ImageError("bad_icc", "the colour profile cannot be converted to sRGB")
+    return np.asarray(turned)
+
+
+# --- saving ----------------------------------------------------------------------------------------------------
+
+
+def _jpeg_options(data: bytes, header: Header, image: Image.Image, quality: int) -> dict[str, object]:
+    progressive = bool(open_image(data).info.get("progressive"))
+    if not header.quantization:
+        return {"quality": quality, "progressive": progressive}
+    # Without `quality` Pillow takes the tables as they are, else it scales them. One table serves all channels.
+    options: dict[str, object] = {"qtables": [list(t) for t in header.quantization[:2]], "progressive": progressive}
+    if image.mode != "L":
+        options["subsampling"] = max(header.subsampling, 0)
+    return options
+
+
+def _file(kind: str, fmt: str, image: Image.Image, icc: bytes, **options: object) -> RenderedFile:
+    longest = _LONGEST.get(fmt, 0)
+    if longest and max(image.size) > longest:
+        raise ImageError(
+            "too_large_to_encode", f"{fmt} holds {longest} pixels a side, got {image.width}x{image.height}"
+        )
+    if icc:
+        options["icc_profile"] = icc
+    out = io.BytesIO()
+    try:
+        image.save(out, fmt, **options)
+    except (OSError, ValueError, SystemError) as error:
+        raise ImageError("cannot_encode", f"{image.mode} {image.width}x{image.height} as {fmt}: {error}") from error
+    return RenderedFile(kind=kind, suffix=SUFFIX[fmt], data=out.getvalue())

@@ -1,0 +1,311 @@
+"""What is published of an image: fills are pasted strictly inside the region, the result is encoded, metadata goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Protocol, get_args
+
+import cv2
+import numpy as np
+
+from pipeline.errors import ConfigError, ImageError
+from pipeline.image import rle
+from pipeline.image.header import SUFFIX, Header, read_header
+from pipeline.image.jpeg_scan import hides
+from pipeline.image.strip import CannotStrip, strip
+from pipeline.records import (
+    EncodedImage,
+    Filled,
+    Mask,
+    Patch,
+    Pixels,
+    Preview,
+    Rendered,
+    RenderedFile,
+    Rgb,
+    seed_of,
+)
+from pipeline.render import draw, encode
+from pipeline.render.seam import seam
+from pipeline.render.sidecars import harmless
+
+KINDS: Final = ("filled", "overlay", "cutout", "labels")
+_OVERLAY_QUALITY: Final = 90
+_LOSSLESS: Final = ("PNG", "TIFF", "BMP", "GIF")
+_OPAQUE: Final = np.zeros((0, 0), np.uint8)
+
+
+class FullPictures(Protocol):
+    """What render needs of a decoder."""
+
+    def full(self, image: EncodedImage) -> Pixels: ...
+    def preview(self, image: EncodedImage, side: int) -> Rgb:
+        """Upright, the longer side at most `side` pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Render:
+    """Which files are made of an image, and how.
+
+    outputs: any of
+      `filled`: the image with its region filled, in the source's own format (a GIF with a region becomes a PNG). An
+        image without a region keeps its compressed pixels byte for byte and loses its metadata; it is encoded anew
+        only when its orientation has to be baked, its colours converted, or (private) its alpha removed.
+      `overlay`: a JPEG with every segment tinted and outlined.
+      `cutout`: a PNG with alpha: opaque where a selected segment is, transparent black elsewhere.
+      `labels`: a grey PNG, 0 = nothing, else the position of the segment's label in `labels` + 1.
+    feather: pixels from the border of the region inwards over which a fill fades to the colours around it.
+    private: pixels of a region are in no output and no preview; overlay and cutout show the filled image; alpha
+      is flattened onto white (colours hide under it).
+    keep_sidecars: publish captions and other columns with the image; in a private run only text and scalar columns.
+    icc: `keep` embeds the source's colour profile (it names a device class, not a person; a broken one is dropped);
+      `srgb` converts the pixels and embeds nothing.
+    quality: 1..100, for WebP and AVIF; a JPEG keeps the tables of its source.
+    preview_side: pixels of the longer side of the report's pictures.
+    labels: all labels of the run in the order of the label map; when empty, its values are class_id + 1.
+    """
+
+    outputs: tuple[str, ...] = ("filled",)
+    feather: int = 0
+    private: bool = False
+    keep_sidecars: bool = True
+    icc: encode.Icc = "keep"
+    quality: int = 92
+    preview_side: int = 256
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "outputs", _names("outputs", self.outputs))
+        object.__setattr__(self, "labels", _names("labels", self.labels))
+        for kind in self.outputs:
+            if kind not in KINDS:
+                raise ConfigError(f"render.outputs: expected any of {', '.join(KINDS)}, got {kind!r}")
+        _whole("feather", self.feather, 0, 1024)
+        _whole("quality", self.quality, 1, 100)
+        _whole("preview_side", self.preview_side, 16, 2048)
+        for key in ("private", "keep_sidecars"):
+            if not isinstance(getattr(self, key), bool):
+                raise ConfigError(f"render.{key}: expected true or false, got {getattr(self, key)!r}")
+        if self.icc not in get_args(encode.Icc):
+            raise ConfigError(f"render.icc: expected keep or srgb, got {self.icc!r}")
+
+    def __call__(self, filled: Filled, decoder: FullPictures, *, preview: bool = False) -> Rendered:
+        """Raises ImageError: `region_not_filled` when an output shows the region and the patches leave a pixel of it
+        over; `bad_patch`, `bad_region`, `shape_mismatch`, `unknown_label`, `bad_icc`, `bad_sidecar`; `malformed_...`,
+        `strip_unsupported`, `too_large_to_encode`, `cannot_encode`; and what the decoder raises."""
+        picture = _Picture(self, filled, decoder)
+        sidecars = filled.image.sidecars if self.keep_sidecars else ()
+        return Rendered(
+            ref=filled.image.ref,
+            status="written" if filled.region.area else "unchanged",
+            segments=filled.segments,
+            region=filled.region,
+            seed=seed_of(filled.image.ref.image_id),
+            files=tuple(picture.file(kind) for kind in self.outputs),
+            sidecars=harmless(sidecars) if self.private else sidecars,
+            previews=(picture.preview(),) if preview else (),
+            seam=picture.seam(),
+        )
+
+    def picture(self, image: EncodedImage, decoder: FullPictures) -> bytes:
+        """A small JPEG of a rejected image for the report; empty in a private run and for what cannot be decoded."""
+        if self.private:
+            return b""
+        try:
+            return encode.small_jpeg(decoder.preview(image, self.preview_side))
+        except ImageError:
+            return b""
+
+
+class _Picture:
+    """One image on its way out. The expensive parts are made when first asked for: an image without a region that
+    only passes through is never decoded."""
+
+    def __init__(self, render: Render, filled: Filled, decoder: FullPictures) -> None:
+        self.render, self.filled, self.decoder = render, filled, decoder
+        self.image, self.segments = filled.image, filled.segments
+
+    @cached_property
+    def header(self) -> Header:
+        return read_header(self.image.data)
+
+    @cached_property
+    def full(self) -> Pixels:
+        pixels = self.decoder.full(self.image)
+        region, expected = self.filled.region, (self.segments.height, self.segments.width)
+        if pixels.rgb.shape != (*expected, 3) or (region.height, region.width) != expected:
+            raise ImageError(
+                "shape_mismatch",
+                f"segments of {expected}, a region of {(region.height, region.width)}, pixels of {pixels.rgb.shape}",
+            )
+        return pixels
+
+    @cached_property
+    def region(self) -> Mask:
+        region = self.filled.region
+        mask = rle.decode(region.rle, region.height, region.width)
+        if int(mask.sum()) != region.area:
+            raise ImageError("bad_region", f"expected a region of {region.area} pixels, its mask has {int(mask.sum())}")
+        return mask
+
+    @cached_property
+    def result(self) -> Rgb:
+        """The filled image, on white."""
+        if not self.filled.region.area:
+            return self.full.rgb
+        return paste(self.full.rgb, self.region, self.filled.patches, feather=self.render.feather)
+
+    @property
+    def shown(self) -> Rgb:
+        """What overlay and cutout are made of."""
+        return self.result if self.render.private else self.full.rgb
+
+    def file(self, kind: str) -> RenderedFile:
+        icc = self.render.icc
+        match kind:
+            case "filled":
+                return self._written() if self.filled.region.area else self._unchanged()
+            case "overlay":
+                rgb = draw.overlay(self.shown, self.segments)
+                return encode.jpeg(kind, rgb, self.header, icc=icc, quality=_OVERLAY_QUALITY)
+            case "cutout":
+                return encode.png(kind, self._cutout(), self.header, icc=icc)
+            case _:
+                values = {label: position + 1 for position, label in enumerate(self.render.labels)}
+                return encode.index_png(kind, draw.label_map(self.segments, values))
+
+    def _written(self) -> RenderedFile:
+        pixels = Pixels(rgb=self.result, alpha=_OPAQUE)
+        if self.full.alpha.size and not self.render.private:
+            # Outside the region each pixel keeps its exact colour and alpha. Inside, the patch is what is to be seen,
+            # so it is opaque: it was made on white and must not be mixed again with what lies behind.
+            source = encode.straight(self.image.data, self.header, self.full)
+            pixels = Pixels(
+                rgb=np.where(self.region[..., None], self.result, source.rgb),
+                alpha=np.where(self.region, np.uint8(255), source.alpha),
+            )
+        return self._encoded(pixels)
+
+    def _unchanged(self) -> RenderedFile:
+        header, render = self.header, self.render
+        if render.private and header.format == "JPEG" and hides(self.image.data):
+            raise ImageError(
+                "size_mismatch", f"the header says {header.width}x{header.height}, but more was compressed"
+            )
+        hidden = render.private and header.has_alpha and bool((self.full.alpha < 255).any())
+        other_colours = render.icc == "srgb" and not encode.is_srgb(header.icc)
+        if header.orientation == 1 and not hidden and not other_colours:
+            keep_icc = render.icc == "keep" and encode.profile_of(header.icc) is not None
+            try:
+                data = strip(self.image.data, header, keep_icc=keep_icc)
+                return RenderedFile(kind="filled", suffix=SUFFIX[header.format], data=data)
+            except CannotStrip:
+                if header.format not in _LOSSLESS or header.bits > 8:
+                    raise  # encoding anew would change pixels of an image that is to stay as it is
+        pixels = self.full
+        if pixels.alpha.size:
+            flat = Pixels(rgb=pixels.rgb, alpha=_OPAQUE)
+            pixels = flat if render.private else encode.straight(self.image.data, header, pixels)
+        return self._encoded(pixels)
+
+    def _encoded(self, pixels: Pixels) -> RenderedFile:
+        render = self.render
+        return encode.like_source(
+            "filled", pixels, self.image.data, self.header, icc=render.icc, quality=render.quality
+        )
+
+    def _cutout(self) -> Pixels:
+        chosen = [self.segments.segments[position] for position in self.filled.region.chosen]
+        mask = draw.united(chosen, self.segments.height, self.segments.width)
+        return Pixels(rgb=np.where(mask[..., None], self.shown, np.uint8(0)), alpha=mask.astype(np.uint8) * 255)
+
+    def seam(self) -> float:
+        """Of the filled image, where one is made."""
+        made = "filled" in self.render.outputs and self.filled.region.area
+        return seam(self.result, self.region) if made else 0.0
+
+    def preview(self) -> Preview:
+        """Before, mask, after. A private region is blanked at full size, so that no shrinking can mix its pixels in."""
+        render, side = self.render, self.render.preview_side
+        if render.private and self.filled.region.area:
+            before = draw.blanked(self.full.rgb, self.region)
+        elif self.segments.segments:
+            before = self.full.rgb
+        else:
+            before = self.decoder.preview(self.image, side)
+        if "filled" in render.outputs:
+            after = self.result if self.filled.region.area else before
+        else:
+            after = draw.overlay(before, self.segments) if self.segments.segments else before
+        mask = draw.mask_picture(self.segments, self.region)
+        return Preview(
+            image_id=self.image.ref.image_id,
+            before=encode.small_jpeg(draw.thumbnail(before, side)),
+            mask=encode.small_jpeg(draw.thumbnail(mask, side)),
+            after=encode.small_jpeg(draw.thumbnail(after, side)),
+        )
+
+
+def paste(rgb: Rgb, region: Mask, patches: Sequence[Patch], *, feather: int = 0) -> Rgb:
+    """A copy of `rgb` (HWC) with the patches inside `region` (HW); every pixel outside it is the same.
+
+    Raises ImageError `bad_patch`, and `region_not_filled` when a pixel of the region has no patch.
+    """
+    out = rgb.copy()
+    left = region.copy()
+    for patch in patches:
+        height, width = patch.mask.shape
+        window = np.s_[patch.y : patch.y + height, patch.x : patch.x + width]
+        fits = 0 <= patch.y <= rgb.shape[0] - height and 0 <= patch.x <= rgb.shape[1] - width
+        if not fits or patch.pixels.shape != (height, width, 3) or patch.pixels.dtype != np.uint8:
+            raise ImageError(
+                "bad_patch",
+                f"pixels {patch.pixels.shape} {patch.pixels.dtype}, mask {patch.mask.shape} at {patch.x},{patch.y} "
+                f"of {rgb.shape[1]}x{rgb.shape[0]}",
+            )
+        inside = patch.mask & region[window]
+        out[window][inside] = patch.pixels[inside]
+        left[window] &= ~inside
+    if missing := int(left.sum()):
+        raise ImageError("region_not_filled", f"{missing} of {int(region.sum())} pixels of the region have no fill")
+    if feather:
+        _feather(out, region, feather)
+    return out
+
+
+def _feather(out: Rgb, region: Mask, feather: int) -> None:
+    """Fades the fill, within `feather` pixels of the border, to the colour of the nearest pixel outside.
+
+    A usual feather mixes the fill with the original at the same place, which would publish the region's rim. Here the
+    second colour of the mix always comes from outside the region: nothing of the region can shine through.
+    """
+    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
+    if region.all() or not rows.size:
+        return
+    # The nearest outside pixel touches the region, so one pixel around its box is enough.
+    window = np.s_[max(0, rows[0] - 1) : rows[-1] + 2, max(0, columns[0] - 1) : columns[-1] + 2]
+    inside, part = region[window], out[window]
+    distance, nearest = cv2.distanceTransformWithLabels(
+        inside.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    colours = np.zeros((int(nearest.max()) + 1, 3), np.float32)
+    colours[nearest[~inside]] = part[~inside]
+    rim = inside & (distance <= feather)
+    share = (distance[rim] / (feather + 1))[:, None]
+    part[rim] = np.rint(part[rim] * share + colours[nearest[rim]] * (1 - share)).astype(np.uint8)
+
+
+def _names(key: str, value: object) -> tuple[str, ...]:
+    """A config brings a list."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+        raise ConfigError(f"render.{key}: expected a list of names, got {value!r}")
+    if len(set(value)) != len(value):
+        raise ConfigError(f"render.{key}: expected each name once, got {value!r}")
+    return tuple(value)
+
+
+def _whole(key: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ConfigError(f"render.{key}: expected a whole number from {low} to {high}, got {value!r}")

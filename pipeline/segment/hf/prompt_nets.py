@@ -1,0 +1,209 @@
+"""How networks of words and images find masks: CLIPSeg; Grounding DINO and SAM 2; SAM 3. On the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Protocol, cast
+
+import torch
+
+from pipeline.models.torch_device import Late
+from pipeline.records import Rgb
+from pipeline.segment.shared.class_map import ClassMap, FoundMask
+from pipeline.segment.shared.preprocess import Preprocess
+from pipeline.segment.shared.torch_runner import Net, class_map, enlarged, finite
+
+
+class ClipSegNet:
+    """Every prompt with every image. tokens: of each prompt."""
+
+    def __init__(self, net: Net, how: Preprocess, tokens: Sequence[Sequence[int]], score: float) -> None:
+        self._net, self._how, self._score = net, how, score
+        longest = max(map(len, tokens))
+        # What a shorter prompt is filled up with is its own last token, and hidden from the attention.
+        self._words = torch.tensor([[*one, *[one[-1]] * (longest - len(one))] for one in tokens], device=net.device)
+        shown = [[1] * len(one) + [0] * (longest - len(one)) for one in tokens]
+        self._shown = torch.tensor(shown, device=net.device)
+
+    def each(self, tiles: Sequence[Rgb], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[FoundMask]]]:
+        for positions, batch in self._net.batches(tiles, self._how):
+            for position, image in zip(positions, batch, strict=True):
+                images = image.expand(len(self._words), *image.shape)
+                logits = self._net.run(partial(self._ask, images=images)).float()
+                finite(logits)
+                yield position, list(self._masks(logits.reshape(len(images), *logits.shape[-2:]), sizes[position]))
+
+    def logits(self, module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        """(n, prompts, h, w) of (n, 3, h, w)."""
+        asked = [self._ask(module, image.expand(len(self._words), *image.shape)) for image in batch]
+        return torch.stack([one.reshape(len(self._words), *one.shape[-2:]) for one in asked])
+
+    def maps(self, logits: torch.Tensor, size: tuple[int, int]) -> list[Late[ClassMap]]:
+        """One map a prompt, of blended logits (prompts, h, w): prompts exclude no other."""
+        fine, found = torch.isfinite(logits).all(), []
+        for prompt, plane in enumerate(logits):
+            likely = enlarged(plane[None], size)[0].sigmoid()
+            ids = torch.where(likely >= self._score, prompt, -1).int()
+            found.append(Late(class_map, fine, ids, likely))
+        return found
+
+    def _ask(self, module: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = module(input_ids=self._words, attention_mask=self._shown, pixel_values=images).logits
+        return answer
+
+    def _masks(self, logits: torch.Tensor, size: tuple[int, int]) -> Iterator[FoundMask]:
+        for prompt, plane in enumerate(logits):
+            likely = enlarged(plane[None], size)[0].sigmoid()
+            inside = likely >= self._score
+            if bool(inside.any()):
+                yield FoundMask(inside=inside.cpu().numpy(), class_id=prompt, score=float(likely[inside].mean()))
+
+
+class Boxes(Protocol):
+    """logits: (1, queries, tokens). pred_boxes: (1, queries, 4), the middle, width and height in shares of the
+    image."""
+
+    logits: torch.Tensor
+    pred_boxes: torch.Tensor
+
+
+class Masks(Protocol):
+    """pred_masks: (1, boxes, 1, h, w) logits."""
+
+    pred_masks: torch.Tensor
+
+
+class GroundedSamNet:
+    """Boxes of the prompts, then the masks in them. tokens: of each prompt, with the full stop that ends it."""
+
+    def __init__(
+        self,
+        finder: Net,
+        cutter: Net,
+        see: Preprocess,
+        cut: Preprocess,
+        tokens: Sequence[Sequence[int]],
+        score: float,
+        most: int,
+    ) -> None:
+        self._finder, self._cutter, self._see, self._cut = finder, cutter, see, cut
+        self._score, self._most = score, most
+        # One sentence of all prompts, between the tokens that begin and end each; and where each prompt's words are.
+        sentence, self._spans = [tokens[0][0]], []
+        for one in tokens:
+            self._spans.append((len(sentence), len(sentence) + len(one) - 3))  # without begin, full stop and end
+            sentence += one[1:-1]
+        self._words = torch.tensor([[*sentence, tokens[0][-1]]], device=finder.device)
+
+    def each(self, tiles: Sequence[Rgb], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[FoundMask]]]:
+        for position, tile in enumerate(tiles):
+            yield position, list(self._masks(tile, sizes[position]))
+
+    def _masks(self, tile: Rgb, size: tuple[int, int]) -> Iterator[FoundMask]:
+        boxes, scores, prompts = self._boxes(tile)
+        if not len(boxes):
+            return
+        image = self._cutter.prepared(tile, self._cut)[None]
+        height, width = image.shape[2:]
+        corners = boxes * boxes.new_tensor([width, height, width, height])
+        answer = self._cutter.run(partial(_cut_out, image=image, boxes=corners[None]))
+        logits = answer.pred_masks[0, :, 0].float()
+        finite(logits)
+        for plane, score, prompt in zip(logits, scores.tolist(), prompts.tolist(), strict=True):
+            inside = enlarged(plane[None], size)[0] > 0
+            if bool(inside.any()):
+                yield FoundMask(inside=inside.cpu().numpy(), class_id=prompt, score=score)
+
+    def _boxes(self, tile: Rgb) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(n, 4) left, top, right, bottom in shares of the image, their scores and prompts, best first."""
+        image = self._finder.prepared(tile, self._see)[None]
+        answer = self._finder.run(partial(self._find, image=image))
+        boxes = answer.pred_boxes[0].float()
+        # What lies past the sentence is minus infinity, and nothing of ours.
+        tokens = answer.logits[0, :, : self._words.shape[1]].float()
+        likely = torch.stack([tokens[:, start:stop].sigmoid().amax(1) for start, stop in self._spans], dim=1)
+        finite(boxes, likely)
+        scores, prompts = likely.max(1)
+        order = scores.argsort(descending=True, stable=True)[: self._most]
+        order = order[scores[order] > self._score]
+        middle, side = boxes[order, :2], boxes[order, 2:]
+        corners = torch.cat([middle - side / 2, middle + side / 2], dim=1).clamp(0, 1)
+        return corners, scores[order], prompts[order]
+
+    def _find(self, module: torch.nn.Module, image: torch.Tensor) -> Boxes:
+        answer: Boxes = module(
+            pixel_values=image, input_ids=self._words, attention_mask=torch.ones_like(self._words),
+            token_type_ids=torch.zeros_like(self._words),
+        )  # fmt: skip
+        return answer
+
+
+def _cut_out(module: torch.nn.Module, image: torch.Tensor, boxes: torch.Tensor) -> Masks:
+    answer: Masks = module(pixel_values=image, input_boxes=boxes, multimask_output=False)
+    return answer
+
+
+class Concepts(Protocol):
+    """Of one image and one prompt. pred_logits: (1, queries). presence_logits: (1, 1), whether it is there at all.
+    pred_masks: (1, queries, h, w) logits."""
+
+    pred_logits: torch.Tensor
+    presence_logits: torch.Tensor
+    pred_masks: torch.Tensor
+
+
+class Sam3(Protocol):
+    """What is used of transformers' Sam3Model: what it sees and what it reads are each computed once."""
+
+    def get_text_features(self, *, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> object: ...
+    def get_vision_features(self, *, pixel_values: torch.Tensor) -> object: ...
+    def __call__(self, *, vision_embeds: object, text_embeds: object, attention_mask: torch.Tensor) -> Concepts: ...
+
+
+class Sam3Net:
+    """Everything that a prompt names, a mask each. tokens: of each prompt."""
+
+    def __init__(
+        self, net: Net, how: Preprocess, tokens: Sequence[Sequence[int]], score: float, mask: float, most: int
+    ) -> None:
+        self._net, self._how = net, how
+        self._score, self._mask, self._most = score, mask, most
+        words = [torch.tensor([one], device=net.device) for one in tokens]
+        self._read = [(net.run(partial(_read, words=one)), torch.ones_like(one)) for one in words]
+
+    def each(self, tiles: Sequence[Rgb], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[FoundMask]]]:
+        for position, tile in enumerate(tiles):
+            yield position, list(self._masks(tile, sizes[position]))
+
+    def _masks(self, tile: Rgb, size: tuple[int, int]) -> Iterator[FoundMask]:
+        """The best ones of all prompts, best first; of equal ones, the earlier prompt's."""
+        for score, prompt, plane in sorted(self._sure(tile), key=lambda one: -one[0])[: self._most]:
+            inside = enlarged(plane.sigmoid()[None], size)[0] > self._mask
+            if bool(inside.any()):
+                yield FoundMask(inside=inside.cpu().numpy(), class_id=prompt, score=score)
+
+    def _sure(self, tile: Rgb) -> Iterator[tuple[float, int, torch.Tensor]]:
+        """Score, prompt and logits (h, w) of each query that is sure enough."""
+        image = self._net.prepared(tile, self._how)[None]
+        seen = self._net.run(partial(_seen, image=image))
+        for prompt, (words, shown) in enumerate(self._read):
+            answer = self._net.run(partial(_concepts, seen=seen, words=words, shown=shown))
+            likely = answer.pred_logits[0].float().sigmoid() * answer.presence_logits[0].float().sigmoid()
+            finite(likely)
+            sure = likely > self._score
+            planes = answer.pred_masks[0, sure].float()
+            finite(planes)
+            yield from zip(likely[sure].tolist(), [prompt] * len(planes), planes, strict=True)
+
+
+def _read(module: torch.nn.Module, words: torch.Tensor) -> object:
+    return cast("Sam3", module).get_text_features(input_ids=words, attention_mask=torch.ones_like(words))
+
+
+def _seen(module: torch.nn.Module, image: torch.Tensor) -> object:
+    return cast("Sam3", module).get_vision_features(pixel_values=image)
+
+
+def _concepts(module: torch.nn.Module, seen: object, words: object, shown: torch.Tensor) -> Concepts:
+    return cast("Sam3", module)(vision_embeds=seen, text_embeds=words, attention_mask=shown)

@@ -1,0 +1,1 @@
+"""Our own torch modules, and the weights of older ones."""

@@ -1,0 +1,1 @@
+"""What segmenters share: runners, sliding windows, class maps, preprocessing, checks of fields."""

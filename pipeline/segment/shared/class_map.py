@@ -1,0 +1,198 @@
+"""How the answers of a network become segments: the winner at each pixel, then one mask a class; or one mask a thing.
+
+Shared by every family whose classes have names, with torch or without. Resizing is bilinear between pixel centres, as
+`torch.nn.functional.interpolate(align_corners=False)` and the post-processing of transformers do it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeAlias, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import ConfigError
+from pipeline.image import rle
+from pipeline.models.weights import Weights
+from pipeline.records import Mask, Rgb, Segment, Segments, View
+from pipeline.segment.shared.fields import Named, check_file, check_finite, segment, whole
+
+Floats: TypeAlias = NDArray[np.float32]
+Ids: TypeAlias = NDArray[np.int32]
+Answer = TypeVar("Answer")
+
+MOST_PIXELS: Final = 8_000_000
+"""Scores are enlarged to the size of the image, but not past this: of a larger image the map of classes is enlarged."""
+_MOST_CLASSES: Final = 65_535
+_NONE: Final = _MOST_CLASSES
+"""Among numbers of classes: none of them."""
+_BAND: Final = 1 << 21
+"""Pixels that are counted at one time: numpy does it with 16 bytes each."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassMap:
+    """ids: (h, w) int32, the class of each pixel. scores: (h, w) float32, its probability, 0..1."""
+
+    ids: Ids
+    scores: Floats
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundMask:
+    """inside: (h, w) bool. class_id: its class. score: 0..1."""
+
+    inside: Mask
+    class_id: int
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneFile:
+    """A network in one file. names: of class 0, 1, ...; "" is never a segment (a background)."""
+
+    model: Weights
+    names: tuple[str, ...]
+
+    def check_parts(self, family: str, suffix: str) -> None:
+        """Raises ConfigError unless the file has that suffix and the names are names."""
+        check_file(f"{family}.model", self.model, suffix)
+        check_names(f"{family}.names", self.names)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return labels_of(self.names)
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        return (self.model,)
+
+
+class HotNetwork(Generic[Answer]):
+    """The segments of whole images, of the answers of a network that may come in another order.
+
+    each: of tiles and the sizes to answer at, positions and answers. made: `class_segments` or `mask_segments`.
+    """
+
+    def __init__(
+        self,
+        each: Callable[[Sequence[Rgb], Sequence[tuple[int, int]]], Iterable[tuple[int, Answer]]],
+        made: Callable[[Answer, View, Sequence[str], Named], Segments],
+        names: Sequence[str],
+        model: Named,
+    ) -> None:
+        self._each, self._made, self._names, self._model = each, made, names, model
+
+    def __call__(self, views: Sequence[View]) -> list[Segments]:
+        tiles = [whole(view).pixels for view in views]
+        sizes = [fit(view.height, view.width) for view in views]
+        found = {
+            position: self._made(answer, views[position], self._names, self._model)
+            for position, answer in self._each(tiles, sizes)
+        }
+        return [found[position] for position in range(len(views))]
+
+
+def labels_of(names: Sequence[str]) -> tuple[str, ...]:
+    """What segments can be called: each name once, without those that are never a segment."""
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def check_names(key: str, names: object) -> None:
+    """Raises ConfigError unless these are the names of class 0, 1, ...; "" is a class that is never a segment."""
+    if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names) or not any(names):
+        raise ConfigError(f"segment.{key}: expected the names of class 0, 1, ... ('' for what is none), got {names!r}")
+    if len(names) > _MOST_CLASSES:
+        raise ConfigError(f"segment.{key}: expected at most {_MOST_CLASSES} names, got {len(names)}")
+
+
+def names_of(id2label: Mapping[int, str]) -> tuple[str, ...]:
+    """The names of class 0, 1, ... of a mapping; a number that it leaves out is a class that is never a segment."""
+    return tuple(id2label.get(number, "") for number in range(max(id2label, default=-1) + 1))
+
+
+def fit(height: int, width: int) -> tuple[int, int]:
+    """The size at which classes compete: the image's own, or the largest of its shape with MOST_PIXELS pixels."""
+    scale = min(1.0, math.sqrt(MOST_PIXELS / (height * width)))
+    return max(1, int(height * scale)), max(1, int(width * scale))
+
+
+def winners(values: Floats, size: tuple[int, int], *, logits: bool) -> ClassMap:
+    """The best class of each pixel of `size` (height, width) and its probability.
+
+    values: (classes, h, w), logits or probabilities. Enlarged one class at a time: memory does not grow with classes.
+    Raises ImageError (`nan_scores`).
+    """
+    check_finite(values)
+    best = np.full(size, -np.inf, np.float32)
+    total = np.zeros(size, np.float32)
+    ids = np.zeros(size, np.int32)
+    for number, plane in enumerate(values):
+        large = resized(plane, size)
+        won = large > best
+        if logits:  # the sum of exp(logit - best so far): the softmax without ever holding all classes
+            top = np.maximum(large, best)
+            total = total * np.exp(best - top) + np.exp(large - top)
+        ids[won] = number
+        best = np.maximum(best, large)
+    return ClassMap(ids=ids, scores=np.reciprocal(total) if logits else best)
+
+
+def resized(plane: Floats, size: tuple[int, int]) -> Floats:
+    """(h, w) to `size`, bilinear."""
+    if plane.shape == size:
+        return plane
+    return np.asarray(cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def class_segments(found: ClassMap, view: View, names: Sequence[str], model: Named) -> Segments:
+    """One segment for each class that wins a pixel and has a name; its score is the mean over its pixels."""
+    ids, scores = np.where(found.ids < 0, _NONE, found.ids).astype(np.uint16), found.scores
+    if ids.shape != (view.height, view.width):
+        size = (view.width, view.height)
+        ids = np.asarray(cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint16)
+        scores = np.asarray(cv2.resize(scores, size, interpolation=cv2.INTER_NEAREST_EXACT), np.float32)
+    total = _sums(ids, scores)
+    made = [
+        Segment(
+            label=names[number], class_id=number, score=float(total[number] / area), rle=code, box=box, area=area,
+            model=model.tag,
+        )
+        for number, code, area, box in rle.encode_map(ids)
+        if number < len(names) and names[number]  # _NONE has none
+    ]  # fmt: skip
+    return Segments(image_id=view.image_id, height=view.height, width=view.width, segments=tuple(made))
+
+
+def _sums(ids: NDArray[np.uint16], scores: Floats) -> NDArray[np.float64]:
+    """The sum of the scores, each within 0..1, over the pixels of each number."""
+    total = np.zeros(_NONE + 1)
+    rows = max(1, _BAND // ids.shape[1])
+    for start in range(0, len(ids), rows):
+        band = np.s_[start : start + rows]
+        some = np.bincount(ids[band].ravel(), weights=scores[band].clip(0, 1).ravel())
+        total[: len(some)] += some
+    return total
+
+
+def mask_segments(found: Sequence[FoundMask], view: View, names: Sequence[str], model: Named) -> Segments:
+    """One segment for each mask that has a pixel and whose class has a name."""
+    made = []
+    for one in found:
+        inside = one.inside
+        if inside.shape != (view.height, view.width):
+            size = (view.width, view.height)
+            inside = cv2.resize(inside.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT) > 0
+        if inside.any() and 0 <= one.class_id < len(names) and names[one.class_id]:
+            label = names[one.class_id]
+            made.append(
+                segment(
+                    inside, x=0, y=0, view=view, label=label, score=min(1.0, one.score), model=model,
+                    class_id=one.class_id,
+                )
+            )  # fmt: skip
+    return Segments(image_id=view.image_id, height=view.height, width=view.width, segments=tuple(made))

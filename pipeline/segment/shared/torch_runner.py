@@ -1,0 +1,191 @@
+"""How a torch network becomes something that can be called: on one device, in batches, answers as numpy arrays.
+
+The only file of this folder besides the networks themselves that imports torch; what loads a network imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch.nn import functional
+
+from pipeline.errors import ImageError, WeightsError
+from pipeline.models.batch_size import Batches
+from pipeline.models.prefetch import ahead
+from pipeline.models.torch_device import AHEAD, Late, inferred, ready, sent, torch_device
+from pipeline.models.torch_options import TorchOptions
+from pipeline.records import Device, Rgb
+from pipeline.segment.shared.class_map import ClassMap, Floats, Ids
+from pipeline.segment.shared.preprocess import Preprocess
+from pipeline.segment.shared.torch_resize import resized
+
+Answer = TypeVar("Answer")
+
+_CLASSES_AT_ONCE: Final = 8
+"""Enlarged together: memory does not grow with the number of classes."""
+
+
+class Net:
+    """A network on its device. Raises RefusedError when the device is not there. threads: intra-op, on the CPU."""
+
+    def __init__(self, module: torch.nn.Module, device: Device, threads: int, options: TorchOptions) -> None:
+        self.device = torch_device(device, threads)
+        self.options = options
+        self.sizes = Batches()
+        self.ahead = AHEAD if self.device.type == "cuda" else 0
+        self._normal: dict[Preprocess, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.module = ready(module, self.device, options)
+
+    def prepared(self, tile: Rgb, how: Preprocess) -> torch.Tensor:
+        """HWC uint8 to (3, height, width) float32, as the network sees it."""
+        pixels = sent(tile, torch.uint8, self.device).permute(2, 0, 1)
+        pixels = resized(pixels, how.size(*tile.shape[:2]), how.resample)
+        if how.pad:
+            height, width = pixels.shape[1:]
+            pixels = functional.pad(pixels, (0, max(0, how.pad - width), 0, max(0, how.pad - height)))
+        if how not in self._normal:  # numbers that are copied anew for each image would make the GPU wait for them
+            self._normal[how] = (_column(how.mean, self.device), _column(how.deviation, self.device))
+        mean, deviation = self._normal[how]
+        return (pixels / how.scale - mean) / deviation
+
+    def run(self, call: Callable[[torch.nn.Module], Answer]) -> Answer:
+        """What `call` computes with the network, without gradients, at the precision of the options."""
+        return inferred(self.device, self.options, lambda: call(self.module))
+
+    def answers(
+        self, tiles: Sequence[Rgb], how: Preprocess, call: Callable[[torch.nn.Module, torch.Tensor], Answer]
+    ) -> Iterator[tuple[Sequence[int], Answer]]:
+        """Positions and what `call` answers to (n, 3, h, w) of tiles that the network sees at the same size, at most
+        `batch` at a time, fewer when the memory does not suffice. With a batch of 1, an answer never depends on the
+        others. Raises ImageError (`out_of_memory`)."""
+        for size, positions in alike(tiles, how).items():
+            yield from self.sizes.each(
+                positions,
+                size,
+                self.options.batch,
+                lambda some: self.run(lambda module: call(module, self.stacked([tiles[i] for i in some], how))),
+            )
+
+    def batches(self, tiles: Sequence[Rgb], how: Preprocess) -> Iterator[tuple[list[int], torch.Tensor]]:
+        """Positions and (n, 3, h, w), as for `answers`; for callers that run several networks on them."""
+        for positions in alike(tiles, how).values():
+            for start in range(0, len(positions), self.options.batch):
+                some = positions[start : start + self.options.batch]
+                yield some, self.stacked([tiles[position] for position in some], how)
+
+    def stacked(self, tiles: Sequence[Rgb], how: Preprocess) -> torch.Tensor:
+        """(n, 3, h, w) of tiles that the network sees at the same size."""
+        batch = torch.stack([self.prepared(tile, how) for tile in tiles])
+        layout = torch.channels_last if self.options.channels_last else torch.contiguous_format
+        return batch.contiguous(memory_format=layout)
+
+
+def _column(three: Sequence[float], device: torch.device) -> torch.Tensor:
+    return torch.tensor(three, dtype=torch.float32, device=device).view(3, 1, 1)
+
+
+def alike(tiles: Sequence[Rgb], how: Preprocess) -> dict[tuple[int, int], list[int]]:
+    """Positions of the tiles that a network sees at each size (height, width)."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for position, tile in enumerate(tiles):
+        found.setdefault(how.size(*tile.shape[:2]), []).append(position)
+    return found
+
+
+class Logits(Protocol):
+    def __call__(self, module: torch.nn.Module, batch: torch.Tensor, /) -> torch.Tensor: ...
+
+
+class ClassNet:
+    """A network whose answer is the logits of classes, (n, classes, h, w) for n images."""
+
+    def __init__(self, net: Net, how: Preprocess, logits: Logits) -> None:
+        self._net, self._how, self._logits = net, how, logits
+
+    def each(self, tiles: Sequence[Rgb], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, ClassMap]]:
+        """Position of each tile and which class wins at each pixel of a map of its size (height, width), in any order.
+        Raises ImageError (`nan_scores`)."""
+        answers = self._net.answers(tiles, self._how, self._logits)
+        found = (
+            (position, winners(answer.float(), sizes[position]))
+            for positions, batch in answers
+            for position, answer in zip(positions, batch, strict=True)
+        )
+        return ahead(found, self._net.ahead)
+
+
+def winners(logits: torch.Tensor, size: tuple[int, int]) -> Late[ClassMap]:
+    """`classes.winners` on the device: (classes, h, w) logits, the best class at each pixel of `size`. The call raises
+    ImageError (`nan_scores`)."""
+    best = logits.new_full(size, -torch.inf)
+    total = logits.new_zeros(size)
+    ids = torch.zeros(size, dtype=torch.int32, device=logits.device)
+    for first in range(0, len(logits), _CLASSES_AT_ONCE):
+        large = enlarged(logits[first : first + _CLASSES_AT_ONCE], size)
+        top, which = large.max(0)
+        ids = torch.where(top > best, which.int() + first, ids)
+        higher = torch.maximum(best, top)
+        total = total * (best - higher).exp() + (large - higher).exp().sum(0)
+        best = higher
+    return Late(class_map, torch.isfinite(logits).all(), ids, total.reciprocal())
+
+
+def class_map(fine: NDArray[np.bool_], ids: Ids, scores: Floats) -> ClassMap:
+    """Raises ImageError (`nan_scores`) unless it is fine."""
+    _check(bool(fine))
+    return ClassMap(ids=ids, scores=scores)
+
+
+def enlarged(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """(n, h, w) to `size`, bilinear between pixel centres."""
+    return functional.interpolate(planes[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+def finite(*answers: torch.Tensor) -> None:
+    """Raises ImageError: nothing found must never mean nothing computed."""
+    _check(all(bool(torch.isfinite(answer).all()) for answer in answers))
+
+
+def _check(fine: bool) -> None:
+    if not fine:
+        raise ImageError("nan_scores", "the model answered with numbers that are not finite; try precision=float32")
+
+
+def fill_in(module: torch.nn.Module, file: Path) -> torch.nn.Module:
+    """Loads a .safetensors file into a network of ours. Raises WeightsError when it is another network's."""
+    state = _read(file)
+    _check_fits(module, state, file)
+    module.load_state_dict(state, assign=True)
+    return module
+
+
+def check_file(module: torch.nn.Module, file: Path) -> None:
+    """Raises WeightsError when the file does not hold this network."""
+    _check_fits(module, _read(file), file)
+
+
+def _check_fits(module: torch.nn.Module, state: Mapping[str, torch.Tensor], file: Path) -> None:
+    wanted, found = ({name: tuple(one.shape) for name, one in of.items()} for of in (module.state_dict(), state))
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            expected, got = (str(shapes.get(name, "nothing")) for shapes in (wanted, found))
+            raise WeightsError(
+                f"{file.name} does not fit the network of this config: {name}: expected {expected}, got {got}; correct "
+                "its width, depth, stride or names"
+            )
+
+
+def _read(file: Path) -> dict[str, torch.Tensor]:
+    try:
+        found: dict[str, torch.Tensor] = load_file(file)
+    except Exception as error:  # safetensors raises its own kind
+        raise WeightsError(f"{file.name}: not a readable .safetensors file: {error}") from error
+    if not all(bool(torch.isfinite(value).all()) for value in found.values()):
+        raise WeightsError(f"{file.name}: a weight is not finite")
+    return found

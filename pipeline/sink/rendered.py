@@ -1,0 +1,222 @@
+"""Rendered images as objects: one WebDataset tar or one Parquet file a unit and kind, or loose files.
+
+Sidecars are published with the `filled` image, and with it only. A rejected image publishes nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import io
+import json
+import math
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from hashlib import sha256
+from typing import Any, Final
+
+import pyarrow as pa
+
+from pipeline.records import OutputFile, Rejected, Rendered, RenderedFile, Sidecar, Unit
+from pipeline.sink.safe_names import Names, addressed, folder_of
+from pipeline.sink.tables import parquet, utf8
+
+FILLED: Final = "filled"
+
+IMAGE: Final = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+"""How Hugging Face datasets stores an image; with the metadata below it loads the column as one."""
+_HUGGING_FACE: Final = {"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}}}})}
+# A list of structs, not a map: datasets has no map type (huggingface/datasets issue 5612).
+_SIDECARS: Final = pa.list_(pa.struct([("name", pa.string()), ("data", pa.binary())]))
+
+Items = Sequence[Rendered | Rejected]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where an image was published. path: of the object, relative to the output root. member: its name inside it."""
+
+    path: str
+    member: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """files: stand under content-addressed names. loose, staged: see `UnitFiles`. places: by (position, kind)."""
+
+    files: tuple[OutputFile, ...] = ()
+    loose: tuple[OutputFile, ...] = ()
+    staged: tuple[OutputFile, ...] = ()
+    places: Mapping[tuple[int, str], Place] = field(default_factory=dict)
+
+
+def as_nothing(unit: Unit, items: Items) -> Published:
+    return Published()
+
+
+def as_tar(unit: Unit, items: Items) -> Published:
+    """`rendered/<kind>/<unit>-<hash>.tar`: in source order, an image and then its sidecars under the same key."""
+    files, places = [], {}
+    for kind in _kinds(items):
+        entries = list(_entries(items, kind, Names(loose=False)))
+        file = addressed(f"rendered/{kind}", unit.unit_id, ".tar", tar((e.name, e.data) for e in entries))
+        files.append(file)
+        places.update({(e.position, kind): Place(path=file.path, member=e.name) for e in entries if e.position >= 0})
+    return Published(files=tuple(files), places=places)
+
+
+def as_files(unit: Unit, items: Items) -> Published:
+    """`rendered/<kind>/<name in the source>`, sidecars beside. Such names cannot carry a hash, so the unit's files are
+    staged as one tar, whose members are named by their place in the output.
+    """
+    loose, places, folder = [], {}, folder_of(unit.shard)
+    for kind in _kinds(items):
+        for entry in _entries(items, kind, Names(loose=True)):
+            path = f"rendered/{kind}/{folder}{entry.name}"
+            loose.append(OutputFile(path=path, data=entry.data, sha256=sha256(entry.data).hexdigest()))
+            if entry.position >= 0:
+                places[entry.position, kind] = Place(path=path)
+    staged = tar((file.path, file.data) for file in loose)
+    return Published(
+        loose=tuple(loose),
+        staged=(addressed("_staged", unit.unit_id, ".tar", staged),) if loose else (),
+        places=places,
+    )
+
+
+def as_parquet(unit: Unit, items: Items) -> Published:
+    """`rendered/<kind>/<unit>-<hash>.parquet`: key, image (bytes and path), image_id; for `filled` also the other
+    columns of the source with their own types, and `sidecars` with the files of a WebDataset sample.
+
+    A source column named like one of ours gets `_source` at its end. The other columns are those of the unit's rows, so
+    shards with different columns give files with different columns.
+    """
+    files, places = [], {}
+    for kind in _kinds(items):
+        names, rows, keys = Names(loose=False), [], {}
+        for position, item, image in _of_kind(items, kind):
+            name = names.image(names.stem(item.ref), item.ref, image.suffix)
+            rows.append(_row(item, image, name, with_sidecars=kind == FILLED))
+            keys[position, kind] = utf8(item.ref.key)
+        content = pa.concat_tables(rows, promote_options="default").replace_schema_metadata(_HUGGING_FACE)
+        file = addressed(f"rendered/{kind}", unit.unit_id, ".parquet", parquet(content, compressed=False))
+        files.append(file)
+        places.update({at: Place(path=file.path, member=key) for at, key in keys.items()})
+    return Published(files=tuple(files), places=places)
+
+
+PUBLISH: Final[Mapping[str, Callable[[Unit, Items], Published]]] = {
+    "tar": as_tar,
+    "files": as_files,
+    "parquet": as_parquet,
+    "none": as_nothing,
+}
+
+
+# --- tar -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """One file to publish. position: of its image in the unit, -1 for a sidecar."""
+
+    position: int
+    name: str
+    data: bytes
+
+
+def _entries(items: Items, kind: str, names: Names) -> Iterator[_Entry]:
+    for position, item, image in _of_kind(items, kind):
+        stem = names.stem(item.ref)
+        yield _Entry(position=position, name=names.image(stem, item.ref, image.suffix), data=image.data)
+        for extension, data in map(_as_file, item.sidecars if kind == FILLED else ()):
+            if name := names.sidecar(stem, extension, data):
+                yield _Entry(position=-1, name=name, data=data)
+
+
+def tar(entries: Iterable[tuple[str, bytes]]) -> bytes:
+    """A tar of (name, data), the same bytes on every run: no times, no owners; ustar headers, pax ones only for names
+    that are long or not ASCII; two zero blocks at the end, padded to 10,240 bytes.
+    """
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, data in entries:
+            info = tarfile.TarInfo(name)  # mtime 0, uid and gid 0, mode 0644, no names of owners
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return sink.getvalue()
+
+
+def _as_file(sidecar: Sidecar) -> tuple[str, bytes]:
+    """Extension and bytes. Columns of a Parquet row become `columns.json`."""
+    if sidecar.kind == "file":
+        return sidecar.name, sidecar.data
+    columns = {name: _plain(value) for name, value in _readable(_columns(sidecar)).to_pylist()[0].items()}
+    return "columns.json", json.dumps(columns, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
+
+
+def _readable(row: pa.Table) -> pa.Table:
+    """Nanosecond times as text: Python's own types have no nanoseconds."""
+    for index, column in enumerate(row.schema):
+        if pa.types.is_temporal(column.type) and getattr(column.type, "unit", "") == "ns":
+            row = row.set_column(index, column.name, row.column(index).cast(pa.string()))
+    return row
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: bytes as base64, dates and times as ISO 8601, durations as seconds, decimals as text,
+    NaN and infinities as null.
+    """
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, Decimal) else value
+
+
+# --- Parquet ---------------------------------------------------------------------------------------------------
+
+
+def _row(item: Rendered, image: RenderedFile, name: str, *, with_sidecars: bool) -> pa.Table:
+    row = {
+        "key": pa.array([utf8(item.ref.key)]),
+        "image": pa.array([{"bytes": image.data, "path": utf8(name)}], IMAGE),
+        "image_id": pa.array([item.ref.image_id]),
+    }
+    if with_sidecars:
+        files = [{"name": utf8(s.name), "data": s.data} for s in item.sidecars if s.kind == "file"]
+        row["sidecars"] = pa.array([files], _SIDECARS)
+        for table in (_columns(s) for s in item.sidecars if s.kind == "columns"):
+            for column, values in zip(table.column_names, table.columns, strict=True):
+                while column in row:
+                    column += "_source"
+                row[column] = values
+    return pa.table(row)
+
+
+def _columns(sidecar: Sidecar) -> pa.Table:
+    with pa.ipc.open_stream(sidecar.data) as reader:
+        return reader.read_all()
+
+
+# --- both ------------------------------------------------------------------------------------------------------
+
+
+def _kinds(items: Items) -> list[str]:
+    return sorted({file.kind for item in items if isinstance(item, Rendered) for file in item.files})
+
+
+def _of_kind(items: Items, kind: str) -> Iterator[tuple[int, Rendered, RenderedFile]]:
+    for position, item in enumerate(items):
+        if isinstance(item, Rendered):
+            yield from ((position, item, file) for file in item.files if file.kind == kind)

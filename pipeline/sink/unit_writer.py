@@ -1,0 +1,255 @@
+"""Everything that one unit publishes, built in memory: masks, index, images, previews. Nothing here touches a store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final, Literal, TypeAlias
+
+from pipeline.credentials import redact
+from pipeline.errors import ConfigError
+from pipeline.records import Counts, Filled, OutputFile, Rejected, Rendered, Unit
+from pipeline.sink.masks import masks
+from pipeline.sink.rendered import FILLED, PUBLISH, Items, Place, Published
+from pipeline.sink.safe_names import addressed
+from pipeline.sink.tables import IMAGES, PREVIEWS, parquet, table, utf8
+
+ImagesAs: TypeAlias = Literal["tar", "files", "parquet", "none"]
+MAX_PREVIEWS: Final = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sink:
+    """Where a run writes, and what rendered images become.
+
+    uri: the output root (a path, file:, s3:, gs:, az:). images: `tar` (WebDataset), `files` (the source's relative
+    names), `parquet` (an image column) or `none`. single_writer: the store may lack conditional create, because nobody
+    else writes there. previews: at most so many images with a segment are shown in the report, for each unit.
+    """
+
+    uri: str
+    images: ImagesAs = "tar"
+    single_writer: bool = False
+    previews: int = 4
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.uri, str) or not self.uri.strip():
+            raise ConfigError(f"sink.uri: expected a path or a URI such as s3://bucket/out, got {self.uri!r}")
+        if not isinstance(self.images, str) or self.images not in PUBLISH:
+            raise ConfigError(f"sink.images: expected one of {', '.join(PUBLISH)}, got {self.images!r}")
+        if not isinstance(self.single_writer, bool):
+            raise ConfigError(f"sink.single_writer: expected true or false, got {self.single_writer!r}")
+        if type(self.previews) is not int or not 0 <= self.previews <= MAX_PREVIEWS:
+            raise ConfigError(f"sink.previews: expected a whole number from 0 to {MAX_PREVIEWS}, got {self.previews!r}")
+
+    def writer(self, unit: Unit, facts: Facts) -> UnitWriter:
+        return UnitWriter(self, unit, facts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is the same for every image of a run and stands in its index row.
+
+    source: URI of the source root. models: names of the segmenters. fill: name of the method; empty when the flow fills
+    nothing. reversible: as the fill declares.
+    """
+
+    source: str
+    models: tuple[str, ...]
+    fill: str
+    reversible: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitFiles:
+    """What a unit publishes. files: under content-addressed names, put before the commit. loose: under names of the
+    source, put after the commit by its winner; staged: one tar of all loose files, put before the commit.
+
+    rejects: (stage, reason, count); segments: (label, count), of images that were not rejected. Both sorted.
+    """
+
+    unit: Unit
+    files: tuple[OutputFile, ...]
+    loose: tuple[OutputFile, ...]
+    staged: tuple[OutputFile, ...]
+    counts: Counts
+    rejects: tuple[tuple[str, str, int], ...]
+    segments: tuple[tuple[str, int], ...]
+
+
+@dataclass(kw_only=True, slots=True)
+class Previews:
+    """Which images of a unit the report shows: the first few that have a segment. left: how many more."""
+
+    left: int
+
+    def wants(self, item: Filled) -> bool:
+        """Ask once an image, in source order."""
+        wanted = bool(item.segments.segments) and self.left > 0
+        self.left -= wanted
+        return wanted
+
+
+class UnitWriter:
+    """Takes the images of one unit, some at a time, in source order. Holds encoded bytes only."""
+
+    def __init__(self, sink: Sink, unit: Unit, facts: Facts) -> None:
+        self._sink = sink
+        self._unit = unit
+        self._facts = facts
+        self._items: list[Rendered | Rejected] = []
+        self.previews = Previews(left=sink.previews)
+
+    def add(self, items: Iterable[Rendered | Rejected]) -> None:
+        self._items.extend(items)
+
+    def finish(self) -> UnitFiles:
+        return build_unit(self._sink, self._unit, self._facts, tuple(self._items))
+
+
+def build_unit(sink: Sink, unit: Unit, facts: Facts, items: Items) -> UnitFiles:
+    """All files of one unit; the same bytes and names for the same items. One index row an item, none left out."""
+    published = PUBLISH[sink.images](unit, items)
+    index = [_index_row(unit, facts, published, position, item) for position, item in enumerate(items)]
+    previews = [row for item in items for row in _preview_rows(item)]
+    tables = [
+        addressed("masks", unit.unit_id, ".parquet", parquet(masks(items))),
+        addressed("images", unit.unit_id, ".parquet", parquet(table(IMAGES, index))),
+    ]
+    if previews:
+        content = parquet(table(PREVIEWS, previews), compressed=False)
+        tables.append(addressed("_previews", unit.unit_id, ".parquet", content))
+    return UnitFiles(
+        unit=unit,
+        files=(*tables, *published.files),
+        loose=published.loose,
+        staged=published.staged,
+        counts=_counts(items),
+        rejects=_rejects(items),
+        segments=_labels(items),
+    )
+
+
+def _counts(items: Items) -> Counts:
+    status = Counter(item.status if isinstance(item, Rendered) else "rejected" for item in items)
+    return Counts(
+        images=len(items), written=status["written"], unchanged=status["unchanged"], rejected=status["rejected"]
+    )
+
+
+def _rejects(items: Items) -> tuple[tuple[str, str, int], ...]:
+    found = Counter((item.stage, item.reason) for item in items if isinstance(item, Rejected))
+    return tuple((stage, reason, count) for (stage, reason), count in sorted(found.items()))
+
+
+def _labels(items: Items) -> tuple[tuple[str, int], ...]:
+    found = Counter(s.label for item in items if isinstance(item, Rendered) for s in item.segments.segments)
+    return tuple(sorted(found.items()))
+
+
+# --- index -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexRow:
+    """One row of `columns.IMAGES`; the fields are its columns. The defaults are what stands where nothing applies."""
+
+    image_id: str
+    key: str
+    member: str
+    source: str
+    shard: str
+    unit: str
+    status: str
+    stage: str = ""
+    reason: str = ""
+    detail: str = ""
+    width: int
+    height: int
+    n_segments: int = 0
+    filled_share: float = 0.0
+    seam: float = 0.0
+    input_sha256: str
+    output_sha256: str = ""
+    output: str = ""
+    output_member: str = ""
+    models: tuple[str, ...]
+    fill: str = ""
+    reversible: bool = False
+    seed: int = 0
+
+
+def _index_row(unit: Unit, facts: Facts, published: Published, position: int, item: Rendered | Rejected) -> IndexRow:
+    ref = item.ref
+    if isinstance(item, Rejected):
+        return IndexRow(
+            image_id=ref.image_id,
+            key=utf8(ref.key),
+            member=utf8(ref.member),
+            source=utf8(facts.source),
+            shard=utf8(unit.shard),
+            unit=unit.unit_id,
+            status="rejected",
+            stage=item.stage,
+            reason=item.reason,
+            detail=utf8(redact(item.detail)),  # it may quote what a library or a plugin said
+            width=item.width,
+            height=item.height,
+            input_sha256=ref.sha256,
+            models=facts.models,
+        )
+    place, output_sha256 = _output(published, position, item)
+    filled = bool(facts.fill) and item.region.area > 0
+    return IndexRow(
+        image_id=ref.image_id,
+        key=utf8(ref.key),
+        member=utf8(ref.member),
+        source=utf8(facts.source),
+        shard=utf8(unit.shard),
+        unit=unit.unit_id,
+        status=item.status,
+        width=item.segments.width,
+        height=item.segments.height,
+        n_segments=len(item.segments.segments),
+        filled_share=item.region.area / (item.region.height * item.region.width) if filled else 0.0,
+        seam=item.seam,
+        input_sha256=ref.sha256,
+        output_sha256=output_sha256,
+        output=utf8(place.path),
+        output_member=utf8(place.member),
+        models=facts.models,
+        fill=facts.fill if filled else "",
+        reversible=facts.reversible and filled,
+        seed=item.seed,
+    )
+
+
+def _output(published: Published, position: int, item: Rendered) -> tuple[Place, str]:
+    """Where the `filled` image went, or else the first one; and its sha256."""
+    for file in sorted(item.files, key=lambda file: file.kind != FILLED):
+        if place := published.places.get((position, file.kind)):
+            return place, sha256(file.data).hexdigest()
+    return Place(path=""), ""
+
+
+# --- previews --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreviewRow:
+    """One row of `columns.PREVIEWS`; the fields are its columns."""
+
+    image_id: str
+    key: str
+    before: bytes
+    mask: bytes = b""
+    after: bytes = b""
+
+
+def _preview_rows(item: Rendered | Rejected) -> list[PreviewRow]:
+    image_id, key = item.ref.image_id, utf8(item.ref.key)
+    if isinstance(item, Rejected):
+        return [PreviewRow(image_id=image_id, key=key, before=item.preview)] if item.preview else []
+    return [PreviewRow(image_id=image_id, key=key, before=p.before, mask=p.mask, after=p.after) for p in item.previews]

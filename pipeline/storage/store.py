@@ -1,0 +1,349 @@
+"""The only door to storage: list, ranged read, conditional create, atomic put.
+
+A store is everything below one URI. Credentials, regions and endpoints come from the ambient environment only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from pipeline.errors import ConfigError
+from pipeline.storage import Backend, ObjectInfo
+
+__all__ = ["ObjectInfo", "Reader", "Store", "open_store"]
+
+READ_AHEAD_FIRST: Final = 512 * 2**10
+READ_AHEAD_MOST: Final = 8 * 2**20
+READS_AT_ONCE: Final = 16
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(::|:/)")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_SIGNED = re.compile(r"[?&](X-Amz-|X-Goog-|AWSAccessKeyId|Signature|sig|token|key|secret)[^=&]*=", re.IGNORECASE)
+_CHAINED: Final = "chained URLs (a::b) are not supported; name one folder or bucket"
+
+
+def open_store(uri: str) -> Store:
+    """A store for `s3://bucket/prefix`, `gs://...`, `az://...`, `file:///folder` or a plain path. Connects to nothing.
+
+    Raises ConfigError for any other scheme, for chained URLs and for a URI that carries credentials.
+    """
+    if not isinstance(uri, str) or not uri or uri != uri.strip() or "\0" in uri:
+        raise ConfigError("expected a storage URI such as s3://bucket/folder or a path, without spaces around it")
+    scheme, rest = _split(uri)
+    if scheme == "file":
+        return Store(os.path.abspath(os.path.expanduser(rest)))
+    # Up to here the URI may hold credentials, and a message ends in a log: none repeats it.
+    bucket, _, prefix = rest.partition("/")
+    if scheme in ("http", "https"):
+        raise ConfigError("http is not supported; copy the data to a folder or a bucket first")
+    if scheme not in ("s3", "gs", "az"):
+        raise ConfigError(f"unknown scheme {scheme!r}; expected s3, gs, az, file or a plain path")
+    if "::" in uri:
+        raise ConfigError(_CHAINED)
+    if "@" in bucket or ":" in bucket or _SIGNED.search(uri):
+        raise ConfigError(f"the {scheme}:// URI carries credentials; remove them and set them in the environment")
+    if not _BUCKET.fullmatch(bucket):
+        raise ConfigError(f"{uri}: expected {scheme}://bucket/prefix, got bucket {bucket!r}")
+    prefix = prefix.strip("/")
+    if prefix and _fault(prefix):
+        raise ConfigError(f"{uri}: {_fault(prefix)}")
+    return Store(f"{scheme}://{bucket}/{prefix}".rstrip("/"))
+
+
+def _split(uri: str) -> tuple[str, str]:
+    """Scheme and what follows `://`; ("file", path) for local ones. Names are taken literally: no percent-decoding."""
+    match = _SCHEME.match(uri)
+    if match is None:
+        return "file", uri
+    scheme, rest = match[1].lower(), uri[len(match[1]) + 1 :]
+    if match[2] == "::":
+        raise ConfigError(_CHAINED)
+    if scheme != "file":
+        return scheme, rest.removeprefix("//")
+    if rest.startswith("//") and not rest.startswith("///"):
+        raise ConfigError("a file URI names no host; expected file:///folder")
+    return "file", rest.removeprefix("//")
+
+
+def _fault(path: str) -> str:
+    """What is wrong with a relative path, or ""."""
+    if not path or path.startswith("/") or "\0" in path:
+        return f"expected a path relative to the store, got {path!r}"
+    if any(part in (".", "..") for part in path.split("/")):
+        return f"the path {path!r} must not hold '.' or '..'"
+    return ""
+
+
+class Store:
+    """Everything below `uri`. Made by `open_store`; pickles as its URI and connects on first use in each process.
+
+    Paths are POSIX and relative to the root; one that leaves it (`..`, absolute, NUL) raises ValueError. What goes
+    wrong in the storage raises FileNotFoundError, PermissionError or OSError, in one line that names the URI.
+    Safe to share between threads.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri: Final = uri
+        self._opened: tuple[int, Backend] | None = None
+
+    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
+        return Store, (self.uri,)
+
+    def __repr__(self) -> str:
+        return f"Store({self.uri!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Store) and other.uri == self.uri
+
+    def __hash__(self) -> int:
+        return hash(self.uri)
+
+    @property
+    def is_local(self) -> bool:
+        """True for a folder: the first write makes it. False for a bucket, which has to be there."""
+        return self.uri.startswith("/")
+
+    @property
+    def proves_content(self) -> bool:
+        """True: as long as the etag of an object stays, so do its bytes (object stores). False: only a hint (files)."""
+        return self._backend.proves_content
+
+    def join(self, path: str) -> str:
+        """The full URI of an object."""
+        return f"{self.uri.rstrip('/')}/{_checked(path)}"
+
+    # --- reading ---------------------------------------------------------------------------------------------
+
+    def list(self, prefix: str = "", limit: int = 0, *, odd: bool = False, outside: bool = True) -> list[ObjectInfo]:
+        """Every object below the folder `prefix`, sorted by path; with a `limit`, that many of them; with `odd`, also
+        the names that cannot be read, see `ObjectInfo.problem`. outside: follow links that lead out of the root.
+
+        A folder that does not exist below the root is empty. Raises FileNotFoundError for a missing root or bucket.
+        """
+        folder = prefix.rstrip("/")
+        if folder or prefix:
+            _checked(folder)
+        with self._naming(folder):
+            found = self._backend.list(folder, limit, outside=outside)
+            for info in found:
+                if _fault(info.path):
+                    raise OSError(errno.EINVAL, f"{_fault(info.path)}; rename that object")
+        return sorted((info for info in found if odd or not info.problem), key=lambda info: info.path)
+
+    def stat(self, path: str, *, outside: bool = True) -> ObjectInfo:
+        """outside: False gives a link that leads out of the root the `problem` that it has in a list."""
+        with self._naming(_checked(path)):
+            return self._backend.stat(path, outside=outside)
+
+    def read(self, path: str, *, etag: str = "") -> bytes:
+        """The whole object. With an `etag`, OSError (ESTALE) when the object has another one by now."""
+        with self._naming(_checked(path)):
+            return self._backend.read(path, etag)
+
+    def read_range(self, path: str, start: int, stop: int, *, etag: str = "") -> bytes:
+        """Bytes start to stop, cut at the end of the object. `etag` as in `read`."""
+        if start < 0 or stop < start:
+            raise ValueError(f"expected 0 <= start <= stop, got {start} and {stop}")
+        with self._naming(_checked(path)):
+            return self._backend.read_range(path, start, stop, etag) if stop > start else b""
+
+    def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """Whole objects, read concurrently, in the order of `paths`."""
+        wanted = list(paths)
+        with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="store") as pool:
+            return dict(zip(wanted, pool.map(self.read, wanted), strict=True))
+
+    def open(self, path: str, start: int = 0, *, etag: str = "") -> Reader:
+        """A seekable binary file over ranged reads, positioned at `start`. `etag` as in `read`; without one, that of
+        the object now: an object that is replaced while it is read is an OSError, never a mixture."""
+        with self._naming(_checked(path)):
+            info = self._backend.stat(path)
+            if etag and etag != info.etag:
+                raise OSError(errno.ESTALE, "the object is no longer the one that was listed")
+        return Reader(self, info, start)
+
+    # --- writing ---------------------------------------------------------------------------------------------
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Create the object in one atomic step; False, and nothing written, when it exists.
+
+        After a lost answer it may be False for the caller's own bytes: who must know reads them back.
+        """
+        return self.create_with_etag(path, data) != ""
+
+    def create_with_etag(self, path: str, data: bytes) -> str:
+        """As `create`; the etag of the new object, or "" when it exists."""
+        with self._naming(_checked(path)):
+            return self._backend.create(path, data)
+
+    def put(self, path: str, data: bytes) -> str:
+        """Create or replace the object in one atomic step. The etag."""
+        with self._naming(_checked(path)):
+            return self._backend.put(path, data)
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Delete objects; those that are not there do not matter. Folders that become empty go with them."""
+        for path in paths:
+            _checked(path)
+        with self._naming(""):
+            self._backend.delete(paths)
+
+    def etag_of(self, data: bytes) -> str:
+        """The etag that `put` would give these bytes, where that follows from them (S3); else ""."""
+        return self._backend.etag_of(data)
+
+    def probe_conditional_create(self, folder: str = "_run") -> bool:
+        """Does `create` keep its word? Tries it on an object of its own, `folder`/probe-*, and removes that."""
+        path = f"{folder}/probe-{secrets.token_hex(8)}"
+        try:
+            self.create(path, b"first")  # what it says does not matter: see `create`
+            return not self.create(path, b"second") and self.read(path) == b"first"
+        except OSError as error:
+            if error.errno in (errno.ENOTSUP, errno.ENOSYS):
+                return False
+            raise
+        finally:
+            self.delete([path])
+
+    def sweep(self) -> None:
+        """Remove the temporary files of killed writers (local folders). Only when nobody writes any more."""
+        with self._naming(""):
+            self._backend.sweep()
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    @property
+    def _backend(self) -> Backend:
+        opened = self._opened
+        if opened is None or opened[0] != os.getpid():  # a connection does not survive a fork
+            self._opened = opened = os.getpid(), _connect(self.uri)
+        return opened[1]
+
+    @contextlib.contextmanager
+    def _naming(self, path: str) -> Iterator[None]:
+        """Turn any OSError into one line that names the object."""
+        try:
+            yield
+        except OSError as error:
+            where = f"{self.uri.rstrip('/')}/{path}" if path else self.uri
+            raise _named(error, where) from error
+
+
+def _checked(path: str) -> str:
+    if fault := _fault(path):
+        raise ValueError(fault)
+    return path
+
+
+def _connect(uri: str) -> Backend:
+    # Imported here: botocore and s3fs take half a second, which local runs need not pay.
+    scheme, rest = _split(uri)
+    if scheme == "file":
+        from pipeline.storage.local import LocalBackend
+
+        return LocalBackend(rest)
+    if scheme == "s3":
+        from pipeline.storage.s3 import S3Backend
+
+        bucket, _, prefix = rest.partition("/")
+        return S3Backend(bucket, f"{prefix}/" if prefix else "")
+    import fsspec
+
+    from pipeline.storage.fsspec_backend import CloudBackend
+
+    try:
+        filesystem = fsspec.filesystem(scheme, use_listings_cache=False)
+    except ImportError as error:
+        package = {"gs": "gcsfs", "az": "adlfs"}[scheme]
+        raise ConfigError(f"{uri}: needs the package {package}; run `pip install {package}`") from error
+    return CloudBackend(filesystem, rest)
+
+
+def _named(error: OSError, uri: str) -> OSError:
+    detail = " ".join((error.strerror or str(error) or type(error).__name__).split())
+    named: OSError
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        named = FileNotFoundError(f"{uri}: not found ({detail}); check the path")
+    elif isinstance(error, PermissionError):
+        named = PermissionError(
+            f"{uri}: no access ({detail}); check the credentials in the environment and your rights"
+        )
+    elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        named = OSError(f"{uri}: {detail}; make room there, or lift the limit")
+    else:
+        named = OSError(f"{uri}: {detail}")
+    named.errno = error.errno
+    return named
+
+
+class Reader(io.RawIOBase):
+    """A binary file over ranged reads of one object.
+
+    Reads ahead, more and more while it is read in sequence, so that a tar comes in few requests and a seek into a
+    Parquet file costs little. Holds at most 8 MiB beyond what a `read` asks for.
+    """
+
+    def __init__(self, store: Store, info: ObjectInfo, start: int) -> None:
+        super().__init__()
+        self._store = store
+        self._info = info
+        self._position = start
+        self._window = b""
+        self._window_start = start
+        self._ahead = READ_AHEAD_FIRST
+
+    @property
+    def size(self) -> int:
+        """Of the whole object, bytes."""
+        return self._info.size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """`size` bytes, fewer only at the end of the object; all that is left for -1."""
+        left = max(0, self._info.size - self._position)
+        wanted = left if size is None or size < 0 else min(size, left)
+        offset = self._position - self._window_start
+        data = self._window[offset : offset + wanted] if offset >= 0 else b""
+        if len(data) < wanted:
+            data += self._fetch(self._position + len(data), wanted - len(data))
+        self._position += wanted
+        return data
+
+    def _fetch(self, start: int, wanted: int) -> bytes:
+        """`wanted` bytes from `start`, and the window behind them."""
+        in_sequence = start == self._window_start + len(self._window)
+        self._ahead = min(2 * self._ahead, READ_AHEAD_MOST) if in_sequence else READ_AHEAD_FIRST
+        stop = min(start + max(wanted, self._ahead), self._info.size)
+        data = self._store.read_range(self._info.path, start, stop, etag=self._info.etag)
+        if len(data) != stop - start:
+            raise OSError(f"{self._store.join(self._info.path)}: got {len(data)} of {stop - start} bytes; try again")
+        self._window, self._window_start = data, start
+        return data[:wanted]
+
+    def readinto(self, buffer: memoryview | bytearray, /) -> int:  # type: ignore[override]  # Buffer has no len on 3.11
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._info.size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"cannot seek to {base + offset}")
+        self._position = base + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True

@@ -1,0 +1,96 @@
+"""scan.py: a JPEG whose header lies about its size is told from one that does not, and no pixel of it changes."""
+
+import io
+import random
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.errors import ImageError
+from pipeline.image.decode import Decode
+from pipeline.image.jpeg_scan import hides
+from pipeline.image.view import Fit
+from pipeline.records import EncodedImage, ImageRef
+from tests.flow.crafted import resized_jpeg
+from tests.planted import jpeg, mpo, photo, saved
+
+WAYS: list[dict[str, object]] = [
+    {},
+    {"subsampling": 0},
+    {"subsampling": 1, "quality": 95},
+    {"quality": 5},
+    {"optimize": True},
+    {"restart_marker_blocks": 3},
+    {"restart_marker_rows": 1},
+]
+REF = ImageRef(image_id="a", key="a", member="a")
+
+
+def made(seed: int) -> tuple[Image.Image, bytes]:
+    rng = random.Random(seed)
+    left, top = rng.randrange(200), rng.randrange(200)
+    picture = photo().crop((left, top, left + rng.randint(1, 300), top + rng.randint(1, 300)))
+    picture = picture.convert(rng.choice(["RGB", "RGB", "L", "CMYK"]))
+    return picture, saved(picture, "JPEG", **WAYS[seed % len(WAYS)])
+
+
+def looked_at(data: bytes, side: int) -> np.ndarray:
+    (view,) = Decode(cache_bytes=0).load().views(EncodedImage(ref=REF, data=data), [Fit(side=side)])
+    return view.tiles[0].pixels
+
+
+@pytest.mark.parametrize("seed", range(42))
+def test_a_sound_file_is_read_at_every_scale_and_to_the_same_pixels(seed: int) -> None:
+    _, data = made(seed)
+    for side in (1000, 50, 8):
+        looked_at(data, side)
+    shown = Decode().load().full(EncodedImage(ref=REF, data=data)).rgb
+    with Image.open(io.BytesIO(data)) as image:
+        np.testing.assert_array_equal(shown, np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("make", [jpeg, mpo, lambda image: saved(image, "JPEG", progressive=True)])
+def test_what_stands_behind_the_scan_does_not_matter(make) -> None:  # type: ignore[no-untyped-def]
+    looked_at(make(photo()), 640)
+
+
+@pytest.mark.promise("A JPEG whose header hides or invents a part of the picture is rejected")
+@pytest.mark.parametrize("way", range(len(WAYS)))
+@pytest.mark.parametrize("share", [0.25, 0.8, 1.25, 4.0])
+@pytest.mark.parametrize("side", [1000, 8])
+def test_a_header_that_lies_is_found(way: int, share: float, side: int) -> None:
+    data = resized_jpeg(saved(photo().crop((0, 0, 300, 200)), "JPEG", **WAYS[way]), 300, round(200 * share))
+    with pytest.raises(ImageError) as caught:
+        looked_at(data, side)
+    assert caught.value.reason == "size_mismatch"
+    assert f"300x{round(200 * share)}, but {'more' if share < 1 else 'fewer'} pixels" in caught.value.detail
+
+
+def test_some_padding_behind_the_last_block_is_no_lie() -> None:
+    data = saved(photo(), "JPEG")
+    looked_at(data[:-2] + bytes(20) + data[-2:], 640)
+    with pytest.raises(ImageError, match="more pixels"):
+        looked_at(data[:-2] + bytes(200) + data[-2:], 640)
+
+
+@pytest.mark.promise("A JPEG whose header hides or invents a part of the picture is rejected")
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.8])
+@pytest.mark.parametrize("way", [{}, {"subsampling": 0}, {"quality": 20}, {"optimize": True}])
+def test_a_progressive_file_that_hides_a_part_is_found(way: dict[str, object], share: float) -> None:
+    data = saved(photo(), "JPEG", progressive=True, **way)
+    assert not hides(data)
+    assert hides(resized_jpeg(data, 512, round(512 * share)))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_sound_progressive_file_hides_nothing(seed: int) -> None:
+    picture, sequential = made(seed)
+    assert not hides(sequential)
+    assert not hides(saved(picture, "JPEG", progressive=True))
+
+
+@pytest.mark.parametrize("colour", ["white", "black", "#808080", "red"])
+@pytest.mark.parametrize("side", [8, 64, 500, 1000])
+def test_a_progressive_file_of_one_colour_hides_nothing(colour: str, side: int) -> None:
+    assert not hides(saved(Image.new("RGB", (side, side), colour), "JPEG", progressive=True))

@@ -1,0 +1,148 @@
+"""Tiles blended: every pixel counted once, the same as a look at the whole where the network sees far enough."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import ConfigError, ImageError
+from pipeline.image.view import Tiles, ViewSpec
+from pipeline.models.torch_options import TorchOptions
+from pipeline.records import Tile, View
+from pipeline.segment.shared.preprocess import Preprocess
+from pipeline.segment.shared.sliding_window import Look
+from pipeline.segment.shared.sliding_window_run import HotTiled, blended
+from pipeline.segment.shared.torch_runner import Net
+from pipeline.segment.shared.torch_scorer import Scores, TorchEyes
+
+
+class Tag:
+    tag = "net"
+
+
+class Bright(torch.nn.Module):
+    """Logits of two classes, dark and bright, from a mean over 5 x 5 pixels."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean = torch.nn.functional.avg_pool2d(x.mean(1, keepdim=True), 5, 1, 2, count_include_pad=False)
+        return torch.cat([0.5 - mean, mean - 0.5], 1) * 10
+
+
+def view_of(pixels: np.ndarray, spec: ViewSpec) -> View:
+    height, width = pixels.shape[:2]
+    tiles = []
+    for window in spec.windows(height, width):
+        x, y = int(window.box[0]), int(window.box[1])
+        tiles.append(Tile(pixels=pixels[y : y + window.height, x : x + window.width], box=window.box))
+    return View(image_id="i", height=height, width=width, tiles=tuple(tiles))
+
+
+def hot(look: Look, batch: int = 1) -> HotTiled[torch.Tensor]:
+    net = Net(Bright(), "cpu", 1, TorchOptions(batch=batch))
+    how = Preprocess(mean=(0.0, 0.0, 0.0), deviation=(1.0, 1.0, 1.0))
+    return HotTiled(TorchEyes(net, how, ask, look), look, ("dark", "bright"), Tag())
+
+
+def ask(module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return module(x)  # type: ignore[no-any-return]
+
+
+def eyes(net: Net, look: Look, scores: Scores = ask) -> TorchEyes:
+    return TorchEyes(net, Preprocess(), scores, look)
+
+
+PLAIN = eyes(Net(Bright(), "cpu", 1, TorchOptions()), Look())
+
+
+def photo(height: int, width: int) -> np.ndarray:
+    coarse = np.random.default_rng(0).integers(0, 256, (height // 8 + 1, width // 8 + 1, 1)).astype(np.uint8)
+    return np.repeat(np.kron(coarse[:, :, 0], np.ones((8, 8), np.uint8))[:height, :width, None], 3, axis=2)
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (65, 64), (200, 333), (97, 300), (40, 200), (161, 129)])
+def test_constant_logits_stay_what_they_are_and_every_pixel_comes_once(height: int, width: int) -> None:
+    spec = Tiles(side=64, overlap=16)
+    view = view_of(np.zeros((height, width, 3), np.uint8), spec)
+    tops, lefts = (sorted({int(tile.box[axis]) for tile in view.tiles}) for axis in (1, 0))
+    shape = view.tiles[0].pixels.shape[:2]
+    ones = (torch.ones(1, *shape) for _ in view.tiles)
+    sums = np.zeros((height, width))
+    for top, left, block in blended(PLAIN, ones, tops, lefts, view, 16):
+        sums[top : top + block.shape[1], left : left + block.shape[2]] += block[0].numpy()
+    np.testing.assert_allclose(sums, 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (200, 333), (65, 64), (40, 200), (161, 129)])
+def test_where_tiles_agree_the_blend_is_the_whole(height: int, width: int) -> None:
+    """Logits that depend on the place in the image only: blending must put each tile where it belongs."""
+    field = np.random.default_rng(0).normal(size=(3, height, width)).astype(np.float32)
+    view = view_of(np.zeros((height, width, 3), np.uint8), Tiles(side=64, overlap=16))
+    tops, lefts = (sorted({int(tile.box[axis]) for tile in view.tiles}) for axis in (1, 0))
+    high, wide = view.tiles[0].pixels.shape[:2]
+    pieces = (torch.from_numpy(field[:, y : y + high, x : x + wide]) for y, x in product(tops, lefts))
+    found = np.full_like(field, np.nan)
+    for top, left, block in blended(PLAIN, pieces, tops, lefts, view, 16):
+        found[:, top : top + block.shape[1], left : left + block.shape[2]] = block.numpy()
+    np.testing.assert_allclose(found, field, atol=1e-5)
+
+
+def test_tiles_find_what_one_look_at_the_whole_finds() -> None:
+    pixels = photo(300, 421)
+    (whole,) = hot(Look(mirror=False))([view_of(pixels, Tiles(side=512, overlap=16))])
+    (tiled,) = hot(Look(overlap=16))([view_of(pixels, Tiles(side=64, overlap=16))])
+    assert [s.label for s in tiled.segments] == ["dark", "bright"]
+    assert [s.area for s in tiled.segments] == pytest.approx([s.area for s in whole.segments], rel=0.01)
+    assert [s.score for s in tiled.segments] == pytest.approx([s.score for s in whole.segments], abs=0.01)
+    assert hot(Look(overlap=16))([view_of(pixels, Tiles(side=64, overlap=16))]) == [tiled]
+    assert hot(Look(overlap=16), batch=4)([view_of(pixels, Tiles(side=64, overlap=16))])[0].segments[0].rle == (
+        tiled.segments[0].rle
+    )
+
+
+def test_a_mirror_look_at_a_mirror_image_is_the_mirror_of_the_look() -> None:
+    pixels = photo(80, 120)
+    plain, mirrored = (
+        hot(Look(mirror=True, scales=(0.5, 1.0, 1.5)))([view_of(p, Tiles(side=512, overlap=0))])[0]
+        for p in (pixels, pixels[:, ::-1].copy())
+    )
+    assert [s.area for s in mirrored.segments] == pytest.approx([s.area for s in plain.segments], abs=40)
+
+
+def test_scales_average_the_logits() -> None:
+    """A network that answers with the share of its own size: the mean over scales must show."""
+
+    class Wide(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.stack([x.new_full(x.shape[2:], x.shape[3] / 100.0), x.new_full(x.shape[2:], 0.9)])[None]
+
+    net = Net(Wide(), "cpu", 1, TorchOptions())
+    view = view_of(np.zeros((80, 100, 3), np.uint8), Tiles(side=512, overlap=0))
+    for scales, winner in (((1.0,), "first"), ((0.5, 1.0), "second"), ((0.5, 1.0, 2.0), "first")):
+        model = HotTiled(eyes(net, Look(scales=scales)), Look(scales=scales), ("first", "second"), Tag())
+        assert [s.label for s in model([view])[0].segments] == [winner]
+
+
+def test_nan_anywhere_rejects_the_image() -> None:
+    net = Net(torch.nn.Identity(), "cpu", 1, TorchOptions())
+    calls = iter([0.0] * 7 + [float("nan")] + [0.0] * 100)
+    look = Look(overlap=16)
+    model = HotTiled(eyes(net, look, lambda _, x: x[:, :2] + next(calls)), look, ("a", "b"), Tag())
+    with pytest.raises(ImageError, match="finite"):
+        model([view_of(photo(200, 200), Tiles(side=64, overlap=16))])
+
+
+@pytest.mark.parametrize(
+    ("make", "key"),
+    [
+        (lambda: Look(overlap=-1), "look.overlap"),
+        (lambda: Look(scales=()), "look.scales"),
+        (lambda: Look(scales=(0.0,)), "look.scales"),
+        (lambda: Look(mirror=1), "look.mirror"),  # type: ignore[arg-type]
+        (lambda: Look(overlap=40).view(64, 32), "look.overlap"),
+        (lambda: Look(overlap=8).view(65, 32), "side"),
+    ],
+)
+def test_what_cannot_be_is_refused(make, key: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ConfigError, match=key):
+        make()
