@@ -3,7 +3,7 @@
 uri=OUT            the run's output
 sample=1.0         images to look at, chosen by a hash of their names: how many, or a share (default 1.0: all)
 score=0.95         detections from this score on count; MTCNN takes wheels and the like for faces below it
-least_face=20      pixels; smaller faces are reported, but pass: nobody can be recognised by them
+min_face_px=20      pixels; smaller faces are reported, but pass: nobody can be recognised by them
 max_residual=0.0   share of the images that may still show it a face
 sheet=PATH         a local JPEG, outside the output, for the faces that are left; it shows them
 

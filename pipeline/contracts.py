@@ -11,7 +11,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from pipeline.image.view import ViewSpec
 from pipeline.models.weights import Weights
-from pipeline.records import Batch, Crop, Device, EncodedImage, Patch, Rejected, Segments, Shard, View
+from pipeline.records import Crop, Device, EncodedImage, Patch, Rejected, Segments, Shard, UnitBatch, View
 
 
 class Source(Protocol):
@@ -29,14 +29,14 @@ class Source(Protocol):
     def probe(self, shards: Sequence[Shard]) -> None:
         """A quick look for a first image. Raises SourceError when the first shards hold none."""
 
-    def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[Batch[EncodedImage]]:
+    def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[UnitBatch[EncodedImage]]:
         """The units of a shard in order. `done` maps start to stop of units that are committed: they are hopped
         over without being read. The bounds depend on the shard's bytes and the config only, never on `done`.
         A shard that cannot be read on ends with a unit whose `failure` is set and whose last item is a Rejected
         (stage `read`)."""
 
 
-class HotSegmenter(Protocol):
+class SegmentModel(Protocol):
     def __call__(self, views: Sequence[View]) -> list[Segments]:
         """One answer a view, in order. Raises ImageError for an answer that is not usable (NaN, wrong shape)."""
 
@@ -52,7 +52,7 @@ class Segmenter(Protocol):
 
     @property
     def weights(self) -> tuple[Weights, ...]: ...
-    def load(self, device: Device, threads: int) -> HotSegmenter:
+    def load(self, device: Device, threads: int) -> SegmentModel:
         """threads: intra-op threads on the CPU."""
 
 
@@ -65,7 +65,7 @@ class Checked(Protocol):
         ConfigError."""
 
 
-class HotFill(Protocol):
+class FillModel(Protocol):
     def __call__(self, crops: Sequence[Crop]) -> list[Patch]:
         """One patch a crop, in order, of the crop's size. Raises ImageError when it cannot fill."""
 
@@ -87,7 +87,7 @@ class Fill(Protocol):
 
     @property
     def weights(self) -> tuple[Weights, ...]: ...
-    def load(self, device: Device, threads: int) -> HotFill: ...
+    def load(self, device: Device, threads: int) -> FillModel: ...
 
 
 ImageOrReject: TypeAlias = EncodedImage | Rejected

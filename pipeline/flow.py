@@ -1,22 +1,22 @@
-"""The order: plan -> read -> decode -> segment -> select -> fill -> render -> commit -> report.
+"""The chain: plan -> read -> decode -> segment -> select -> crop -> fill -> render -> commit -> report.
 
-`Flow` is what a config builds. `Hot` is what a worker holds. Each function below is one word of the line, from a batch
-of one unit's images to the next; `run` is the whole line for one unit. `plan` is plan.py, `read` is the source's
-`units`, `report` is report/. Whether the words run in one process or many is decided in execute/, not here.
+`STAGES` is the chain as a table, `process` runs it over images of one unit, `commit_unit` also writes and commits them.
+`Flow` is what a config builds, `Worker` what a worker holds of it. Plan is plan.py, read is `units` of a source, report
+is report/. Whether the stages run in one process or in many is decided in execute/, not here.
 """
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from math import prod
 from typing import Any, Final, TypeAlias
 
-from pipeline.contracts import Fill, HotFill, HotSegmenter, Segmenter, Source
+from pipeline.contracts import Fill, FillModel, Segmenter, SegmentModel, Source
 from pipeline.errors import ConfigError, ImageError, RunError, SegfillError
 from pipeline.fill.shared.crops import cut
 from pipeline.image.decode import Decode, Decoder
@@ -25,39 +25,212 @@ from pipeline.image.view import Tiles
 from pipeline.ledger.ledger import Ledger
 from pipeline.models.weights import Weights
 from pipeline.records import (
-    Batch,
     Committed,
     Crop,
+    Cropped,
     Device,
     EncodedImage,
     Filled,
-    Rejected,
+    ImageRecord,
     Rendered,
     Segmented,
     Segments,
     Selected,
+    UnitBatch,
     Viewed,
 )
 from pipeline.render.render import Render
 from pipeline.select import Select
-from pipeline.sink.unit_writer import Facts, Previews, Sink, UnitWriter
-from pipeline.stage import each, together
+from pipeline.sink.unit_writer import Facts, Sink
+from pipeline.stage import batched, per_image
 from pipeline.storage.store import open_store
 
-Images: TypeAlias = Callable[["Hot", Batch[Any], Previews], Batch[Rendered]]
-"""What takes images of one unit to rendered files: `rendered`, `render`, or one image at a time in another process."""
+Process: TypeAlias = "Callable[[Worker, UnitBatch[Any]], UnitBatch[Any]]"
+"""Takes images of one unit through some stages. The worker holds the loaded models."""
 
 
-Items: TypeAlias = tuple[EncodedImage | Rejected, ...]
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the chain. name: in tables, records and reports. run: images of one unit in, the same images out.
+    batched: whether a model sees all images of a call at once, so that larger batches pay."""
+
+    name: str
+    run: Process
+    batched: bool = False
+
+
+def decode(worker: Worker, batch: UnitBatch[EncodedImage]) -> UnitBatch[Viewed]:
+    """Encoded bytes to what each segmenter looks at."""
+    specs = [s.view for s in worker.flow.segment]
+    return per_image(batch, "decode", lambda image: Viewed(image=image, views=worker.decoder.views(image, specs)))
+
+
+def segment(worker: Worker, batch: UnitBatch[Viewed]) -> UnitBatch[Segmented]:
+    """Views to labelled masks of all segmenters, united."""
+
+    def work(items: Sequence[Viewed]) -> list[Segmented]:
+        answers = [model([item.views[i] for item in items]) for i, model in enumerate(worker.segmenters)]
+        if any(len(answer) != len(items) for answer in answers):
+            raise ImageError("wrong_count", f"{[len(answer) for answer in answers]} answers for {len(items)} images")
+        return [
+            Segmented(image=item.image, segments=_united(item, [answer[row] for answer in answers]))
+            for row, item in enumerate(items)
+        ]
+
+    if any(isinstance(item, Viewed) for item in batch.items):
+        _ = worker.segmenters  # load now: fetching and loading a model may take longer than an image may
+    return batched(batch, "segment", work, worker.picture)
+
+
+def select(worker: Worker, batch: UnitBatch[Segmented]) -> UnitBatch[Selected]:
+    """Masks to the region that is to be filled."""
+
+    def work(item: Segmented) -> Selected:
+        return Selected(image=item.image, segments=item.segments, region=worker.flow.select(item.segments))
+
+    return per_image(batch, "select", work, worker.picture)
+
+
+def crop(worker: Worker, batch: UnitBatch[Selected]) -> UnitBatch[Cropped]:
+    """Decode images that have a region at full size, and cut the crops that the fill sees, blanked inside."""
+
+    def work(item: Selected) -> Cropped:
+        fill = worker.flow.fill
+        crops: tuple[Crop, ...] = ()
+        if fill.active and item.region.area:
+            crops = cut(worker.decoder.full(item.image), item.region, fill, item.segments.segments)
+        return Cropped(image=item.image, segments=item.segments, region=item.region, crops=crops)
+
+    return per_image(batch, "crop", work, worker.picture)
+
+
+def fill(worker: Worker, batch: UnitBatch[Cropped]) -> UnitBatch[Filled]:
+    """Crops to patches of new pixels."""
+
+    def work(items: Sequence[Cropped]) -> list[Filled]:
+        crops = [crop for item in items for crop in item.crops]
+        patches = worker.fill(crops) if crops else []
+        if len(patches) != len(crops):
+            raise ImageError("wrong_count", f"{len(patches)} patches for {len(crops)} crops")
+        rest = iter(patches)
+        return [
+            Filled(
+                image=item.image,
+                segments=item.segments,
+                region=item.region,
+                patches=tuple(islice(rest, len(item.crops))),
+            )
+            for item in items
+        ]
+
+    if any(isinstance(item, Cropped) and item.crops for item in batch.items):
+        _ = worker.fill  # load now, as in `segment`
+    return batched(batch, "fill", work, worker.picture)
+
+
+def render(worker: Worker, batch: UnitBatch[Filled]) -> UnitBatch[Rendered]:
+    """Paste patches and encode the files to publish. The first images with a segment get a preview for the report."""
+    left = batch.previews
+
+    def work(item: Filled) -> Rendered:
+        nonlocal left
+        wanted = left > 0 and bool(item.segments.segments)
+        left -= wanted
+        return worker.flow.render(item, worker.decoder, preview=wanted)
+
+    return replace(per_image(batch, "render", work, worker.picture), previews=left)
+
+
+STAGES: Final = (
+    Stage("decode", decode),
+    Stage("segment", segment, batched=True),
+    Stage("select", select),
+    Stage("crop", crop),
+    Stage("fill", fill, batched=True),
+    Stage("render", render),
+)
+"""Between read and commit, in this order."""
+
+
+def process(worker: Worker, batch: UnitBatch[Any], stages: Sequence[Stage] = STAGES) -> UnitBatch[Any]:
+    """Images of one unit through the stages, in this process."""
+    for stage in stages:
+        batch = stage.run(worker, batch)
+    return batch
+
+
+def commit_unit(worker: Worker, batch: UnitBatch[Any], process: Process = process) -> Committed:
+    """`process` on all images of a unit, some at a time, then write and commit the unit. Seconds of `commit` include
+    building the tables and uploading the files."""
+    flow, spent = worker.flow, 0.0
+    writer = flow.sink.writer(batch.unit, flow.facts)
+    part = replace(batch, items=(), previews=flow.sink.previews)
+    for items in _portions(worker, batch.items):
+        part = process(worker, replace(part, items=items))
+        started = time.perf_counter()
+        writer.add(part.items)
+        spent += time.perf_counter() - started
+    started = time.perf_counter()
+    output = writer.finish()
+    spent += time.perf_counter() - started
+    return worker.ledger.publish(output, {**part.seconds, "commit": spent}, bytes_in=_bytes(batch.items))
+
+
+def _portions(worker: Worker, items: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """`chunk` images at a time; fewer where segmenters look at tiles, which hold every pixel of an image decoded."""
+    tiled = any(isinstance(segmenter.view, Tiles) for segmenter in worker.flow.segment)
+    start, held = 0, 0
+    for position, item in enumerate(items):
+        pixels = _pixels(item) if tiled else 0
+        if position - start == worker.flow.chunk or (position > start and held + pixels > _TILED_PIXELS):
+            yield items[start:position]
+            start, held = position, 0
+        held += pixels
+    if start < len(items):
+        yield items[start:]
+
 
 _TILED_PIXELS: Final = 32_000_000
 """Decoded at one time for segmenters that look at tiles."""
 
 
+def _pixels(item: object) -> int:
+    try:
+        return prod(read_header(item.data).upright) if isinstance(item, EncodedImage) else 0
+    except ImageError:  # decode finds it again, and says so
+        return 0
+
+
+def _bytes(items: Iterable[object]) -> int:
+    images = (item.image if isinstance(item, ImageRecord) else item for item in items)
+    return sum(len(image.data) for image in images if isinstance(image, EncodedImage))
+
+
+def _united(item: Viewed, answers: Sequence[Segments]) -> Segments:
+    """The segments of all models on one image, in the order of the flow. Raises ImageError for a wrong size."""
+    height, width = item.views[0].height, item.views[0].width
+    for answer in answers:
+        if (answer.image_id, answer.height, answer.width) != (item.ref.image_id, height, width):
+            raise ImageError(
+                "shape_mismatch",
+                f"expected masks of {height}x{width} for {item.ref.image_id}, "
+                f"got {answer.height}x{answer.width} for {answer.image_id}",
+            )
+    return Segments(
+        image_id=item.ref.image_id,
+        height=height,
+        width=width,
+        segments=tuple(segment for answer in answers for segment in answer.segments),
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Flow:
-    """Every stage, cold. name: of the job. chunk: images of a unit that are in memory decoded at one time when the
-    whole line runs in one process; it never changes a result."""
+    """The specs of every stage.
+
+    name: of the job. chunk: images of a unit that are decoded in memory at one time when all stages run in one process;
+    no result depends on it.
+    """
 
     name: str
     source: Source
@@ -95,13 +268,14 @@ class Flow:
             reversible=self.fill.reversible,
         )
 
-    def load(self, device: Device, threads: int) -> Hot:
-        return Hot(flow=self, device=device, threads=threads)
+    def load(self, device: Device, threads: int) -> Worker:
+        """threads: intra-op threads of the models on the CPU."""
+        return Worker(flow=self, device=device, threads=threads)
 
 
 @dataclass(frozen=True)
-class Hot:
-    """A worker's loaded stages. Each is loaded when first used: a worker holds only what its part of the line needs."""
+class Worker:
+    """The loaded models of a flow. Each is loaded at its first use, so a worker holds only what its stages need."""
 
     flow: Flow
     device: Device
@@ -112,12 +286,12 @@ class Hot:
         return self.flow.decode.load()
 
     @cached_property
-    def segmenters(self) -> tuple[HotSegmenter, ...]:
+    def segmenters(self) -> tuple[SegmentModel, ...]:
         with _loading("segment"):
             return tuple(s.load(self.device, self.threads) for s in self.flow.segment)
 
     @cached_property
-    def fill(self) -> HotFill:
+    def fill(self) -> FillModel:
         with _loading("fill"):
             return self.flow.fill.load(self.device, self.threads)
 
@@ -125,14 +299,14 @@ class Hot:
     def ledger(self) -> Ledger:
         return Ledger(open_store(self.flow.sink.uri), single_writer=self.flow.sink.single_writer)
 
-    def picture(self, item: Viewed | Segmented | Selected | Filled) -> bytes:
-        """A rejected image for the report; nothing in a private run."""
+    def picture(self, item: ImageRecord) -> bytes:
+        """A small JPEG of a rejected image for the report; empty in a private run."""
         return self.flow.render.picture(item.image, self.decoder)
 
 
 @contextmanager
 def _loading(stage: str) -> Iterator[None]:
-    """Raises RunError for whatever the runtimes raise: no image is to blame for a model that cannot be loaded."""
+    """Raise RunError for whatever a runtime raises: no image is to blame for a model that cannot be loaded."""
     try:
         yield
     except SegfillError:
@@ -143,138 +317,3 @@ def _loading(stage: str) -> Iterator[None]:
             f"{stage}: its model cannot be loaded ({type(error).__name__}: {line}); a GPU that others share may "
             "lack memory (execute.gpus); the same command resumes the run"
         ) from error
-
-
-def run(hot: Hot, batch: Batch[EncodedImage], images: Images | None = None) -> Committed:
-    """The whole line for one unit in this process, some images at a time. images: who takes them from bytes to rendered
-    files; the words below unless told otherwise."""
-    writer, seconds = hot.flow.sink.writer(batch.unit, hot.flow.facts), batch.seconds
-    for items in _portions(hot, batch.items):
-        part = Batch(unit=batch.unit, items=items, seconds=seconds)
-        seconds = _write((images or rendered)(hot, part, writer.previews), writer)
-    return commit(hot, writer, seconds, _bytes(batch.items))
-
-
-def finish(hot: Hot, batch: Batch[Filled], images: Images | None = None) -> Committed:
-    """The end of the line for one unit whose other stages ran elsewhere."""
-    writer = hot.flow.sink.writer(batch.unit, hot.flow.facts)
-    seconds = _write((images or render)(hot, batch, writer.previews), writer)
-    return commit(hot, writer, seconds, _bytes(item.image for item in batch.items if isinstance(item, Filled)))
-
-
-def _portions(hot: Hot, items: Items) -> Iterator[Items]:
-    """`chunk` images at a time; fewer where segmenters look at tiles, which hold every pixel of an image decoded."""
-    tiled = any(isinstance(segmenter.view, Tiles) for segmenter in hot.flow.segment)
-    start, held = 0, 0
-    for position, item in enumerate(items):
-        pixels = _pixels(item) if tiled else 0
-        if position - start == hot.flow.chunk or (position > start and held + pixels > _TILED_PIXELS):
-            yield items[start:position]
-            start, held = position, 0
-        held += pixels
-    if start < len(items):
-        yield items[start:]
-
-
-def _pixels(item: EncodedImage | Rejected) -> int:
-    try:
-        return prod(read_header(item.data).upright) if isinstance(item, EncodedImage) else 0
-    except ImageError:  # decode finds it again, and says so
-        return 0
-
-
-def rendered(hot: Hot, batch: Batch[EncodedImage], previews: Previews) -> Batch[Rendered]:
-    return render(hot, fill(hot, select(hot, segment(hot, decode(hot, batch)))), previews)
-
-
-def decode(hot: Hot, batch: Batch[EncodedImage]) -> Batch[Viewed]:
-    specs = [s.view for s in hot.flow.segment]
-    return each(batch, "decode", lambda image: Viewed(image=image, views=hot.decoder.views(image, specs)))
-
-
-def segment(hot: Hot, batch: Batch[Viewed]) -> Batch[Segmented]:
-    def work(items: Sequence[Viewed]) -> list[Segmented]:
-        answers = [model([item.views[i] for item in items]) for i, model in enumerate(hot.segmenters)]
-        if any(len(answer) != len(items) for answer in answers):
-            raise ImageError("wrong_count", f"{[len(answer) for answer in answers]} answers for {len(items)} images")
-        return [
-            Segmented(image=item.image, segments=_united(item, [answer[row] for answer in answers]))
-            for row, item in enumerate(items)
-        ]
-
-    if any(isinstance(item, Viewed) for item in batch.items):
-        _ = hot.segmenters  # now: bringing and loading a model may take longer than an image may
-    return together(batch, "segment", work, hot.picture)
-
-
-def select(hot: Hot, batch: Batch[Segmented]) -> Batch[Selected]:
-    def work(item: Segmented) -> Selected:
-        region, flow = hot.flow.select(item.segments), hot.flow
-        crops: tuple[Crop, ...] = ()
-        if flow.fill.active and region.area:
-            crops = cut(hot.decoder.full(item.image), region, flow.fill, item.segments.segments)
-        return Selected(image=item.image, segments=item.segments, region=region, crops=crops)
-
-    return each(batch, "select", work, hot.picture)
-
-
-def fill(hot: Hot, batch: Batch[Selected]) -> Batch[Filled]:
-    def work(items: Sequence[Selected]) -> list[Filled]:
-        crops = [crop for item in items for crop in item.crops]
-        patches = hot.fill(crops) if crops else []
-        if len(patches) != len(crops):
-            raise ImageError("wrong_count", f"{len(patches)} patches for {len(crops)} crops")
-        rest = iter(patches)
-        return [
-            Filled(
-                image=item.image,
-                segments=item.segments,
-                region=item.region,
-                patches=tuple(itertools.islice(rest, len(item.crops))),
-            )
-            for item in items
-        ]
-
-    if any(isinstance(item, Selected) and item.crops for item in batch.items):
-        _ = hot.fill  # now, as in `segment`
-    return together(batch, "fill", work, hot.picture)
-
-
-def render(hot: Hot, batch: Batch[Filled], previews: Previews) -> Batch[Rendered]:
-    def work(item: Filled) -> Rendered:
-        return hot.flow.render(item, hot.decoder, preview=previews.wants(item))
-
-    return each(batch, "render", work, hot.picture)
-
-
-def _write(batch: Batch[Rendered], writer: UnitWriter) -> Mapping[str, float]:
-    """Hands rendered images to the unit's writer; returns the seconds by stage so far."""
-    started = time.perf_counter()
-    writer.add(batch.items)
-    return {**batch.seconds, "sink": batch.seconds.get("sink", 0.0) + time.perf_counter() - started}
-
-
-def commit(hot: Hot, writer: UnitWriter, seconds: Mapping[str, float], bytes_in: int) -> Committed:
-    return hot.ledger.publish(writer.finish(), seconds, bytes_in=bytes_in)
-
-
-def _bytes(items: Iterable[EncodedImage | Rejected]) -> int:
-    return sum(len(item.data) for item in items if isinstance(item, EncodedImage))
-
-
-def _united(item: Viewed, answers: Sequence[Segments]) -> Segments:
-    """The segments of all models on one image, in the order of the flow. A wrong size is an error, not a crop."""
-    height, width = item.views[0].height, item.views[0].width
-    for answer in answers:
-        if (answer.image_id, answer.height, answer.width) != (item.ref.image_id, height, width):
-            raise ImageError(
-                "shape_mismatch",
-                f"expected masks of {height}x{width} for {item.ref.image_id}, "
-                f"got {answer.height}x{answer.width} for {answer.image_id}",
-            )
-    return Segments(
-        image_id=item.ref.image_id,
-        height=height,
-        width=width,
-        segments=tuple(segment for answer in answers for segment in answer.segments),
-    )

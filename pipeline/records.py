@@ -183,8 +183,8 @@ class Pixels:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OfImage:
-    """What stages make of an image travels with it."""
+class ImageRecord:
+    """Base of records that carry their source image."""
 
     image: EncodedImage
 
@@ -194,7 +194,7 @@ class OfImage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Viewed(OfImage):
+class Viewed(ImageRecord):
     """views: one for each segmenter of the flow, in its order."""
 
     views: tuple[View, ...]
@@ -225,7 +225,7 @@ class Segments:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Segmented(OfImage):
+class Segmented(ImageRecord):
     segments: Segments
 
 
@@ -275,7 +275,13 @@ class Patch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Selected(OfImage):
+class Selected(ImageRecord):
+    segments: Segments
+    region: Region
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cropped(ImageRecord):
     """crops: empty when the region is empty or the flow fills nothing."""
 
     segments: Segments
@@ -284,7 +290,7 @@ class Selected(OfImage):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Filled(OfImage):
+class Filled(ImageRecord):
     segments: Segments
     region: Region
     patches: tuple[Patch, ...]
@@ -394,9 +400,13 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Batch(Generic[T]):
-    """All images of one unit at one stage. items: in source order, one an image. seconds: wall time by stage so far."""
+class UnitBatch(Generic[T]):
+    """All images of one unit at one stage. items: in source order, one an image. seconds: wall time by stage so far.
+
+    previews: how many images of the unit may still get a preview in the report; known only where images are rendered.
+    """
 
     unit: Unit
     items: tuple[T | Rejected, ...]
     seconds: Mapping[str, float]
+    previews: int = 0

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 
 from pipeline.errors import ImageError, RefusedError, RunError
 from pipeline.models.batch_size import is_out_of_memory
-from pipeline.records import Batch, ImageRef, Rejected
+from pipeline.records import ImageRef, Rejected, UnitBatch
 
 _limit = 0.0  # of this process, as the watch of faulthandler is; 0: nobody watches
 
@@ -55,21 +55,21 @@ def no_picture(item: HasRef) -> bytes:
     return b""
 
 
-def each(
-    batch: Batch[In], stage: str, work: Callable[[In], Out], picture: Callable[[In], bytes] = no_picture
-) -> Batch[Out]:
+def per_image(
+    batch: UnitBatch[In], stage: str, work: Callable[[In], Out], picture: Callable[[In], bytes] = no_picture
+) -> UnitBatch[Out]:
     """`work` on every image alone. An exception rejects that image; `picture` may show it in the report."""
     started = time.perf_counter()
     items = tuple(item if isinstance(item, Rejected) else _one(item, stage, work, picture) for item in batch.items)
     return _timed(batch, items, stage, started)
 
 
-def together(
-    batch: Batch[In],
+def batched(
+    batch: UnitBatch[In],
     stage: str,
     work: Callable[[Sequence[In]], Sequence[Out]],
     picture: Callable[[In], bytes] = no_picture,
-) -> Batch[Out]:
+) -> UnitBatch[Out]:
     """`work` on all images at once, as models want it. When that raises, each image is tried alone: only the guilty
     are rejected."""
     started = time.perf_counter()
@@ -82,7 +82,7 @@ def together(
     except (RefusedError, RunError):
         raise
     except Exception:
-        return each(batch, stage, lambda item: _only(work([item])), picture)
+        return per_image(batch, stage, lambda item: _only(work([item])), picture)
     rest = iter(answers)
     items = tuple(item if isinstance(item, Rejected) else next(rest) for item in batch.items)
     return _timed(batch, items, stage, started)
@@ -108,7 +108,7 @@ def _one(item: In, stage: str, work: Callable[[In], Out], picture: Callable[[In]
     return Rejected(ref=item.ref, stage=stage, reason=reason, detail=detail, preview=picture(item))
 
 
-def _timed(batch: Batch[In], items: tuple[Out | Rejected, ...], stage: str, started: float) -> Batch[Out]:
+def _timed(batch: UnitBatch[In], items: tuple[Out | Rejected, ...], stage: str, started: float) -> UnitBatch[Out]:
     expect(0)
     seconds = {**batch.seconds, stage: batch.seconds.get(stage, 0.0) + time.perf_counter() - started}
-    return Batch(unit=batch.unit, items=items, seconds=seconds)
+    return UnitBatch(unit=batch.unit, items=items, seconds=seconds)

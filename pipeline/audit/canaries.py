@@ -16,12 +16,11 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from pipeline import flow as line
 from pipeline.audit.inspect import Detector, boxes_in
 from pipeline.audit.published import choose, contents
 from pipeline.audit.receipt import Canaries
 from pipeline.errors import ImageError, RunError
-from pipeline.flow import Flow
+from pipeline.flow import Flow, commit_unit
 from pipeline.image.decode import Decoder
 from pipeline.records import EncodedImage, ImageRef
 from pipeline.source.files import Files
@@ -69,20 +68,20 @@ def plant(flow: Flow, detector: Detector, decoder: Decoder, score: float, own: s
 
 
 def _run(flow: Flow, source: Path, output: Path) -> None:
-    """The whole line, commit included, on these pictures alone."""
+    """Run the whole chain, commit included, on these pictures alone."""
     files = Files(uri=str(source))
     private = replace(
         flow, source=files, sink=replace(flow.sink, uri=str(output), images="tar", previews=0, single_writer=False)
     )
-    hot = private.load("cpu", 1)
+    worker = private.load("cpu", 1)
     for shard in files.shards():
         for batch in files.units(shard, {}):
-            line.run(hot, batch)
+            commit_unit(worker, batch)
 
 
 def _pictures(own: str) -> Iterator[tuple[str, bytes]]:
     """Two pictures full of one face, one of them stored lying on its side; and the user's own."""
-    head = Image.open(io.BytesIO(resources.files("pipeline.execute").joinpath("canary.jpg").read_bytes()))
+    head = Image.open(io.BytesIO(resources.files("pipeline.audit").joinpath("canary.jpg").read_bytes()))
     ground = np.linspace(60, 200, _SIDE).astype(np.uint8)[:, None, None].repeat(_SIDE, 1).repeat(3, 2)
     sheets = [Image.fromarray(ground), Image.fromarray(255 - ground)]
     for sheet, left, top, width, mirrored, brightness in _PLACES:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import TiffImagePlugin
 
 from pipeline.audit.published import choose, contents
-from pipeline.audit.receipt import Finding, Limits, Receipt
+from pipeline.audit.receipt import AuditLimits, Finding, Receipt
 from pipeline.errors import ImageError, RunError
 from pipeline.image.decode import Decoder
 from pipeline.image.header import open_image, read_header
@@ -45,7 +45,7 @@ class Detector(Protocol):
         """(n, 5): left, top, right, bottom, score."""
 
 
-class Worst:
+class LargestFaces:
     """The largest of the remaining faces, cut out with something around them."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Worst:
             yield face, crop
 
 
-def audit(store: Store, detector: Detector, decoder: Decoder, limits: Limits, worst: Worst) -> Receipt:
+def audit(store: Store, detector: Detector, decoder: Decoder, limits: AuditLimits, worst: LargestFaces) -> Receipt:
     """Looks at a sample of what is published; one image is in memory at a time.
 
     worst: takes the largest of the faces that are found. Raises RunError for a file that cannot be read as what it is.
@@ -83,7 +83,7 @@ def audit(store: Store, detector: Detector, decoder: Decoder, limits: Limits, wo
                 ref = ImageRef(image_id=name, key=name, member=name)
                 rgb = decoder.full(EncodedImage(ref=ref, data=data)).rgb
                 for face in faces_in(name, rgb, detector, limits.score):
-                    (faces if face.side >= limits.least_face else small).append(face)
+                    (faces if face.side >= limits.min_face_px else small).append(face)
                     worst.add(face, rgb)
             except ImageError as error:
                 unreadable.append(Finding(image=name, what=f"{error.reason}: {error.detail}"))

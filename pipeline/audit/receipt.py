@@ -18,18 +18,18 @@ _NAMED: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class AuditLimits:
     """What is looked at, what counts, and what passes.
 
     sample: how many images (an int), or a share of them (a float; 1.0: all). score: from which on a detection counts.
-    least_face: longer side in pixels; a smaller face is reported, but passes. EN 62676-4 asks for 125 pixels a metre to
-    recognise somebody: 20 pixels across a face. max_residual: the share of the images that may still show a face.
+    min_face_px: longer side in pixels; a smaller face is reported, but passes. EN 62676-4 asks for 125 pixels a metre
+    to recognise somebody: 20 pixels across a face. max_residual: the share of the images that may still show a face.
     Raises ConfigError.
     """
 
     sample: float = 100
     score: float = 0.95
-    least_face: int = 20
+    min_face_px: int = 20
     max_residual: float = 0.0
 
     def __post_init__(self) -> None:
@@ -38,8 +38,8 @@ class Limits:
             raise ConfigError(
                 f"audit.sample: expected a whole number of images, or a share from 0.0 to 1.0, got {self.sample!r}"
             )
-        if type(self.least_face) is not int or self.least_face < 0:
-            raise ConfigError(f"audit.least_face: expected a whole number of at least 0, got {self.least_face!r}")
+        if type(self.min_face_px) is not int or self.min_face_px < 0:
+            raise ConfigError(f"audit.min_face_px: expected a whole number of at least 0, got {self.min_face_px!r}")
         for key in ("score", "max_residual"):
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
@@ -71,14 +71,14 @@ class Canaries:
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
     """published: images under `rendered/`, in `opened` of its `containers` (tars and tables) and loose. audited: those
-    that were looked at. faces: one a detection of at least `limits.least_face`, the surest first; small: those below.
+    that were looked at. faces: one a detection of at least `limits.min_face_px`, the surest first; small: those below.
     metadata: one an image. unreadable: images that could not be looked at. detector: who looked."""
 
     published: int = 0
     containers: int = 0
     opened: int = 0
     audited: int = 0
-    limits: Limits = field(default_factory=Limits)
+    limits: AuditLimits = field(default_factory=AuditLimits)
     faces: tuple[Finding, ...] = ()
     small: tuple[Finding, ...] = ()
     metadata: tuple[Finding, ...] = ()
@@ -99,7 +99,7 @@ class Receipt:
 
     def sizes(self) -> dict[str, tuple[int, int, float]]:
         """Size bucket -> detections, images, and the bound on the share of such images."""
-        least = self.limits.least_face
+        least = self.limits.min_face_px
         edges = [least, *(size for size in SIZES if size > least), math.inf]
         found: dict[str, Sequence[Finding]] = {f"< {least} px": self.small}
         for low, high in itertools.pairwise(edges):
@@ -178,7 +178,7 @@ def read(data: bytes, where: str) -> Receipt:
             opened=facts["opened"],
             audited=facts["audited"],
             detector=facts["detector"],
-            limits=Limits(**facts["limits"]),
+            limits=AuditLimits(**facts["limits"]),
             canaries=Canaries(**facts["canaries"]),
             **lists,
         )

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audit import canaries, contact_sheet
-from pipeline.audit.inspect import Detector, Worst, audit
-from pipeline.audit.receipt import PATH, Canaries, Limits, Receipt, read
+from pipeline.audit.inspect import Detector, LargestFaces, audit
+from pipeline.audit.receipt import PATH, AuditLimits, Canaries, Receipt, read
 from pipeline.errors import ConfigError, RunError, WeightsError
 from pipeline.flow import Flow
 from pipeline.image.decode import Decode
@@ -45,7 +45,7 @@ class NoAudit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Audit(Limits):
+class Audit(AuditLimits):
     """MTCNN, another detector than the run's own, looks at a sample of what was published.
 
     sample: 0 turns it off. sheet: a local JPEG outside the output for the largest remaining faces; it shows them.
@@ -87,12 +87,12 @@ class Audit(Limits):
             detector, decoder = self.mtcnn.load("cpu", 1), Decode(cache_bytes=0).load()
             planted = canaries.plant(flow, detector, decoder, self.score, self.canary)
             removes_faces = planted.planted > 0
-            return self.look(store, detector if removes_faces else Blind(), planted)
+            return self.look(store, detector if removes_faces else NoDetector(), planted)
 
     def look(self, store: Store, detector: Detector, planted: Canaries) -> Receipt:
         """Audits, and writes the receipt into the output and the sheet where it was asked for."""
-        worst = Worst()
-        limits = Limits(**{key.name: getattr(self, key.name) for key in fields(Limits)})
+        worst = LargestFaces()
+        limits = AuditLimits(**{key.name: getattr(self, key.name) for key in fields(AuditLimits)})
         found = replace(audit(store, detector, Decode(cache_bytes=0).load(), limits, worst), canaries=planted)
         seals.put_sealed(store, seals.AUDIT, {PATH: found.json()})
         if self.sheet:
@@ -118,7 +118,7 @@ class Audit(Limits):
             raise ConfigError(f"audit.sheet: there is no folder {target.parent}")
 
 
-class Blind:
+class NoDetector:
     """Sees nothing: for a run that removes no faces, in which only metadata is looked for."""
 
     def detect(self, rgb: Rgb) -> NDArray[np.float32]:

@@ -18,12 +18,13 @@ from typing import Final
 
 import cv2
 
-from pipeline import flow as line
 from pipeline import plan as planning
 from pipeline.errors import ConfigError, SourceError
-from pipeline.records import Batch, Device, EncodedImage, Rejected, Shard
+from pipeline.flow import STAGES, Flow, Worker, process
+from pipeline.records import Device, EncodedImage, Rejected, Shard, UnitBatch
 
-STAGES: Final = ("read", "decode", "segment", "select", "fill", "render", "sink")
+SECONDS_OF: Final = ("read", *(stage.name for stage in STAGES), "commit")
+"""What the seconds of an image are divided into. `commit` is without the upload."""
 _SHARDS: Final = 8
 """The sample is spread over so many shards where there are as many; a tar can only be read from its start."""
 _GROUPS: Final = 8
@@ -74,7 +75,9 @@ class Sample:
     @property
     def seconds(self) -> dict[str, float]:
         """Of one image, by stage: the mean."""
-        return {stage: sum(g.seconds.get(stage, 0.0) * g.images for g in self.groups) / self.images for stage in STAGES}
+        return {
+            stage: sum(g.seconds.get(stage, 0.0) * g.images for g in self.groups) / self.images for stage in SECONDS_OF
+        }
 
     @property
     def unsure(self) -> float:
@@ -86,7 +89,7 @@ class Sample:
         return float(sum(share**2 for share in shares) ** 0.5)
 
 
-def measure(flow: line.Flow, *, images: int, seed: int, device: Device, threads: int) -> Sample:
+def measure(flow: Flow, *, images: int, seed: int, device: Device, threads: int) -> Sample:
     """Takes about `images` images from up to eight shards chosen by `seed`. Raises SourceError without any image."""
     if type(images) is not int or images < 1:
         raise ConfigError(f"sample: expected a whole number of at least 1, got {images!r}")
@@ -95,19 +98,19 @@ def measure(flow: line.Flow, *, images: int, seed: int, device: Device, threads:
     shards = flow.source.shards()
     flow = replace(flow, source=flow.source.resolve(shards))
     cv2.setNumThreads(1)
-    hot, meter = flow.load(device, threads), _Meter()
+    worker, meter = flow.load(device, threads), _Meter()
     groups: list[Group] = []
     used, rejected, load = set(), 0, 0.0
     size = max(1, min(flow.chunk, images // _GROUPS))
     for shard, batch, chosen in _chosen(flow, shards, images, random.Random(seed)):
         if not groups:
-            load = _warm(hot, batch, chosen)
+            load = _warm(worker, batch, chosen)
             meter.loaded()
         used.add(shard.path)
         read = {"read": batch.seconds.get("read", 0.0) / len(batch.items)}
         for start in range(0, len(chosen), size):
-            part = Batch(unit=batch.unit, items=tuple(chosen[start : start + size]), seconds={})
-            seconds, bad = _through(hot, part)
+            part = UnitBatch(unit=batch.unit, items=tuple(chosen[start : start + size]), seconds={})
+            seconds, bad = _through(worker, part)
             rejected += bad
             each = {stage: value / len(part.items) for stage, value in seconds.items()}
             groups.append(Group(images=len(part.items), seconds=read | each, image_bytes=_image_bytes(batch)))
@@ -131,8 +134,8 @@ def measure(flow: line.Flow, *, images: int, seed: int, device: Device, threads:
 
 
 def _chosen(
-    flow: line.Flow, shards: Sequence[Shard], images: int, dice: random.Random
-) -> Iterator[tuple[Shard, Batch[EncodedImage], list[EncodedImage | Rejected]]]:
+    flow: Flow, shards: Sequence[Shard], images: int, dice: random.Random
+) -> Iterator[tuple[Shard, UnitBatch[EncodedImage], list[EncodedImage | Rejected]]]:
     """Units of shards in the order of the dice, each with those of its images that are in the sample, in their
     order."""
     quota, left = -(-images // min(len(shards), _SHARDS)), images
@@ -150,28 +153,28 @@ def _chosen(
             return
 
 
-def _warm(hot: line.Hot, batch: Batch[EncodedImage], chosen: Sequence[EncodedImage | Rejected]) -> float:
+def _warm(worker: Worker, batch: UnitBatch[EncodedImage], chosen: Sequence[EncodedImage | Rejected]) -> float:
     """Loads the models and shows them an image, under another name: no cache then knows it."""
     started = time.perf_counter()
-    _ = hot.segmenters, hot.fill
+    _ = worker.segmenters, worker.fill
     first = next((item for item in chosen if isinstance(item, EncodedImage)), None)
     if first is not None:
         first = replace(first, ref=replace(first.ref, image_id="0" * 32))
-        _through(hot, Batch(unit=batch.unit, items=(first,), seconds={}))
+        _through(worker, UnitBatch(unit=batch.unit, items=(first,), seconds={}))
     return time.perf_counter() - started
 
 
-def _through(hot: line.Hot, batch: Batch[EncodedImage]) -> tuple[Mapping[str, float], int]:
+def _through(worker: Worker, batch: UnitBatch[EncodedImage]) -> tuple[Mapping[str, float], int]:
     """-> seconds by stage, and how many were rejected. The unit's files are made, and dropped."""
-    writer = hot.flow.sink.writer(batch.unit, hot.flow.facts)
-    done = line.rendered(hot, batch, writer.previews)
+    writer = worker.flow.sink.writer(batch.unit, worker.flow.facts)
+    done = process(worker, replace(batch, previews=worker.flow.sink.previews))
     started = time.perf_counter()
     writer.add(done.items)
     counts = writer.finish().counts
-    return {**done.seconds, "sink": time.perf_counter() - started}, counts.rejected
+    return {**done.seconds, "commit": time.perf_counter() - started}, counts.rejected
 
 
-def _image_bytes(batch: Batch[EncodedImage]) -> float:
+def _image_bytes(batch: UnitBatch[EncodedImage]) -> float:
     """Of the shard for each image of a unit. A tar's positions are bytes, with headers, sidecars and padding; the
     others' are rows, always fewer than the bytes of the images."""
     whole = [item for item in batch.items if isinstance(item, EncodedImage)]

@@ -32,17 +32,28 @@ from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, ge
 import numpy as np
 import pyarrow as pa
 
-from pipeline.records import Batch, EncodedImage, Filled, Rejected, Rendered, Segmented, Selected, Unit, Viewed
+from pipeline.records import (
+    Cropped,
+    EncodedImage,
+    Filled,
+    Rejected,
+    Rendered,
+    Segmented,
+    Selected,
+    Unit,
+    UnitBatch,
+    Viewed,
+)
 
 _RECORDS: Final[Mapping[str, type]] = {
-    t.__name__: t for t in (EncodedImage, Viewed, Segmented, Selected, Filled, Rendered, Rejected)
+    t.__name__: t for t in (EncodedImage, Viewed, Segmented, Selected, Cropped, Filled, Rendered, Rejected)
 }
 _RECORD: Final = b"record"
 
 T = TypeVar("T")
 
 
-def pack(batch: Batch[T]) -> bytes:
+def pack(batch: UnitBatch[T]) -> bytes:
     """One unit at one stage as an Arrow IPC stream of one row. All items are of one record type, or `Rejected`.
 
     Raises TypeError for a batch that mixes record types, or holds one that does not travel.
@@ -63,13 +74,13 @@ def pack(batch: Batch[T]) -> bytes:
     return sink.getvalue()
 
 
-def unpack(data: bytes | pa.Buffer) -> Batch[Any]:
+def unpack(data: bytes | pa.Buffer) -> UnitBatch[Any]:
     """The batch that was packed. Arrays are read-only views into `data`; the caller names the type of the items."""
     with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
         row = reader.read_next_batch()
         hints = _hints_of_batch(reader.schema.metadata[_RECORD].decode())
     fields = {name: _values(hint, column)[0] for (name, hint), column in zip(hints.items(), row.columns, strict=True)}
-    return Batch(**fields)
+    return UnitBatch(**fields)
 
 
 def _hints_of_batch(record: str) -> dict[str, Any]:

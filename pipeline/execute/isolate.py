@@ -1,8 +1,8 @@
 """A unit that killed its worker twice goes on here: one image at a time, in a process that may die.
 
-`journalled` is how every executor runs a word of the line. It counts the attempts in the ledger; from the third one on
-the images go to a `Disposable`, which rejects the image that kills it, hangs or takes too much memory, and goes on with
-the next one. The rows and bytes of all other images are the same as from a worker that lives.
+`run_attempt` is how every executor runs a part of the chain. It counts the attempts in the ledger; from the third one
+on the images go to an `IsolatedWorker`, which rejects the image that kills it, hangs or takes too much memory, and
+goes on with the next one. The rows and bytes of all other images are the same as from a worker that lives.
 """
 
 from __future__ import annotations
@@ -13,40 +13,49 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final
 
 import cv2
 
-from pipeline import flow as line
 from pipeline.errors import ConfigError, ImageError, RunError, SegfillError
-from pipeline.records import Batch, Committed, Rejected
-from pipeline.sink.unit_writer import Previews
+from pipeline.flow import STAGES, Process, Stage, Worker, commit_unit, process
+from pipeline.records import Committed, Rejected, UnitBatch
 from pipeline.stage import watching
 
-Word: TypeAlias = Callable[[line.Hot, Batch[Any]], "Batch[Any] | Committed"]
-Step: TypeAlias = Callable[..., Batch[Any]]
-
 _TRUSTED_ATTEMPTS: Final = 2
-_LOOK_SECONDS: Final = 0.02
-"""Between two looks at a child's memory: a codec can write some 100 MB in it."""
+_POLL_SECONDS: Final = 0.02
+"""Between two reads of a child's memory: a codec can write some 100 MB in it."""
 _START_SECONDS: Final = 1800.0
 """To load the models, of which the largest have tens of gigabytes."""
-_STEPS: Final[dict[Word, tuple[Step, ...]]] = {
-    line.run: (line.decode, line.segment, line.select, line.fill, line.render),
-    line.finish: (line.render,),
-}
-"""What a word of the line does to single images, where it is not that word itself."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Stages that an executor runs in one place. name: in the attempt journal. commits: whether the unit's files are
+    written and committed after them."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    commits: bool = False
+
+
+def part(*names: str, commits: bool = False) -> Part:
+    """The part of the chain that consists of these stages."""
+    return Part("-".join(names), tuple(stage for stage in STAGES if stage.name in names), commits)
+
+
+WHOLE: Final = Part("unit", STAGES, commits=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class ImageLimits:
     """What one image may take. seconds: in one stage, and in all of them together for an image that runs alone; a
     worker that exceeds them dies and its unit is tried again. memory_mib: growth of the process in which an image runs
     alone, 0 = half of what is free (known on Linux; elsewhere without a limit)."""
@@ -61,101 +70,103 @@ class Limits:
             raise ConfigError(f"execute.image_mib: expected 0 (choose) or more, got {self.memory_mib!r}")
 
 
-def journalled(word: Word, hot: line.Hot, batch: Batch[Any], limits: Limits) -> Batch[Any] | Committed:
-    """`word(hot, batch)`, and the attempt in the ledger while it lasts."""
-    with hot.ledger.attempt(batch.unit, word.__name__) as number:
-        return _tried(word, hot, batch, limits, number)
+def run_attempt(part: Part, worker: Worker, batch: UnitBatch[Any], limits: ImageLimits) -> UnitBatch[Any] | Committed:
+    """Run a part of the chain on one unit, with the attempt in the ledger while it lasts."""
+    with worker.ledger.attempt(batch.unit, part.name) as number:
+        return _run(part, worker, batch, limits, number)
 
 
-def journalled_together(
-    word: Word, hot: line.Hot, batches: Sequence[Batch[Any]], limits: Limits
-) -> list[Batch[Any] | Committed]:
-    """`word` on several units at once, so that a model sees the images of all of them: for words that take images to
-    images (segment, fill). Each unit has its own attempt; one whose workers died goes alone."""
+def run_attempts(
+    part: Part, worker: Worker, batches: Sequence[UnitBatch[Any]], limits: ImageLimits
+) -> list[UnitBatch[Any] | Committed]:
+    """Run a part that commits nothing on several units at once, so that a model sees the images of all of them. Each
+    unit has its own attempt; one whose workers died goes alone."""
     with ExitStack() as attempts:
-        numbers = [attempts.enter_context(hot.ledger.attempt(batch.unit, word.__name__)) for batch in batches]
+        numbers = [attempts.enter_context(worker.ledger.attempt(batch.unit, part.name)) for batch in batches]
         trusted = [batch for batch, number in zip(batches, numbers, strict=True) if number <= _TRUSTED_ATTEMPTS]
-        done: dict[str, Batch[Any] | Committed] = {}
+        done: dict[str, UnitBatch[Any] | Committed] = {}
         if len(trusted) > 1:
-            answer = _tried(word, hot, _joined(trusted), limits, 1)
-            if not isinstance(answer, Batch):
-                raise TypeError(f"{word.__name__} does not take images to images")
-            done = {part.unit.unit_id: part for part in _parted(answer, trusted)}
+            answer = _run(part, worker, _joined(trusted), limits, 1)
+            if not isinstance(answer, UnitBatch):
+                raise TypeError(f"{part.name} commits its units, so it takes one at a time")
+            done = {each.unit.unit_id: each for each in _parted(answer, trusted)}
         return [
-            done.get(batch.unit.unit_id) or _tried(word, hot, batch, limits, number)
+            done.get(batch.unit.unit_id) or _run(part, worker, batch, limits, number)
             for batch, number in zip(batches, numbers, strict=True)
         ]
 
 
-def _tried(word: Word, hot: line.Hot, batch: Batch[Any], limits: Limits, number: int) -> Batch[Any] | Committed:
-    if number <= _TRUSTED_ATTEMPTS:
+def _run(
+    part: Part, worker: Worker, batch: UnitBatch[Any], limits: ImageLimits, attempt: int
+) -> UnitBatch[Any] | Committed:
+    def run(stages: Process) -> UnitBatch[Any] | Committed:
+        return commit_unit(worker, batch, stages) if part.commits else stages(worker, batch)
+
+    if attempt <= _TRUSTED_ATTEMPTS:
         with watching(limits.seconds):
-            return word(hot, batch)
-    if steps := _STEPS.get(word):
-        with Disposable(hot, limits, steps) as child:
-            return word(hot, batch, child)  # type: ignore[call-arg]
-    with Disposable(hot, limits, (cast(Step, word),)) as child:
-        return child(hot, batch, Previews(left=0))
+            return run(lambda worker, batch: process(worker, batch, part.stages))
+    with IsolatedWorker(worker, limits, part.stages) as child:
+        return run(child)
 
 
-def _joined(batches: Sequence[Batch[Any]]) -> Batch[Any]:
+def _joined(batches: Sequence[UnitBatch[Any]]) -> UnitBatch[Any]:
     items = tuple(item for batch in batches for item in batch.items)
-    return Batch(unit=batches[0].unit, items=items, seconds={})
+    return UnitBatch(unit=batches[0].unit, items=items, seconds={})
 
 
-def _parted(answer: Batch[Any], batches: Sequence[Batch[Any]]) -> list[Batch[Any]]:
-    """Each unit with its own images again, and its share of the seconds by their number."""
+def _parted(answer: UnitBatch[Any], batches: Sequence[UnitBatch[Any]]) -> list[UnitBatch[Any]]:
+    """Each unit with its own images again, and its part of the seconds by their number."""
     rest, parts = iter(answer.items), []
     for batch in batches:
         share = len(batch.items) / max(1, len(answer.items))
         spent = {stage: batch.seconds.get(stage, 0.0) + value * share for stage, value in answer.seconds.items()}
         seconds = {**batch.seconds, **spent}
-        parts.append(Batch(unit=batch.unit, items=tuple(islice(rest, len(batch.items))), seconds=seconds))
+        parts.append(UnitBatch(unit=batch.unit, items=tuple(islice(rest, len(batch.items))), seconds=seconds))
     return parts
 
 
-class Disposable:
-    """Runs steps of the line on single images in a child process, replaced when it dies. For a `with`."""
+class IsolatedWorker:
+    """Runs stages on single images in a child process, replaced when it dies. For a `with`."""
 
-    def __init__(self, hot: line.Hot, limits: Limits, steps: tuple[Step, ...]) -> None:
-        self._hot, self._limits, self._steps = hot, limits, steps
+    def __init__(self, worker: Worker, limits: ImageLimits, stages: tuple[Stage, ...]) -> None:
+        self._worker, self._limits, self._stages = worker, limits, stages
         self._memory = limits.memory_mib << 20 or _free() // 2
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection
 
-    def __enter__(self) -> Disposable:
+    def __enter__(self) -> IsolatedWorker:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop()
 
-    def __call__(self, hot: line.Hot, batch: Batch[Any], previews: Previews) -> Batch[Any]:
-        """The steps on every image of the batch; an image that a step does not survive is rejected."""
-        items, seconds = [], Counter(batch.seconds)
+    def __call__(self, worker: Worker, batch: UnitBatch[Any]) -> UnitBatch[Any]:
+        """Run the stages on every image of the batch; reject an image that a stage does not survive."""
+        items, seconds, previews = [], Counter(batch.seconds), batch.previews
         for item in batch.items:
             if isinstance(item, Rejected):
                 items.append(item)
                 continue
-            done = self._one(Batch(unit=batch.unit, items=(item,), seconds={}), previews)
+            done = self._one(replace(batch, items=(item,), seconds={}, previews=previews))
             items.append(done.items[0])
             seconds.update(done.seconds)
-        return replace(batch, items=tuple(items), seconds=seconds)
+            previews = done.previews
+        return replace(batch, items=tuple(items), seconds=seconds, previews=previews)
 
-    def _one(self, batch: Batch[Any], previews: Previews) -> Batch[Any]:
+    def _one(self, batch: UnitBatch[Any]) -> UnitBatch[Any]:
         stage = "start"
         try:
             if self._process is None:
                 self._start()
-            self._pipe.send((batch, previews.left))
+            self._pipe.send(batch)
             deadline, before = time.monotonic() + self._limits.seconds, self._resident()
             while True:
-                if self._pipe.poll(_LOOK_SECONDS):
+                if self._pipe.poll(_POLL_SECONDS):
                     answer = self._pipe.recv()
                     if isinstance(answer, SegfillError):
                         raise answer
-                    if not isinstance(answer, str):
-                        done, previews.left = answer
-                        return done  # type: ignore[no-any-return]
+                    if isinstance(answer, UnitBatch):
+                        return answer
                     stage = answer
                 elif time.monotonic() > deadline:
                     raise ImageError("timed_out", f"not done within {self._limits.seconds:g} s, alone in a process")
@@ -179,9 +190,9 @@ class Disposable:
                 stdout=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
-        hot = self._hot
+        worker = self._worker
         try:
-            self._pipe.send((hot.flow, hot.device, hot.threads, self._steps, self._limits.seconds))
+            self._pipe.send((worker.flow, worker.device, worker.threads, self._stages, self._limits.seconds))
             if not self._pipe.poll(_START_SECONDS):
                 raise RunError(f"a process for single images was not up within {_START_SECONDS:g} s")
             self._pipe.recv()
@@ -214,40 +225,41 @@ class Disposable:
 
 
 def serve(descriptor: int) -> None:
-    """The child: loads what its words need, then takes images until nobody sends any more."""
+    """The child: loads the models that its stages need, then takes images until no more come."""
     cv2.setNumThreads(1)  # as the workers do: with more, some of its sums round otherwise and the bytes differ
     pipe = Connection(descriptor)
-    flow, device, threads, steps, seconds = pipe.recv()
-    hot: line.Hot = flow.load(device, threads)
-    _load(hot, steps)
+    flow, device, threads, stages, seconds = pipe.recv()
+    worker: Worker = flow.load(device, threads)
+    _load(worker, stages)
     pipe.send("ready")
     while True:
         try:
-            batch, previews = pipe.recv()
+            batch = pipe.recv()
         except EOFError:
             return
         with watching(2 * seconds):  # an orphan that hangs: nobody is left to stop it
-            pipe.send(_answer(pipe, hot, steps, batch, Previews(left=previews)))
+            pipe.send(_answer(pipe, worker, stages, batch))
 
 
-def _load(hot: line.Hot, steps: tuple[Step, ...]) -> None:
-    """Now, so that the first image's time is its own."""
-    if line.segment in steps:
-        len(hot.segmenters)
-    if line.fill in steps:
-        callable(hot.fill)
+def _load(worker: Worker, stages: tuple[Stage, ...]) -> None:
+    """Before the first image, so that its time is its own."""
+    names = {stage.name for stage in stages}
+    if "segment" in names:
+        len(worker.segmenters)
+    if "fill" in names:
+        callable(worker.fill)
 
 
 def _answer(
-    pipe: Connection, hot: line.Hot, steps: tuple[Step, ...], batch: Batch[Any], previews: Previews
-) -> tuple[Batch[Any], int] | SegfillError:
+    pipe: Connection, worker: Worker, stages: tuple[Stage, ...], batch: UnitBatch[Any]
+) -> UnitBatch[Any] | SegfillError:
     try:
-        for step in steps:
-            pipe.send(step.__name__)  # where it is, should it die
-            batch = step(hot, batch, previews) if step is line.render else step(hot, batch)
+        for stage in stages:
+            pipe.send(stage.name)  # where it is, should it die
+            batch = stage.run(worker, batch)
     except SegfillError as error:
         return error
-    return batch, previews.left
+    return batch
 
 
 def _free() -> int:

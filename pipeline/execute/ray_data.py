@@ -1,7 +1,7 @@
-"""Ray Data: the same line on every core of a machine, or on a cluster with GPUs. The only module that imports ray.
+"""Ray Data: the same chain on every core of a machine, or on a cluster with GPUs. The only module that imports ray.
 
 One row is one unit, so blocks never split or merge a unit, a retry repeats one unit, and the driver's memory grows with
-units, not images. `fused` runs the whole line of a unit in one actor a core. `staged` gives the models actor pools of
+units, not images. `fused` runs the whole chain of a unit in one actor a core. `staged` gives the models actor pools of
 their own (GPUs) and the codecs plain tasks; between them a unit travels as Arrow columns in one binary cell.
 """
 
@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import cv2
 import pyarrow as pa
@@ -30,13 +30,13 @@ from ray._private import ray_constants
 from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources, TaskPoolStrategy
 from ray.exceptions import RayError, RayTaskError
 
-from pipeline import flow as line
 from pipeline.errors import ConfigError, DeviceError, RunError, SegfillError
-from pipeline.execute.isolate import Limits, Word, journalled, journalled_together
+from pipeline.execute.isolate import WHOLE, ImageLimits, Part, part, run_attempt, run_attempts
 from pipeline.execute.ray_pools import Size, check_share, check_size, ends, pools
 from pipeline.execute.ray_rows import record_of, shard_of, shard_row, unit_row, units_of
+from pipeline.flow import Flow
 from pipeline.plan import Plan
-from pipeline.records import Batch, Committed, Device
+from pipeline.records import Committed, Device
 
 Layout: TypeAlias = Literal["auto", "fused", "staged"]
 
@@ -53,7 +53,7 @@ class RayData:
     the load. gpus: share of a GPU for each of those that has a network, 0 = a whole one where there are any, a half
     where both have a network. units: that such an actor takes at a time, so that its batches are full; no result
     depends on it on the CPU. threads: intra-op threads of a model on the CPU.
-    store_mib: memory of Ray's object store on this machine. image_seconds, image_mib: limits of careful.py.
+    store_mib: memory of Ray's object store on this machine. image_seconds, image_mib: limits of isolate.py.
     """
 
     layout: Layout = "auto"
@@ -86,8 +86,8 @@ class RayData:
         _ = self.limits  # checks them
 
     @property
-    def limits(self) -> Limits:
-        return Limits(seconds=self.image_seconds, memory_mib=self.image_mib)
+    def limits(self) -> ImageLimits:
+        return ImageLimits(seconds=self.image_seconds, memory_mib=self.image_mib)
 
     def check(self) -> None:
         """Raises ConfigError when no cluster takes us, or anybody in the network could give it code to run.
@@ -111,7 +111,7 @@ class RayData:
         with self.session():  # a cluster that listens may still not take us: another version, another token
             pass
 
-    def run(self, flow: line.Flow, plan: Plan) -> Iterator[Committed]:
+    def run(self, flow: Flow, plan: Plan) -> Iterator[Committed]:
         with self.session():
             yield from self._run(flow, plan)
 
@@ -126,7 +126,7 @@ class RayData:
             if started:
                 ray.shutdown()
 
-    def _run(self, flow: line.Flow, plan: Plan) -> Iterator[Committed]:
+    def _run(self, flow: Flow, plan: Plan) -> Iterator[Committed]:
         _quiet()
         try:
             _settings(self.store_mib * MiB // 2)
@@ -138,7 +138,7 @@ class RayData:
         except RayError as error:
             raise RunError(f"Ray stopped the run: {_first_line(error)}; the same command resumes it") from error
 
-    def _is_staged(self, flow: line.Flow) -> bool:
+    def _is_staged(self, flow: Flow) -> bool:
         """A GPU that the models cannot be loaded on, for want of a build that does, is left alone by layout=auto."""
         if self.layout != "auto" or not _count("GPU"):
             return self.layout == "staged"
@@ -170,38 +170,38 @@ class RayData:
             raise ConfigError(f"execute.address: no Ray cluster at {self.address!r}: {_first_line(error)}") from error
         return True
 
-    def _read(self, flow: line.Flow, plan: Plan) -> Dataset:
+    def _read(self, flow: Flow, plan: Plan) -> Dataset:
         readers = self.readers or max(1, _count("CPU") // 4)
         shards = ray.data.from_arrow([shard_row(pending) for pending in plan.pending])
         return shards.map_batches(
             Read(flow), batch_size=1, batch_format="pyarrow", num_cpus=0.05, compute=TaskPoolStrategy(size=readers)
         )
 
-    def _fused(self, flow: line.Flow, plan: Plan) -> Dataset:
+    def _fused(self, flow: Flow, plan: Plan) -> Dataset:
         # All cores as whole CPUs would starve the readers, and the job would hang without a word.
-        return self._actors(self._read(flow, plan), Run, flow, "cpu", self.workers or _count("CPU"), cpus=0.9)
+        return self._actors(self._read(flow, plan), Whole, flow, "cpu", self.workers or _count("CPU"), cpus=0.9)
 
-    def _staged(self, flow: line.Flow, plan: Plan) -> Dataset:
+    def _staged(self, flow: Flow, plan: Plan) -> Dataset:
         cards = _count("GPU")
         device: Device = "cuda" if cards else "cpu"
         networks = 2 if flow.fill.weights else 1
         size = pools(self.segment_actors, self.fill_actors, self.gpus, cards=cards, networks=networks)
-        decoded = _tasks(self._read(flow, plan), line.decode, flow, self.limits)
+        decoded = _tasks(self._read(flow, plan), part("decode"), flow, self.limits)
         found = self._actors(decoded, Segment, flow, device, size.segment, cpus=0.2, gpus=size.gpus, units=self.units)
-        chosen = _tasks(found, line.select, flow, self.limits)
+        chosen = _tasks(found, part("select", "crop"), flow, self.limits)
         if flow.fill.weights:
             made = self._actors(chosen, Fill, flow, device, size.fill, cpus=0.2, gpus=size.gpus, units=self.units)
         elif flow.fill.active:  # without a network a fill would only hold a GPU
             made = self._actors(chosen, Fill, flow, "cpu", size.fill, cpus=0.2)
         else:
-            made = _tasks(chosen, line.fill, flow, self.limits)
-        return _tasks(made, line.finish, flow, self.limits)
+            made = _tasks(chosen, part("fill"), flow, self.limits)
+        return _tasks(made, part("render", commits=True), flow, self.limits)
 
     def _actors(
         self,
         rows: Dataset,
-        stage: type[Stage],
-        flow: line.Flow,
+        actor: type[PartActor],
+        flow: Flow,
         device: Device,
         size: Size,
         *,
@@ -211,7 +211,7 @@ class RayData:
     ) -> Dataset:
         least, most = ends(size)
         return rows.map_batches(
-            stage,
+            actor,
             fn_constructor_args=(flow, device, self.threads, self.limits),
             batch_size=units,
             batch_format="pyarrow",
@@ -219,31 +219,31 @@ class RayData:
             num_gpus=gpus,
             # One batch at a time: the first actor that is up must not hoard what the others could do.
             compute=ActorPoolStrategy(min_size=least, max_size=most, max_tasks_in_flight_per_actor=2 if gpus else 1),
-            # Ray restarts a dead actor for ever unless told. One image kills two of them, then careful.py finds it.
+            # Ray restarts a dead actor for ever unless told. One image kills two of them, then isolate.py finds it.
             # There is no other way to say so in 2.60 than this argument, which 2.64 will drop.
             max_restarts=100,
         )
 
 
-def refusal(flow: line.Flow, threads: int) -> str:
+def refusal(flow: Flow, threads: int) -> str:
     """Why the models cannot be had on a GPU, asked of a worker that has one; "" when they can."""
-    hot = flow.load("cuda", threads)
+    worker = flow.load("cuda", threads)
     try:
-        _ = hot.segmenters, hot.fill if flow.fill.weights else None
+        _ = worker.segmenters, worker.fill if flow.fill.weights else None
     except DeviceError as error:
         return str(error)
     return ""
 
 
-def _tasks(rows: Dataset, word: Word, flow: line.Flow, limits: Limits) -> Dataset:
-    return rows.map_batches(Task(word, flow, limits), batch_size=1, batch_format="pyarrow", num_cpus=0.2)
+def _tasks(rows: Dataset, part: Part, flow: Flow, limits: ImageLimits) -> Dataset:
+    return rows.map_batches(Task(part, flow, limits), batch_size=1, batch_format="pyarrow", num_cpus=0.2)
 
 
 @dataclass(frozen=True)
 class Read:
     """A shard's row in, a row for each of its units out, as they are read."""
 
-    flow: line.Flow
+    flow: Flow
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         for row in table.to_pylist():
@@ -252,47 +252,45 @@ class Read:
 
 @dataclass(frozen=True)
 class Task:
-    """One word of the line as a plain task: what it needs is cheap to load."""
+    """A part of the chain as a plain task: what it needs is cheap to load."""
 
-    word: Word
-    flow: line.Flow
-    limits: Limits
+    part: Part
+    flow: Flow
+    limits: ImageLimits
 
     def __call__(self, table: pa.Table) -> pa.Table:
         cv2.setNumThreads(1)
         (batch,) = units_of(table)
-        return unit_row(journalled(self.word, self.flow.load("cpu", 1), batch, self.limits))
+        return unit_row(run_attempt(self.part, self.flow.load("cpu", 1), batch, self.limits))
 
 
-class Stage:
-    """One word of the line as an actor that keeps its models. Subclasses name the word, so Ray's own views do too."""
+class PartActor:
+    """A part of the chain as an actor that keeps its models. Ray's own views show the name of the subclass."""
 
-    @staticmethod
-    def word(hot: line.Hot, batch: Batch[Any]) -> Batch[Any] | Committed:
-        raise NotImplementedError
+    part: ClassVar[Part]
 
-    def __init__(self, flow: line.Flow, device: Device, threads: int, limits: Limits) -> None:
+    def __init__(self, flow: Flow, device: Device, threads: int, limits: ImageLimits) -> None:
         cv2.setNumThreads(1)  # with more, some of its sums round otherwise and the bytes differ
-        self.hot, self.limits = flow.load(device, threads), limits
+        self.worker, self.limits = flow.load(device, threads), limits
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         batches = units_of(table)
         if len(batches) == 1:
-            yield unit_row(journalled(self.word, self.hot, batches[0], self.limits))
+            yield unit_row(run_attempt(self.part, self.worker, batches[0], self.limits))
         else:
-            yield from map(unit_row, journalled_together(self.word, self.hot, batches, self.limits))
+            yield from map(unit_row, run_attempts(self.part, self.worker, batches, self.limits))
 
 
-class Run(Stage):
-    word = staticmethod(line.run)
+class Whole(PartActor):
+    part = WHOLE
 
 
-class Segment(Stage):
-    word = staticmethod(line.segment)
+class Segment(PartActor):
+    part = part("segment")
 
 
-class Fill(Stage):
-    word = staticmethod(line.fill)
+class Fill(PartActor):
+    part = part("fill")
 
 
 @contextmanager

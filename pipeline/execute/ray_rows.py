@@ -11,7 +11,7 @@ import pyarrow as pa
 from pipeline.execute.arrow_batch import pack, unpack
 from pipeline.ledger.commit_json import from_json, to_json
 from pipeline.plan import Pending
-from pipeline.records import Batch, Committed, Member, Shard
+from pipeline.records import Committed, Member, Shard, UnitBatch
 
 _SHARD = pa.schema(
     {
@@ -54,13 +54,13 @@ def shard_of(row: Mapping[str, Any]) -> tuple[Shard, dict[int, int]]:
     return Shard(**{**shard, "members": members, "keys": keys}), dict(zip(row["starts"], row["stops"], strict=True))
 
 
-def unit_row(unit: Batch[Any] | Committed) -> pa.Table:
+def unit_row(unit: UnitBatch[Any] | Committed) -> pa.Table:
     """A unit on its way, or the record of its commit."""
     data = to_json(unit).encode() if isinstance(unit, Committed) else pack(unit)
     return pa.table({"unit": pa.array([data], pa.large_binary())})
 
 
-def units_of(table: pa.Table) -> list[Batch[Any]]:
+def units_of(table: pa.Table) -> list[UnitBatch[Any]]:
     return [unpack(cell.as_buffer()) for cell in table["unit"]]
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.contracts import HotFill
-from pipeline.fill.shared.base import Usual
+from pipeline.contracts import FillModel
+from pipeline.fill.shared.base import FillDefaults
 from pipeline.fill.shared.crops import PerCrop, parts
 from pipeline.fill.shared.fields import allowed, number
 from pipeline.records import Crop, Device, Rgb
@@ -22,17 +22,17 @@ REACH = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Blur(Usual):
-    """share: sigma of the Gaussian as a share of the longer side of each connected part; least_px: its lower bound in
+class Blur(FillDefaults):
+    """share: sigma of the Gaussian as a share of the longer side of each connected part; min_px: its lower bound in
     pixels. allow_reversible: has to be true."""
 
-    share: float = 0.2
-    least_px: float = 8.0
+    ratio: float = 0.2
+    min_px: float = 8.0
     allow_reversible: bool = False
 
     def __post_init__(self) -> None:
-        number("share", self.share, 0, 10)
-        number("least_px", self.least_px, 1)
+        number("ratio", self.ratio, 0, 10)
+        number("min_px", self.min_px, 1)
         allowed("blur", self.allow_reversible)
 
     @property
@@ -41,15 +41,15 @@ class Blur(Usual):
 
     @property
     def context(self) -> float:
-        return REACH * self.share
+        return REACH * self.ratio
 
-    def load(self, device: Device, threads: int) -> HotFill:
+    def load(self, device: Device, threads: int) -> FillModel:
         return PerCrop(self._paint)
 
     def _paint(self, crop: Crop) -> Rgb:
         painted = crop.pixels.copy()
         for part in parts(crop.mask):
-            sigma = max(self.least_px, self.share * part.side)
+            sigma = max(self.min_px, self.ratio * part.side)
             wide = part.grown(math.ceil(REACH * sigma), *crop.mask.shape)
             wide.of(painted)[wide.mask] = _blurred(wide.of(crop.pixels), sigma)[wide.mask]
         return painted

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.contracts import HotFill
+from pipeline.contracts import FillModel
 from pipeline.errors import ConfigError
-from pipeline.fill.shared.base import Usual
+from pipeline.fill.shared.base import FillDefaults
 from pipeline.fill.shared.crops import GREY, PerCrop
 from pipeline.fill.shared.fields import number
 from pipeline.fill.shared.inpaint import METHODS, inpaint, softened
@@ -18,7 +18,7 @@ from pipeline.records import Crop, Device, Rgb
 
 
 @dataclass(frozen=True, kw_only=True)
-class Diffuse(Usual):
+class Diffuse(FillDefaults):
     """For thin things such as text, on calm ground; a wide hole comes out smeared.
 
     method: `ns` (Bertalmio et al., Navier-Stokes, Fluid Dynamics, and Image and Video Inpainting, 2001) or `telea`
@@ -44,7 +44,7 @@ class Diffuse(Usual):
         number("side", self.side, 16, whole=True)
         number("context", self.context, 0, 10)
 
-    def load(self, device: Device, threads: int) -> HotFill:
+    def load(self, device: Device, threads: int) -> FillModel:
         return PerCrop(self._paint)
 
     def _paint(self, crop: Crop) -> Rgb:

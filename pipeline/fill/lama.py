@@ -11,12 +11,12 @@ from typing import ClassVar, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.contracts import HotFill
+from pipeline.contracts import FillModel
 from pipeline.errors import ConfigError
 from pipeline.fill.shared.fields import number
 from pipeline.fill.shared.network_fill import Floats, NetworkFill, pictures, planes
 from pipeline.fill.shared.onnx_network import FLOAT, Plane, read
-from pipeline.fill.shared.windows import Fitted, Window
+from pipeline.fill.shared.windows import FillWindow, WindowedFill
 from pipeline.models.torch_options import need
 from pipeline.records import Device, Rgb
 
@@ -50,10 +50,10 @@ class Lama(NetworkFill):
 
     def check(self) -> None:
         """Raises ConfigError when the file has other inputs or another output, or answers on another scale."""
-        side, grey = self.fit.side, 128
+        side, grey = self.windowing.side, 128
         mask = np.zeros((side, side), np.bool_)
         mask[side // 2 - 4 : side // 2 + 4, side // 2 - 4 : side // 2 + 4] = True
-        window = Window(pixels=np.full((side, side, 3), grey, np.uint8), mask=mask, seed=0)
+        window = FillWindow(pixels=np.full((side, side, 3), grey, np.uint8), mask=mask, seed=0)
         network = self._network("cpu", 1)
         try:
             answer = np.asarray(network(_numbers([window])), np.float32)
@@ -70,14 +70,14 @@ class Lama(NetworkFill):
                 f"(white={self.white:g}), got {got_level:.3g}; the usual scales are 255 and 1"
             )
 
-    def load(self, device: Device, threads: int) -> HotFill:
+    def load(self, device: Device, threads: int) -> FillModel:
         network = self._network(device, threads)
         scale = np.float32(255 / self.white)
 
-        def paint(windows: Sequence[Window]) -> Sequence[Rgb]:
+        def paint(windows: Sequence[FillWindow]) -> Sequence[Rgb]:
             return pictures(np.asarray(network(_numbers(windows)), np.float32) * scale, windows)
 
-        return Fitted(self.fit, paint)
+        return WindowedFill(self.windowing, paint)
 
     def _network(self, device: Device, threads: int) -> Network:
         if self.model.path.suffix.lower() == ".pt":
@@ -86,10 +86,10 @@ class Lama(NetworkFill):
 
             return torchscript(self.model, device, threads)
         inputs = (Plane(channels=3, kind=FLOAT), Plane(channels=1, kind=FLOAT))
-        return read(self.model, self.fit, inputs, output=Plane(channels=3, kind=FLOAT)).load(device, threads)
+        return read(self.model, self.windowing, inputs, output=Plane(channels=3, kind=FLOAT)).load(device, threads)
 
 
-def _numbers(windows: Sequence[Window]) -> tuple[Floats, Floats]:
+def _numbers(windows: Sequence[FillWindow]) -> tuple[Floats, Floats]:
     pixels, masks = planes(windows)
     mask = masks.astype(np.float32)
     return pixels.astype(np.float32) / np.float32(255) * (1 - mask), mask

@@ -10,11 +10,11 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.contracts import HotFill
+from pipeline.contracts import FillModel
 from pipeline.errors import ConfigError
 from pipeline.fill.shared.network_fill import NetworkFill, pictures, planes
 from pipeline.fill.shared.onnx_network import FLOAT, UINT8, Graph, Plane, read
-from pipeline.fill.shared.windows import Fitted, Window
+from pipeline.fill.shared.windows import FillWindow, WindowedFill
 from pipeline.records import Device, Rgb
 
 
@@ -34,33 +34,34 @@ class Migan(NetworkFill):
         super().__post_init__()
         if self.form not in ("pipeline", "generator"):
             raise ConfigError(f"fill.form: expected pipeline or generator, got {self.form!r}")
-        if self.form == "pipeline" and self.fit.batch != 1:
+        if self.form == "pipeline" and self.windowing.batch != 1:
             raise ConfigError(
-                f"fill.fit.batch: expected 1 with form=pipeline, which cuts one box for all, got {self.fit.batch}"
+                f"fill.windowing.batch: expected 1 with form=pipeline, which cuts one box for all, got "
+                f"{self.windowing.batch}"
             )
 
     def check(self) -> None:
         """Raises ConfigError when the file has other inputs or another output."""
         self._graph()
 
-    def load(self, device: Device, threads: int) -> HotFill:
+    def load(self, device: Device, threads: int) -> FillModel:
         network = self._graph().load(device, threads)
 
-        def pipeline(windows: Sequence[Window]) -> Sequence[Rgb]:
+        def pipeline(windows: Sequence[FillWindow]) -> Sequence[Rgb]:
             pixels, masks = planes(windows)
             return pictures(network((pixels, np.where(masks, 0, 255).astype(np.uint8))), windows)
 
-        def generator(windows: Sequence[Window]) -> Sequence[Rgb]:
+        def generator(windows: Sequence[FillWindow]) -> Sequence[Rgb]:
             pixels, masks = planes(windows)
             known = 1 - masks.astype(np.float32)
             image = (pixels.astype(np.float32) / np.float32(127.5) - 1) * known
             answer = network((np.concatenate([known - np.float32(0.5), image], axis=1),))
             return pictures((np.asarray(answer, np.float32) + 1) * np.float32(127.5), windows)
 
-        return Fitted(self.fit, pipeline if self.form == "pipeline" else generator)
+        return WindowedFill(self.windowing, pipeline if self.form == "pipeline" else generator)
 
     def _graph(self) -> Graph:
         if self.form == "pipeline":
             inputs = (Plane(channels=3, kind=UINT8), Plane(channels=1, kind=UINT8))
-            return read(self.model, self.fit, inputs, output=Plane(channels=3, kind=UINT8))
-        return read(self.model, self.fit, (Plane(channels=4, kind=FLOAT),), output=Plane(channels=3, kind=FLOAT))
+            return read(self.model, self.windowing, inputs, output=Plane(channels=3, kind=UINT8))
+        return read(self.model, self.windowing, (Plane(channels=4, kind=FLOAT),), output=Plane(channels=3, kind=FLOAT))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.contracts import HotFill
-from pipeline.fill.shared.base import Usual
+from pipeline.contracts import FillModel
+from pipeline.fill.shared.base import FillDefaults
 from pipeline.records import Crop, Device, Patch
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoFill(Usual):
+class NoFill(FillDefaults):
     """For annotation: no crops are cut and no pixel is changed."""
 
     @property
@@ -22,7 +22,7 @@ class NoFill(Usual):
     def context(self) -> float:
         return 0.0
 
-    def load(self, device: Device, threads: int) -> HotFill:
+    def load(self, device: Device, threads: int) -> FillModel:
         return _nothing
 
 

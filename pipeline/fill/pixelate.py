@@ -8,25 +8,25 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.contracts import HotFill
-from pipeline.fill.shared.base import Usual
+from pipeline.contracts import FillModel
+from pipeline.fill.shared.base import FillDefaults
 from pipeline.fill.shared.crops import PerCrop, parts
 from pipeline.fill.shared.fields import allowed, number
 from pipeline.records import Crop, Device, Rgb
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pixelate(Usual):
-    """share: side of a block as a share of the longer side of each connected part; least_px: its lower bound in
+class Pixelate(FillDefaults):
+    """share: side of a block as a share of the longer side of each connected part; min_px: its lower bound in
     pixels. allow_reversible: has to be true."""
 
-    share: float = 0.15
-    least_px: int = 8
+    ratio: float = 0.15
+    min_px: int = 8
     allow_reversible: bool = False
 
     def __post_init__(self) -> None:
-        number("share", self.share, 0, 1)
-        number("least_px", self.least_px, 2, whole=True)
+        number("ratio", self.ratio, 0, 1)
+        number("min_px", self.min_px, 2, whole=True)
         allowed("pixelate", self.allow_reversible)
 
     @property
@@ -37,13 +37,13 @@ class Pixelate(Usual):
     def context(self) -> float:
         return 0.0
 
-    def load(self, device: Device, threads: int) -> HotFill:
+    def load(self, device: Device, threads: int) -> FillModel:
         return PerCrop(self._paint)
 
     def _paint(self, crop: Crop) -> Rgb:
         painted = crop.pixels.copy()
         for part in parts(crop.mask):
-            block = max(self.least_px, self.share * part.side)
+            block = max(self.min_px, self.ratio * part.side)
             wide = part.grown(math.ceil(max(0.0, block - min(part.mask.shape)) / 2), *crop.mask.shape)
             wide.of(painted)[wide.mask] = _blocks(wide.of(crop.pixels), block)[wide.mask]
         return painted

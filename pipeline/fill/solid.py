@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.contracts import HotFill
+from pipeline.contracts import FillModel
 from pipeline.errors import ConfigError
-from pipeline.fill.shared.base import Usual
+from pipeline.fill.shared.base import FillDefaults
 from pipeline.fill.shared.crops import PerCrop, Span, mean, parts
 from pipeline.fill.shared.fields import number
 from pipeline.records import Crop, Device, Rgb
 
 
 @dataclass(frozen=True, kw_only=True)
-class Solid(Usual):
+class Solid(FillDefaults):
     """colour: `#rrggbb`, or `mean`: of the known pixels at most `ring` pixels from the connected part; of the whole
     crop when no known pixel is that near; mid-grey when none is known at all."""
 
@@ -31,7 +31,7 @@ class Solid(Usual):
         number("ring", self.ring, 1, 1000, whole=True)
         number("context", self.context, 0, 10)
 
-    def load(self, device: Device, threads: int) -> HotFill:
+    def load(self, device: Device, threads: int) -> FillModel:
         return PerCrop(self._paint)
 
     def _paint(self, crop: Crop) -> Rgb:

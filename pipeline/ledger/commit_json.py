@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any
 
 from pipeline.errors import RunError
+from pipeline.ledger.manifest import FORMAT
 from pipeline.records import Committed, Counts, FileEntry, Unit
-
-_FORMAT: Final = 1
 
 
 def to_json(record: Committed) -> str:
     """One line of ASCII: names from the source that are not UTF-8 survive as escapes."""
     unit, counts = record.unit, record.counts
     fields = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "unit": {
             "unit_id": unit.unit_id,
             "shard": unit.shard,
@@ -53,8 +52,8 @@ def from_json(text: str | bytes, where: str = "a commit record") -> Committed:
     """Raises RunError, naming `where`, for what `to_json` has not written."""
     try:
         found = json.loads(text)
-        if found["format"] != _FORMAT:
-            raise ValueError(f"expected format {_FORMAT}, got {found['format']!r}")
+        if found["format"] != FORMAT:
+            raise ValueError(f"expected format {FORMAT}, got {found['format']!r}")
         unit, counts = found["unit"], found["counts"]
         return Committed(
             unit=Unit(

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import socket
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -141,19 +142,19 @@ class Ledger:
     # --- a worker --------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def attempt(self, unit: Unit, word: str) -> Iterator[int]:
-        """Counts how often one word of the line was begun on a unit and never came to an end: yields 1 at first, more
+    def attempt(self, unit: Unit, part: str) -> Iterator[int]:
+        """Counts how often a part of the chain was begun on a unit and never came to an end: yields 1 at first, more
         when earlier tries took their process with them. Only a death leaves a mark; an exception takes its own back.
 
         Raises RunError after so many deaths that trying again is no use.
         """
-        marks = [f"{ATTEMPTS}/{unit.unit_id}-{word}-{number}.json" for number in range(1, MAX_ATTEMPTS + 1)]
+        marks = [f"{ATTEMPTS}/{unit.unit_id}-{part}-{number}.json" for number in range(1, MAX_ATTEMPTS + 1)]
         note = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "attempt": uuid.uuid4().hex}).encode()
         with self._resumable(f"cannot note an attempt at unit {unit.unit_id}"):
             number = next((number for number, mark in enumerate(marks, 1) if self._made(mark, note)), 0)
         if not number:
             raise RunError(
-                f"unit {unit.unit_id} of {unit.shard}: {MAX_ATTEMPTS} workers died at its {word}, the last ones with "
+                f"unit {unit.unit_id} of {unit.shard}: {MAX_ATTEMPTS} workers died at its {part}, the last ones with "
                 f"one image at a time; look for what kills them, then delete {self.store.join(ATTEMPTS)} to try again"
             )
         try:
@@ -167,10 +168,11 @@ class Ledger:
 
     def publish(self, output: UnitOutput, seconds: Mapping[str, float], *, bytes_in: int = 0) -> Committed:
         """Upload a unit's files and commit it; the record that stands, which is another worker's if that was faster.
+        The upload's seconds are added to those of `commit`.
 
         Killed at any line, it leaves either nothing that counts, or a commit whose loose files `finish` completes.
         """
-        unit, path = output.unit, _commit(output.unit)
+        unit, path, started = output.unit, _commit(output.unit), time.perf_counter()
         with self._resumable(f"cannot commit unit {unit.unit_id}"):
             if self._exists(path):  # too late, maybe after the run's end: killed now, it could not clean up
                 return from_json(self.store.read(path), self.store.join(path))
@@ -185,7 +187,7 @@ class Ledger:
                 staged=staged,
                 rejects=output.rejects,
                 segments=output.segments,
-                seconds=dict(seconds),
+                seconds={**seconds, "commit": seconds.get("commit", 0.0) + time.perf_counter() - started},
                 bytes_in=bytes_in,
                 host=socket.gethostname(),
             )

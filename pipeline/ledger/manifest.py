@@ -10,6 +10,10 @@ from typing import Final
 
 from pipeline.errors import OutputError
 
+FORMAT: Final = 2
+"""Of everything under `_run/` and `_commit/`, and of the names of stages and keys in them. 2: the stage `crop` stands
+between select and fill, seconds of `sink` are part of `commit`, config keys have the names of docs/config.md."""
+
 _SHOWN: Final = 5
 _SHOWN_SHARDS: Final = 3
 _LONGEST: Final = 60
@@ -36,13 +40,20 @@ class Identity:
 
 def to_json(identity: Identity) -> bytes:
     """The manifest: the same bytes for the same run."""
-    return json.dumps({"digest": identity.digest, **asdict(identity)}, sort_keys=True, indent=1).encode()
+    return json.dumps(
+        {"format": FORMAT, "digest": identity.digest, **asdict(identity)}, sort_keys=True, indent=1
+    ).encode()
 
 
 def from_json(data: bytes, uri: str) -> Identity:
     """Raises OutputError for what is no manifest, or one that was changed; `uri` is where it lies."""
     try:
         found = json.loads(data)
+        if (written := found.get("format", 1)) != FORMAT:
+            raise OutputError(
+                f"{uri} is of format {written}, written by Segfill {str(found['code']).partition('+')[0]}; expected "
+                f"format {FORMAT}: finish or read that output with its own version, or choose another sink.uri"
+            )
         identity = Identity(
             config=_texts(found["config"]),
             weights=_texts(found["weights"]),

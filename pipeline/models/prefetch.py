@@ -10,7 +10,7 @@ Key = TypeVar("Key")
 Answer = TypeVar("Answer")
 
 
-def ahead(asked: Iterable[tuple[Key, Callable[[], Answer]]], most: int) -> Iterator[tuple[Key, Answer]]:
+def prefetch(asked: Iterable[tuple[Key, Callable[[], Answer]]], most: int) -> Iterator[tuple[Key, Answer]]:
     """Keys and answers, in order. asked: the next one starts an answer, and its call waits for it; `most` are started
     before one is waited for. 0: one after the other."""
     started: deque[tuple[Key, Callable[[], Answer]]] = deque()

@@ -18,7 +18,7 @@ from pipeline.records import Device
 
 Answer = TypeVar("Answer")
 
-AHEAD: Final = 8
+PREFETCH: Final = 8
 """Answers that a GPU may be ahead of this thread: some 500 MB of pinned memory at most, for images of 8 megapixels."""
 
 
@@ -31,7 +31,7 @@ def torch_device(device: Device, threads: int) -> torch.device:
     return torch.device(device)
 
 
-def ready(module: torch.nn.Module, device: torch.device, options: TorchOptions) -> torch.nn.Module:
+def prepare_module(module: torch.nn.Module, device: torch.device, options: TorchOptions) -> torch.nn.Module:
     """The network on its device, in the memory layout of the options, only good for answering. Raises RefusedError when
     it is to be compiled and nothing can be."""
     layout = torch.channels_last if options.channels_last else torch.preserve_format
@@ -55,7 +55,7 @@ def compiled(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     return made
 
 
-def inferred(device: torch.device, options: TorchOptions, call: Callable[[], Answer]) -> Answer:
+def infer(device: torch.device, options: TorchOptions, call: Callable[[], Answer]) -> Answer:
     """What `call` computes without gradients, at the precision of the options on a GPU, in float32 on the CPU."""
     kind = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(options.precision)
     fast = device.type == "cuda" and kind is not None
@@ -63,14 +63,14 @@ def inferred(device: torch.device, options: TorchOptions, call: Callable[[], Ans
         return call()
 
 
-def sent(values: NDArray[Any], kind: torch.dtype, device: torch.device) -> torch.Tensor:
+def to_device(values: NDArray[Any], kind: torch.dtype, device: torch.device) -> torch.Tensor:
     """A copy on the device. One copy here, into memory that a GPU fetches by itself while this thread goes on."""
     host = torch.empty(values.shape, dtype=kind, pin_memory=device.type == "cuda")
     host.numpy()[...] = values
     return host.to(device, non_blocking=True)
 
 
-class Late(Generic[Answer]):
+class PendingArrays(Generic[Answer]):
     """What `made` makes of tensors, as arrays. A GPU copies them while this thread goes on; the call waits for that."""
 
     def __init__(self, made: Callable[..., Answer], *tensors: torch.Tensor) -> None:

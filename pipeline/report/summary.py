@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.errors import EXIT_OK, EXIT_REJECTED
+from pipeline.flow import STAGES
 from pipeline.records import Committed, Counts
 from pipeline.report.progress import duration
 
@@ -20,7 +21,7 @@ class Summary:
     """counts: of the whole output. before: images of it that were committed before this run. wall: seconds of this run.
 
     rejects: (stage, reason) -> images, the most frequent first. segments: label -> segments, the most frequent first.
-    stages: stage -> seconds, summed over all workers, in the order of the line. failed: (shard, reason code) of the
+    stages: stage -> seconds, summed over all workers, in the order of the chain. failed: (shard, reason code) of the
     shards that could not be read to their end. bytes_in: encoded bytes read. units: how many.
     """
 
@@ -112,11 +113,11 @@ class Summary:
         return rows
 
 
-_LINE: Final = ("read", "decode", "segment", "select", "fill", "render", "sink", "commit")
+_ORDER: Final = ("read", *(stage.name for stage in STAGES), "commit")
 
 
 def _position(stage: str) -> tuple[int, str]:
-    return (_LINE.index(stage) if stage in _LINE else len(_LINE), stage)
+    return (_ORDER.index(stage) if stage in _ORDER else len(_ORDER), stage)
 
 
 def _named(pairs: Iterable[tuple[str, int]]) -> str:

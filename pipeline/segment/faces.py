@@ -35,22 +35,22 @@ _NO_LIMIT: Final = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Look:
+class _Search:
     """One size at which an image is searched. times: relative to the plain look. mirror: left and right swapped. least,
     most: which boxes count, by their longer side as a share of the image's shorter one."""
 
     times: float = 1.0
-    mirror: bool = False
+    flip: bool = False
     least: float = 0.0
     most: float = math.inf
 
 
-_PLAIN: Final = _Look()
+_PLAIN: Final = _Search()
 _THOROUGH: Final = (
     _PLAIN,
-    _Look(mirror=True),
-    _Look(times=2.0, most=0.5),  # small faces; what looks like a large one here is mostly none
-    _Look(times=0.25, least=0.5),  # faces larger than the frame
+    _Search(flip=True),
+    _Search(times=2.0, most=0.5),  # small faces; what looks like a large one here is mostly none
+    _Search(times=0.25, least=0.5),  # faces larger than the frame
 )
 """BENCHMARKS.md's notes have the figures behind the choice."""
 
@@ -100,13 +100,13 @@ class Faces:
     def weights(self) -> tuple[Weights, ...]:
         return (self.model,)
 
-    def load(self, device: Device, threads: int) -> HotFaces:
-        return HotFaces(self, Model(self.model.fetch(), _OUTPUTS, device, threads))
+    def load(self, device: Device, threads: int) -> FacesModel:
+        return FacesModel(self, Model(self.model.fetch(), _OUTPUTS, device, threads))
 
 
-class HotFaces:
-    def __init__(self, cold: Faces, model: Model) -> None:
-        self._cold, self._model = cold, model
+class FacesModel:
+    def __init__(self, spec: Faces, model: Model) -> None:
+        self._spec, self._model = spec, model
 
     def __call__(self, views: Sequence[View]) -> list[Segments]:
         return [
@@ -116,42 +116,42 @@ class HotFaces:
 
     def detect(self, views: Sequence[View]) -> list[Detections]:
         """The boxes themselves, before they are expanded, in full-size pixels. Raises ImageError (`nan_scores`)."""
-        owners, looks, tiles = [], [], []
+        owners, searches, tiles = [], [], []
         for owner, view in enumerate(views):
-            for look in _THOROUGH if self._cold.thorough else (_PLAIN,):
+            for search in _THOROUGH if self._spec.thorough else (_PLAIN,):
                 owners.append(owner)
-                looks.append(look)
-                tiles.append(self._tile(view, look))
+                searches.append(search)
+                tiles.append(self._tile(view, search))
         found: list[list[Detections]] = [[] for _ in views]
-        for position, answer in self._model.each(tiles, _prepare, self._cold.batch):
+        for position, answer in self._model.each(tiles, _prepare, self._spec.batch):
             height, width, _ = tiles[position].shape
-            boxes = decode(*answer, height=height, width=width, score=self._cold.score)
-            look, view = looks[position], views[owners[position]]
-            if look.mirror:
+            boxes = decode(*answer, height=height, width=width, score=self._spec.score)
+            search, view = searches[position], views[owners[position]]
+            if search.flip:
                 boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
             boxes[:, :4] *= np.tile(np.array([view.width / width, view.height / height], np.float32), 2)
             share = (boxes[:, 2:4] - boxes[:, :2]).max(axis=1) / min(view.height, view.width)
-            found[owners[position]].append(boxes[(share >= look.least) & (share <= look.most)])
-        return [suppress(np.concatenate(boxes), self._cold.nms) for boxes in found]
+            found[owners[position]].append(boxes[(share >= search.least) & (share <= search.most)])
+        return [suppress(np.concatenate(boxes), self._spec.nms) for boxes in found]
 
-    def _tile(self, view: View, look: _Look) -> Rgb:
+    def _tile(self, view: View, search: _Search) -> Rgb:
         """What the network sees of one image. A thorough view holds up to twice the pixels of the plain look."""
         pixels = whole(view).pixels
-        if not self._cold.thorough:
+        if not self._spec.thorough:
             return pixels
         longer = max(view.height, view.width)
-        scale = look.times * min(1.0, (self._cold.side or longer / 2) / longer)
+        scale = search.times * min(1.0, (self._spec.side or longer / 2) / longer)
         width, height = (max(32, math.ceil(side * scale / 32) * 32) for side in (view.width, view.height))
         method = cv2.INTER_AREA if height < pixels.shape[0] else cv2.INTER_CUBIC
         tile = cv2.resize(pixels, (width, height), interpolation=method)
-        return np.asarray(tile[:, ::-1] if look.mirror else tile, np.uint8)
+        return np.asarray(tile[:, ::-1] if search.flip else tile, np.uint8)
 
     def _segments(self, view: View, found: Detections) -> tuple[Segment, ...]:
         made = []
         for left, top, right, bottom, score in found.tolist():
-            x, y, width, height = expanded(left, top, right, bottom, self._cold.expand)
-            crop = ellipse(height, width) if self._cold.shape == "ellipse" else np.ones((height, width), np.bool_)
-            face = segment(crop, x=x, y=y, view=view, label="face", score=score, model=self._cold.model)
+            x, y, width, height = expanded(left, top, right, bottom, self._spec.expand)
+            crop = ellipse(height, width) if self._spec.shape == "ellipse" else np.ones((height, width), np.bool_)
+            face = segment(crop, x=x, y=y, view=view, label="face", score=score, model=self._spec.model)
             if face.area:
                 made.append(face)
         return tuple(made)

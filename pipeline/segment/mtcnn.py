@@ -75,15 +75,15 @@ class Mtcnn:
     def weights(self) -> tuple[Weights, ...]:
         return (self.pnet, self.rnet, self.onet)
 
-    def load(self, device: Device, threads: int) -> HotMtcnn:
+    def load(self, device: Device, threads: int) -> MtcnnModel:
         nets: tuple[tuple[Net, Weights], ...] = (("pnet", self.pnet), ("rnet", self.rnet), ("onet", self.onet))
         made = [Model(graph(net, read_state_dict(w.fetch())), OUTPUTS, device, threads) for net, w in nets]
-        return HotMtcnn(self, *made)
+        return MtcnnModel(self, *made)
 
 
-class HotMtcnn:
-    def __init__(self, cold: Mtcnn, pnet: Model, rnet: Model, onet: Model) -> None:
-        self._cold, self._pnet, self._rnet, self._onet = cold, pnet, rnet, onet
+class MtcnnModel:
+    def __init__(self, spec: Mtcnn, pnet: Model, rnet: Model, onet: Model) -> None:
+        self._spec, self._pnet, self._rnet, self._onet = spec, pnet, rnet, onet
 
     def __call__(self, views: Sequence[View]) -> list[Segments]:
         return [
@@ -97,9 +97,9 @@ class HotMtcnn:
         boxes[:, :4] *= np.tile(np.array([view.width / tile.shape[1], view.height / tile.shape[0]], np.float32), 2)
         made = []
         for left, top, right, bottom, score in boxes.tolist():
-            x, y, width, height = expanded(left, top, right, bottom, self._cold.expand)
+            x, y, width, height = expanded(left, top, right, bottom, self._spec.expand)
             mask = ellipse(height, width)
-            face = segment(mask, x=x, y=y, view=view, label="face", score=score, model=self._cold.onet)
+            face = segment(mask, x=x, y=y, view=view, label="face", score=score, model=self._spec.onet)
             if face.area:
                 made.append(face)
         return tuple(made)
@@ -108,27 +108,27 @@ class HotMtcnn:
         """Boxes in pixels of `rgb`, best first; they may reach past it. Raises ImageError (`nan_scores`)."""
         picture = Sums(rgb)
         boxes = square(self._propose(picture))
-        boxes, offsets = self._judge(self._rnet, SIDES["rnet"], self._cold.thresholds[1], boxes, picture)
+        boxes, offsets = self._judge(self._rnet, SIDES["rnet"], self._spec.thresholds[1], boxes, picture)
         kept = suppress(boxes, 0.7)
         boxes = square(moved(boxes[kept], offsets[kept]))
-        boxes, offsets = self._judge(self._onet, SIDES["onet"], self._cold.thresholds[2], boxes, picture)
+        boxes, offsets = self._judge(self._onet, SIDES["onet"], self._spec.thresholds[2], boxes, picture)
         boxes = moved(boxes, offsets)
         return boxes[suppress(boxes, 0.7, inner=True)]
 
     def _propose(self, picture: Sums) -> Detections:
         """The first network, over a pyramid of sizes."""
-        scale = _CELL / self._cold.min_face
+        scale = _CELL / self._spec.min_face
         shorter = min(picture.height, picture.width) * scale
         found, moves = [np.empty((0, 5), np.float32)], [np.empty((0, 4), np.float32)]
         while shorter >= _CELL:
             small = picture.resized(int(picture.height * scale + 1), int(picture.width * scale + 1))
             offsets, probability = self._ask(self._pnet, small[None])
-            boxes, off = proposals(offsets[0], probability[0, 1], scale, self._cold.thresholds[0])
+            boxes, off = proposals(offsets[0], probability[0, 1], scale, self._spec.thresholds[0])
             kept = suppress(boxes, 0.5)
             found.append(boxes[kept])
             moves.append(off[kept])
-            scale *= self._cold.factor
-            shorter *= self._cold.factor
+            scale *= self._spec.factor
+            shorter *= self._spec.factor
         boxes, off = np.concatenate(found), np.concatenate(moves)
         kept = suppress(boxes, 0.7)
         boxes, off = boxes[kept], off[kept]

@@ -16,16 +16,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from pipeline.contracts import HotSegmenter
+from pipeline.contracts import SegmentModel
 from pipeline.errors import ConfigError
 from pipeline.image.view import Exact, Fit, Resample, Tiles
 from pipeline.records import Device, Rgb, Segments, View
 from pipeline.segment.shared.class_map import ClassMap, Floats, OneFile, class_segments, fit, resized, winners
 from pipeline.segment.shared.fields import check_finite, check_flag, check_number, check_whole, whole
 from pipeline.segment.shared.onnx_runner import Model
-from pipeline.segment.shared.onnx_scorer import OnnxEyes
-from pipeline.segment.shared.sliding_window import Look
-from pipeline.segment.shared.sliding_window_run import HotTiled
+from pipeline.segment.shared.onnx_scorer import OnnxScorer
+from pipeline.segment.shared.sliding_window import SlidingWindow
+from pipeline.segment.shared.sliding_window_run import SlidingWindowModel
 
 _NUMBERS: Final = {TensorProto.FLOAT: np.float32, TensorProto.INT64: np.int64, TensorProto.INT32: np.int32}
 
@@ -55,11 +55,11 @@ class OnnxModel(OneFile):
     colour: Literal["rgb", "bgr"] = "rgb"
     scale: float = 255.0
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    deviation: tuple[float, ...] = (1.0, 1.0, 1.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
     output: str = ""
     threshold: float = 0.5
     batch: int = 1
-    look: Look = field(default_factory=Look)
+    sliding_window: SlidingWindow = field(default_factory=SlidingWindow)
 
     def __post_init__(self) -> None:
         self.check_parts("onnx_model", ".onnx")
@@ -80,7 +80,7 @@ class OnnxModel(OneFile):
         check_number("onnx_model.scale", self.scale, 1e-6, 1e6)
         check_number("onnx_model.threshold", self.threshold, 0, 1)
         check_whole("onnx_model.batch", self.batch, 1, 1024)
-        for key, low in (("mean", -1e6), ("deviation", 1e-6)):
+        for key, low in (("mean", -1e6), ("std", 1e-6)):
             values = getattr(self, key)
             if not isinstance(values, tuple) or len(values) != 3:
                 raise ConfigError(f"segment.onnx_model.{key}: expected three numbers, got {values!r}")
@@ -93,19 +93,21 @@ class OnnxModel(OneFile):
             )
         if self.result == "binary" and len(self.names) != 1:
             raise ConfigError(f"segment.onnx_model.names: expected one with result=binary, got {len(self.names)}")
-        if self.result == "label_map" and not self.look.plain:
-            raise ConfigError("segment.onnx_model.look: a label_map has no scores to average; export the logits")
-        if self.look.overlap and self.height != self.width:
+        if self.result == "label_map" and not self.sliding_window.plain:
             raise ConfigError(
-                f"segment.onnx_model.look.overlap: tiles are square: expected the same height and width, got "
+                "segment.onnx_model.sliding_window: a label_map has no scores to average; export the logits"
+            )
+        if self.sliding_window.overlap and self.height != self.width:
+            raise ConfigError(
+                f"segment.onnx_model.sliding_window.overlap: tiles are square: expected the same height and width, got "
                 f"{self.height} and {self.width}"
             )
         _ = self.view
 
     @property
     def view(self) -> Exact | Fit | Tiles:
-        if self.look.overlap:
-            return self.look.view(self.height, self.multiple if self.keep_aspect else 1)
+        if self.sliding_window.overlap:
+            return self.sliding_window.view(self.height, self.multiple if self.keep_aspect else 1)
         if self.keep_aspect:
             return Fit(side=self.height, multiple=self.multiple, resample=self.resample)
         return Exact(height=self.height, width=self.width, resample=self.resample)
@@ -114,17 +116,18 @@ class OnnxModel(OneFile):
         """Raises ConfigError when the file's input or output is not what this config says."""
         _described(self, self.model.fetch())
 
-    def load(self, device: Device, threads: int) -> HotSegmenter:
+    def load(self, device: Device, threads: int) -> SegmentModel:
         graph, output = _described(self, self.model.fetch())
         model = Model(graph, (output,), device, threads)
-        hot = HotOnnxModel(self, model)
-        if self.look.plain:
-            return hot
-        eyes = OnnxEyes(
-            model, size=self.seen, prepare=hot.prepare, planes=hot.planes, best=hot.best, look=self.look,
+        loaded = OnnxClassifier(self, model)
+        if self.sliding_window.plain:
+            return loaded
+        scorer = OnnxScorer(
+            model, size=self.seen, prepare=loaded.prepare, planes=loaded.planes, best=loaded.best,
+            sliding_window=self.sliding_window,
             batch=self.batch,
         )  # fmt: skip
-        return HotTiled(eyes, self.look, self.names, self.model)
+        return SlidingWindowModel(scorer, self.sliding_window, self.names, self.model)
 
     def seen(self, height: int, width: int, scale: float) -> tuple[int, int]:
         """What the network sees of a tile of that height and width, at a scale."""
@@ -136,74 +139,74 @@ class OnnxModel(OneFile):
         return max(self.multiple, high), max(self.multiple, wide)
 
 
-class HotOnnxModel:
-    def __init__(self, cold: OnnxModel, model: Model) -> None:
-        self._cold, self._model = cold, model
+class OnnxClassifier:
+    def __init__(self, spec: OnnxModel, model: Model) -> None:
+        self._spec, self._model = spec, model
 
     def __call__(self, views: Sequence[View]) -> list[Segments]:
         tiles = [whole(view).pixels for view in views]
         found: dict[int, Segments] = {}
-        for position, (answer,) in self._model.each(tiles, self.prepare, self._cold.batch):
+        for position, (answer,) in self._model.each(tiles, self.prepare, self._spec.batch):
             view = views[position]
-            found[position] = class_segments(self._map(answer, view), view, self._cold.names, self._cold.model)
+            found[position] = class_segments(self._map(answer, view), view, self._spec.names, self._spec.model)
         return [found[position] for position in range(len(views))]
 
     @cached_property
     def _normal(self) -> tuple[Floats, Floats]:
-        return np.array(self._cold.mean, np.float32), np.array(self._cold.deviation, np.float32)
+        return np.array(self._spec.mean, np.float32), np.array(self._spec.std, np.float32)
 
     def prepare(self, tile: Rgb) -> Floats:
         """The network's input for one tile."""
-        pixels = tile if self._cold.colour == "rgb" else tile[:, :, ::-1]
-        mean, deviation = self._normal
-        scaled: Floats = (pixels.astype(np.float32) / np.float32(self._cold.scale) - mean) / deviation
-        return scaled.transpose(2, 0, 1) if self._cold.layout == "nchw" else scaled
+        pixels = tile if self._spec.colour == "rgb" else tile[:, :, ::-1]
+        mean, std = self._normal
+        scaled: Floats = (pixels.astype(np.float32) / np.float32(self._spec.scale) - mean) / std
+        return scaled.transpose(2, 0, 1) if self._spec.layout == "nchw" else scaled
 
     def planes(self, answer: Floats) -> Floats:
         """(classes, h, w) of the answer for one image, (1, h, w) for `binary` and `label_map`."""
-        cold = self._cold
-        planes = answer[None] if answer.ndim == 2 else answer if cold.layout == "nchw" else answer.transpose(2, 0, 1)
-        count = len(cold.names) if cold.result in ("logits", "probabilities") else 1
+        spec = self._spec
+        planes = answer[None] if answer.ndim == 2 else answer if spec.layout == "nchw" else answer.transpose(2, 0, 1)
+        count = len(spec.names) if spec.result in ("logits", "probabilities") else 1
         if len(planes) != count:
-            raise ConfigError(_expected(cold, f"{count} classes (names)", f"{len(planes)}"))
+            raise ConfigError(_expected(spec, f"{count} classes (names)", f"{len(planes)}"))
         return planes
 
     def best(self, planes: Floats, size: tuple[int, int]) -> ClassMap:
         """What logits, probabilities or the one probability of `binary` say at each pixel of `size`."""
-        if self._cold.result != "binary":
-            return winners(np.ascontiguousarray(planes), size, logits=self._cold.result == "logits")
+        if self._spec.result != "binary":
+            return winners(np.ascontiguousarray(planes), size, logits=self._spec.result == "logits")
         likely = resized(planes[0], size)
-        return ClassMap(ids=np.where(likely >= self._cold.threshold, 0, -1).astype(np.int32), scores=likely)
+        return ClassMap(ids=np.where(likely >= self._spec.threshold, 0, -1).astype(np.int32), scores=likely)
 
     def _map(self, answer: Floats, view: View) -> ClassMap:
         """answer: of one image, as `OnnxModel.result` describes it."""
-        cold, planes = self._cold, self.planes(answer)
+        spec, planes = self._spec, self.planes(answer)
         check_finite(planes)
-        if cold.result != "label_map":
+        if spec.result != "label_map":
             return self.best(planes, fit(view.height, view.width))
         (plane,) = planes
-        if plane.min() < 0 or plane.max() >= len(cold.names):
+        if plane.min() < 0 or plane.max() >= len(spec.names):
             raise ConfigError(
-                _expected(cold, f"classes 0..{len(cold.names) - 1} (names)", f"{plane.min()}..{plane.max()}")
+                _expected(spec, f"classes 0..{len(spec.names) - 1} (names)", f"{plane.min()}..{plane.max()}")
             )
         return ClassMap(ids=plane.astype(np.int32), scores=np.ones(plane.shape, np.float32))
 
 
-def _described(cold: OnnxModel, file: Path) -> tuple[onnx.ModelProto, str]:
+def _described(spec: OnnxModel, file: Path) -> tuple[onnx.ModelProto, str]:
     """The graph with only the output that is wanted, and its name. Raises ConfigError for what does not fit."""
     model = onnx.load(file)
     graph = model.graph
     held = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in held]
     if len(inputs) != 1:
-        raise ConfigError(_expected(cold, "one input", f"{len(inputs)}: {', '.join(v.name for v in inputs)}"))
-    _check_input(cold, inputs[0])
+        raise ConfigError(_expected(spec, "one input", f"{len(inputs)}: {', '.join(v.name for v in inputs)}"))
+    _check_input(spec, inputs[0])
     outputs = {value.name: value for value in graph.output}
-    name = cold.output or next(iter(outputs))
-    if name not in outputs or (not cold.output and len(outputs) > 1):
-        asked = f"an output {cold.output!r}" if cold.output else "one output, or its name in output="
-        raise ConfigError(_expected(cold, asked, f"{', '.join(outputs)}"))
-    _check_output(cold, outputs[name])
+    name = spec.output or next(iter(outputs))
+    if name not in outputs or (not spec.output and len(outputs) > 1):
+        asked = f"an output {spec.output!r}" if spec.output else "one output, or its name in output="
+        raise ConfigError(_expected(spec, asked, f"{', '.join(outputs)}"))
+    _check_output(spec, outputs[name])
     kept = [outputs[name]]
     del graph.input[:], graph.output[:]
     graph.input.extend(inputs)
@@ -211,39 +214,42 @@ def _described(cold: OnnxModel, file: Path) -> tuple[onnx.ModelProto, str]:
     return model, name
 
 
-def _check_input(cold: OnnxModel, value: onnx.ValueInfoProto) -> None:
+def _check_input(spec: OnnxModel, value: onnx.ValueInfoProto) -> None:
     kind, shape = _type(value)
-    height, width = (0, 0) if cold.keep_aspect else (cold.height, cold.width)
-    wanted = (0, 3, height, width) if cold.layout == "nchw" else (0, height, width, 3)
+    height, width = (0, 0) if spec.keep_aspect else (spec.height, spec.width)
+    wanted = (0, 3, height, width) if spec.layout == "nchw" else (0, height, width, 3)
     if kind != TensorProto.FLOAT:
-        raise ConfigError(_expected(cold, f"an input {value.name!r} of float32", TensorProto.DataType.Name(kind)))
+        raise ConfigError(_expected(spec, f"an input {value.name!r} of float32", TensorProto.DataType.Name(kind)))
     fits = len(shape) == 4 and all(
         not real or not want or real == want for real, want in zip(shape, wanted, strict=True)
     )
     if not fits:
         raise ConfigError(
-            _expected(cold, f"an input {value.name!r} of {_say(wanted)} ({cold.layout}, height, width)", _say(shape))
+            _expected(spec, f"an input {value.name!r} of {_say(wanted)} ({spec.layout}, height, width)", _say(shape))
         )
-    fixed = any(shape[axis] for axis in ((2, 3) if cold.layout == "nchw" else (1, 2)))
-    for key, free in (("keep_aspect", cold.keep_aspect), ("look.scales", cold.look.scales != (1.0,))):
+    fixed = any(shape[axis] for axis in ((2, 3) if spec.layout == "nchw" else (1, 2)))
+    for key, free in (
+        ("keep_aspect", spec.keep_aspect),
+        ("sliding_window.scales", spec.sliding_window.scales != (1.0,)),
+    ):
         if free and fixed:
-            raise ConfigError(_expected(cold, f"an input of any size ({key})", _say(shape)))
-    if shape[0] and not shape[0] == cold.batch == 1:  # the last batch of a unit may be smaller
-        raise ConfigError(_expected(cold, f"batches of up to {cold.batch} (batch)", f"a file made for {shape[0]}"))
+            raise ConfigError(_expected(spec, f"an input of any size ({key})", _say(shape)))
+    if shape[0] and not shape[0] == spec.batch == 1:  # the last batch of a unit may be smaller
+        raise ConfigError(_expected(spec, f"batches of up to {spec.batch} (batch)", f"a file made for {shape[0]}"))
 
 
-def _check_output(cold: OnnxModel, value: onnx.ValueInfoProto) -> None:
+def _check_output(spec: OnnxModel, value: onnx.ValueInfoProto) -> None:
     kind, shape = _type(value)
-    if kind not in _NUMBERS or (kind != TensorProto.FLOAT and cold.result != "label_map"):
-        raise ConfigError(_expected(cold, f"an output {value.name!r} of float32", TensorProto.DataType.Name(kind)))
-    many = cold.result in ("logits", "probabilities")
-    count = len(cold.names) if many else 1
-    channel = 1 if cold.layout == "nchw" else 3
+    if kind not in _NUMBERS or (kind != TensorProto.FLOAT and spec.result != "label_map"):
+        raise ConfigError(_expected(spec, f"an output {value.name!r} of float32", TensorProto.DataType.Name(kind)))
+    many = spec.result in ("logits", "probabilities")
+    count = len(spec.names) if many else 1
+    channel = 1 if spec.layout == "nchw" else 3
     fits = (len(shape) == 4 and shape[channel] in (0, count)) or (len(shape) == 3 and not many)
     if shape and not fits:
-        wanted = (0, count, 0, 0) if cold.layout == "nchw" else (0, 0, 0, count)
+        wanted = (0, count, 0, 0) if spec.layout == "nchw" else (0, 0, 0, count)
         other = "" if many else f" or {_say((0, 0, 0))}"
-        raise ConfigError(_expected(cold, f"an output {value.name!r} of {_say(wanted)}{other}", _say(shape)))
+        raise ConfigError(_expected(spec, f"an output {value.name!r} of {_say(wanted)}{other}", _say(shape)))
 
 
 def _type(value: onnx.ValueInfoProto) -> tuple[int, tuple[int, ...]]:
@@ -256,5 +262,5 @@ def _say(shape: Sequence[int]) -> str:
     return "x".join(str(size or "?") for size in shape)
 
 
-def _expected(cold: OnnxModel, expected: str, got: str) -> str:
-    return f"segment.onnx_model: {cold.model.path.name} does not fit this config: expected {expected}, got {got}"
+def _expected(spec: OnnxModel, expected: str, got: str) -> str:
+    return f"segment.onnx_model: {spec.model.path.name} does not fit this config: expected {expected}, got {got}"

@@ -55,18 +55,18 @@ class Salient:
     def weights(self) -> tuple[Weights, ...]:
         return (self.model,)
 
-    def load(self, device: Device, threads: int) -> HotSalient:
-        return HotSalient(self, Model(self.model.fetch(), _OUTPUTS, device, threads))
+    def load(self, device: Device, threads: int) -> SalientModel:
+        return SalientModel(self, Model(self.model.fetch(), _OUTPUTS, device, threads))
 
 
-class HotSalient:
-    def __init__(self, cold: Salient, model: Model) -> None:
-        self._cold, self._model = cold, model
+class SalientModel:
+    def __init__(self, spec: Salient, model: Model) -> None:
+        self._spec, self._model = spec, model
 
     def __call__(self, views: Sequence[View]) -> list[Segments]:
         tiles = [whole(view).pixels for view in views]
         found: list[tuple[Segment, ...]] = [() for _ in views]
-        for position, (probability,) in self._model.each(tiles, _prepare, self._cold.batch):
+        for position, (probability,) in self._model.each(tiles, _prepare, self._spec.batch):
             check_finite(probability)
             found[position] = self._segments(views[position], probability[0])
         return [
@@ -76,15 +76,15 @@ class HotSalient:
 
     def _segments(self, view: View, probability: Floats) -> tuple[Segment, ...]:
         low, high = float(probability.min()), float(probability.max())
-        if high <= low or high < self._cold.min_peak:
+        if high <= low or high < self._spec.min_peak:
             return ()
         small = Image.fromarray(((probability - low) / (high - low) * 255).astype(np.uint8))
         soft = np.asarray(small.resize((view.width, view.height), Image.Resampling.LANCZOS))
-        inside = soft >= self._cold.threshold * 255
+        inside = soft >= self._spec.threshold * 255
         if not inside.any():
             return ()
         score = float(soft[inside].mean()) / 255
-        return (segment(inside, x=0, y=0, view=view, label="salient", score=score, model=self._cold.model),)
+        return (segment(inside, x=0, y=0, view=view, label="salient", score=score, model=self._spec.model),)
 
 
 def _prepare(tile: Rgb) -> Floats:

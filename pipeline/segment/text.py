@@ -44,7 +44,7 @@ class Text:
     pixel: float = 0.3
     score: float = 0.5
     unclip: float = 1.6
-    most: int = 1000
+    max_detections: int = 1000
     batch: int = 1
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class Text:
         check_number("text.pixel", self.pixel, 0.01, 1)
         check_number("text.score", self.score, 0, 1)
         check_number("text.unclip", self.unclip, 0, 10)
-        check_whole("text.most", self.most, 1, 1_000_000)
+        check_whole("text.max_detections", self.max_detections, 1, 1_000_000)
         check_whole("text.batch", self.batch, 1, 1024)
 
     @property
@@ -69,35 +69,35 @@ class Text:
     def weights(self) -> tuple[Weights, ...]:
         return (self.model,)
 
-    def load(self, device: Device, threads: int) -> HotText:
-        return HotText(self, Model(self.model.fetch(), _OUTPUTS, device, threads))
+    def load(self, device: Device, threads: int) -> TextModel:
+        return TextModel(self, Model(self.model.fetch(), _OUTPUTS, device, threads))
 
 
-class HotText:
-    def __init__(self, cold: Text, model: Model) -> None:
-        self._cold, self._model = cold, model
+class TextModel:
+    def __init__(self, spec: Text, model: Model) -> None:
+        self._spec, self._model = spec, model
 
     def __call__(self, views: Sequence[View]) -> list[Segments]:
         tiles = [whole(view).pixels for view in views]
         found: list[list[tuple[Quad, float]]] = [[] for _ in views]
-        for position, (probability,) in self._model.each(tiles, _prepare, self._cold.batch):
+        for position, (probability,) in self._model.each(tiles, _prepare, self._spec.batch):
             check_finite(probability)
             found[position] = self._quads(probability[0], views[position])
         return [self._segments(view, quads) for view, quads in zip(views, found, strict=True)]
 
     def _quads(self, probability: Floats, view: View) -> list[tuple[Quad, float]]:
         """Quads in full-size pixels with their scores, from above to below."""
-        binary = cv2.dilate((probability > self._cold.pixel).astype(np.uint8), np.ones((2, 2), np.uint8))
+        binary = cv2.dilate((probability > self._spec.pixel).astype(np.uint8), np.ones((2, 2), np.uint8))
         contours, _ = cv2.findContours(binary, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
         height, width = probability.shape
         to_full = np.array([view.width / width, view.height / height], np.float32)
         last = np.array([view.width - 1, view.height - 1], np.float32)
         quads = []
-        for contour in contours[: self._cold.most]:
+        for contour in contours[: self._spec.max_detections]:
             core, thin = smallest_rectangle(contour)
-            if thin < _MIN_SIDE or (score := mean_inside(probability, core)) < self._cold.score:
+            if thin < _MIN_SIDE or (score := mean_inside(probability, core)) < self._spec.score:
                 continue
-            quad, thin = smallest_rectangle(grown(core, self._cold.unclip))
+            quad, thin = smallest_rectangle(grown(core, self._spec.unclip))
             if thin < _MIN_SIDE + 2:
                 continue
             quad = (quad * to_full).round().clip(0, last)
@@ -112,7 +112,7 @@ class HotText:
             x, y, width, height = cv2.boundingRect(corners)
             crop = np.zeros((height, width), np.uint8)
             cv2.fillPoly(crop, [corners - np.array([x, y], np.int32)], 1)
-            made.append(segment(crop > 0, x=x, y=y, view=view, label="text", score=score, model=self._cold.model))
+            made.append(segment(crop > 0, x=x, y=y, view=view, label="text", score=score, model=self._spec.model))
         return Segments(image_id=view.image_id, height=view.height, width=view.width, segments=tuple(made))
 
 

@@ -10,16 +10,16 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.contracts import HotSegmenter
+from pipeline.contracts import SegmentModel
 from pipeline.image.view import Fit, Tiles
 from pipeline.models.torch_options import TorchOptions, need
 from pipeline.records import Device
-from pipeline.segment.shared.class_map import HotNetwork, OneFile, class_segments, mask_segments
+from pipeline.segment.shared.class_map import NetworkModel, OneFile, class_segments, mask_segments
 from pipeline.segment.shared.fields import check_flag, check_number, check_whole
 from pipeline.segment.shared.preprocess import Preprocess
-from pipeline.segment.shared.sliding_window import Look
-from pipeline.segment.shared.sliding_window_run import HotTiled
-from pipeline.segment.shared.warm_up import Warmed
+from pipeline.segment.shared.sliding_window import SlidingWindow
+from pipeline.segment.shared.sliding_window_run import SlidingWindowModel
+from pipeline.segment.shared.warm_up import WarmStart
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Torchvision(OneFile, Warmed):
+class _Torchvision(OneFile, WarmStart):
     side: int
     run: TorchOptions = field(default_factory=TorchOptions)
 
@@ -68,7 +68,7 @@ class TorchvisionSemantic(_Torchvision):
     ]  # fmt: skip
     side: int = 520
     auxiliary: bool = True
-    look: Look = field(default_factory=Look)
+    sliding_window: SlidingWindow = field(default_factory=SlidingWindow)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,7 +77,7 @@ class TorchvisionSemantic(_Torchvision):
 
     @property
     def view(self) -> Fit | Tiles:
-        return self.look.view(self.side, 8)
+        return self.sliding_window.view(self.side, 8)
 
     def network(self) -> torch.nn.Module:
         from torchvision.models import get_model
@@ -88,15 +88,17 @@ class TorchvisionSemantic(_Torchvision):
         )
         return built
 
-    def hot(self, device: Device, threads: int) -> HotSegmenter:
+    def load_network(self, device: Device, threads: int) -> SegmentModel:
         from pipeline.segment.shared.torch_runner import ClassNet
 
         net = self.net(device, threads)
-        if self.look.plain:
-            return HotNetwork(ClassNet(net, Preprocess(), _out).each, class_segments, self.names, self.model)
-        from pipeline.segment.shared.torch_scorer import TorchEyes
+        if self.sliding_window.plain:
+            return NetworkModel(ClassNet(net, Preprocess(), _out).each, class_segments, self.names, self.model)
+        from pipeline.segment.shared.torch_scorer import TorchScorer
 
-        return HotTiled(TorchEyes(net, Preprocess(), _out, self.look), self.look, self.names, self.model)
+        return SlidingWindowModel(
+            TorchScorer(net, Preprocess(), _out, self.sliding_window), self.sliding_window, self.names, self.model
+        )
 
 
 def _out(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
@@ -136,8 +138,8 @@ class TorchvisionMaskRcnn(_Torchvision):
         )
         return built
 
-    def hot(self, device: Device, threads: int) -> HotSegmenter:
+    def load_network(self, device: Device, threads: int) -> SegmentModel:
         from pipeline.segment.torchvision_net import InstanceNet
 
         found = InstanceNet(self.net(device, threads), self.mask)
-        return HotNetwork(found.each, mask_segments, self.names, self.model)
+        return NetworkModel(found.each, mask_segments, self.names, self.model)

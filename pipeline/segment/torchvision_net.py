@@ -13,7 +13,7 @@ from pipeline.segment.shared.class_map import FoundMask
 from pipeline.segment.shared.preprocess import Preprocess
 from pipeline.segment.shared.torch_runner import Net, enlarged, finite
 
-_RAW: Final = Preprocess(mean=(0.0, 0.0, 0.0), deviation=(1.0, 1.0, 1.0))
+_RAW: Final = Preprocess(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 """0..1; the detectors normalise and resize by themselves."""
 
 

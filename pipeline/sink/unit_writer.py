@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias
 
 from pipeline.credentials import redact
 from pipeline.errors import ConfigError
-from pipeline.records import Counts, Filled, OutputFile, Rejected, Rendered, Unit
+from pipeline.records import Counts, OutputFile, Rejected, Rendered, Unit
 from pipeline.sink.masks import masks
 from pipeline.sink.rendered import FILLED, PUBLISH, Items, Place, Published
 from pipeline.sink.safe_names import addressed
@@ -79,19 +79,6 @@ class UnitFiles:
     segments: tuple[tuple[str, int], ...]
 
 
-@dataclass(kw_only=True, slots=True)
-class Previews:
-    """Which images of a unit the report shows: the first few that have a segment. left: how many more."""
-
-    left: int
-
-    def wants(self, item: Filled) -> bool:
-        """Ask once an image, in source order."""
-        wanted = bool(item.segments.segments) and self.left > 0
-        self.left -= wanted
-        return wanted
-
-
 class UnitWriter:
     """Takes the images of one unit, some at a time, in source order. Holds encoded bytes only."""
 
@@ -100,7 +87,6 @@ class UnitWriter:
         self._unit = unit
         self._facts = facts
         self._items: list[Rendered | Rejected] = []
-        self.previews = Previews(left=sink.previews)
 
     def add(self, items: Iterable[Rendered | Rejected]) -> None:
         self._items.extend(items)

@@ -8,11 +8,11 @@ from typing import Final, Literal, TypeAlias
 
 from pipeline.errors import SourceError
 from pipeline.image.header import IMAGE_SUFFIXES
-from pipeline.records import Batch, EncodedImage, Shard
+from pipeline.records import EncodedImage, Shard, UnitBatch
 from pipeline.source.files import Files
 from pipeline.source.listing import find
 from pipeline.source.parquet import PARQUET_SUFFIXES, Parquet
-from pipeline.source.unit import Limits, nothing
+from pipeline.source.unit import UnitLimits, nothing
 from pipeline.source.webdataset import TAR_SUFFIXES, WebDataset
 
 Kind: TypeAlias = Literal["webdataset", "parquet", "files"]
@@ -43,7 +43,7 @@ def detect(uri: str, *, follow_links: bool = False) -> Kind:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Auto(Limits):
+class Auto(UnitLimits):
     """Any source, with the default options of its kind."""
 
     def shards(self) -> tuple[Shard, ...]:
@@ -57,7 +57,7 @@ class Auto(Limits):
     def probe(self, shards: Sequence[Shard]) -> None:
         self._source(_kind_of(_sound(shards))).probe(shards)
 
-    def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[Batch[EncodedImage]]:
+    def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[UnitBatch[EncodedImage]]:
         return self._source(_kind_of(shard)).units(shard, done)
 
     def _source(self, kind: Kind) -> WebDataset | Parquet | Files:

@@ -20,11 +20,11 @@ from typing import Final
 
 from pipeline.errors import ConfigError
 from pipeline.image.header import IMAGE_SUFFIXES
-from pipeline.records import Batch, EncodedImage, ImageRef, Member, Shard, Sidecar, image_id
+from pipeline.records import EncodedImage, ImageRef, Member, Shard, Sidecar, UnitBatch, image_id
 from pipeline.source import names
 from pipeline.source.listing import DETAILS, Listing, find
 from pipeline.source.stream import CHANGED
-from pipeline.source.unit import Limits, UnitBuilder, check_suffixes, nothing
+from pipeline.source.unit import UnitBuilder, UnitLimits, check_suffixes, nothing
 from pipeline.storage.store import ObjectInfo, Store, open_store
 
 SIDECAR_SUFFIXES: Final = (".txt", ".json")
@@ -33,7 +33,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Files(Limits):
+class Files(UnitLimits):
     """Loose files. image_suffixes: which are images; lower case, with the dot. sidecars: take .txt and .json along."""
 
     image_suffixes: tuple[str, ...] = tuple(sorted(IMAGE_SUFFIXES))
@@ -71,7 +71,7 @@ class Files(Limits):
     def probe(self, shards: Sequence[Shard]) -> None:
         """Nothing to do: the listing tells that there are images."""
 
-    def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[Batch[EncodedImage]]:
+    def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[UnitBatch[EncodedImage]]:
         """The one unit of a slice; start is 0, stop the number of members. Its files are read concurrently."""
         if 0 in done:
             return

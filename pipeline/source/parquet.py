@@ -19,12 +19,12 @@ from typing import Final
 import pyarrow as pa
 
 from pipeline.errors import ConfigError, ShardError, SourceError
-from pipeline.records import Batch, EncodedImage, ImageRef, Shard, Sidecar, image_id
+from pipeline.records import EncodedImage, ImageRef, Shard, Sidecar, UnitBatch, image_id
 from pipeline.source import names
 from pipeline.source.keys import Keys
 from pipeline.source.listing import find, refusing, shards_of
 from pipeline.source.rowgroups import ParquetRows, Row
-from pipeline.source.unit import ENDED, Limits, UnitBuilder, hop, nothing
+from pipeline.source.unit import ENDED, UnitBuilder, UnitLimits, hop, nothing
 
 PARQUET_SUFFIXES: Final = (".parquet",)
 _AUTO: Final = "auto"
@@ -33,7 +33,7 @@ _PROBED_SHARDS: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parquet(Limits):
+class Parquet(UnitLimits):
     """Parquet files: `uri` is a folder (every *.parquet below it), one file, a glob or a brace range.
 
     image_column: a name, or `auto`: the only column that can hold images (a struct of bytes and path before plain
@@ -83,7 +83,7 @@ class Parquet(Limits):
         probed = min(len(shards), _PROBED_SHARDS)
         raise SourceError(f"source.uri={self.uri}: no row can be read from the first {probed} Parquet files")
 
-    def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[Batch[EncodedImage]]:
+    def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[UnitBatch[EncodedImage]]:
         """See contracts.Source. Holds one unit and a few rows at a time (see `rowgroups` for the page beneath them)."""
         position = hop(0, done)
         if position == ENDED:

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Final
 
 from pipeline.errors import ConfigError, ShardError, SourceError
-from pipeline.records import Batch, EncodedImage, ImageRef, Rejected, Shard, Sidecar, Unit, image_id, unit_id
+from pipeline.records import EncodedImage, ImageRef, Rejected, Shard, Sidecar, Unit, UnitBatch, image_id, unit_id
 from pipeline.storage.store import ObjectInfo
 
 MiB: Final = 1 << 20
@@ -17,7 +17,7 @@ STAGE: Final = "read"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class UnitLimits:
     """What every source takes. uri: where the images are; see `listing` for folders, globs and brace ranges.
 
     A unit ends at the first sample with which it holds `unit_images` rows or `unit_bytes` encoded bytes (sidecars
@@ -62,7 +62,7 @@ def check_suffixes(suffixes: object) -> None:
 class UnitBuilder:
     """Collects the rows of one unit. Its clock runs from when it is made to `batch`."""
 
-    def __init__(self, *, shard: Shard, start: int, limits: Limits) -> None:
+    def __init__(self, *, shard: Shard, start: int, limits: UnitLimits) -> None:
         self.start = start
         self.rows = 0
         self._shard = shard
@@ -86,11 +86,11 @@ class UnitBuilder:
         self._items.append(Rejected(ref=ref, stage=STAGE, reason=reason, detail=detail))
         self.rows += 1
 
-    def batch(self, *, stop: int, last: bool) -> Batch[EncodedImage]:
+    def batch(self, *, stop: int, last: bool) -> UnitBatch[EncodedImage]:
         """Hands the unit over: the builder is empty afterwards, so only the caller holds the bytes."""
         return self._made(stop=stop, last=last, failure="")
 
-    def failed(self, error: ShardError) -> Batch[EncodedImage]:
+    def failed(self, error: ShardError) -> UnitBatch[EncodedImage]:
         """What was complete, and a last row that says why the shard cannot be read on.
 
         Nothing follows a failure, so `stop` has no next unit to name and equals `start`.
@@ -103,7 +103,7 @@ class UnitBuilder:
         )
         return self._made(stop=self.start, last=True, failure=error.reason)
 
-    def _made(self, *, stop: int, last: bool, failure: str) -> Batch[EncodedImage]:
+    def _made(self, *, stop: int, last: bool, failure: str) -> UnitBatch[EncodedImage]:
         items, self._items = tuple(self._items), []
         unit = Unit(
             unit_id=unit_id(self._shard.path, self.start),
@@ -115,7 +115,7 @@ class UnitBuilder:
             last=last,
             failure=failure,
         )
-        return Batch(unit=unit, items=items, seconds={STAGE: time.perf_counter() - self._began})
+        return UnitBatch(unit=unit, items=items, seconds={STAGE: time.perf_counter() - self._began})
 
 
 ENDED: Final = -1

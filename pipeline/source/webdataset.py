@@ -22,13 +22,13 @@ from typing import Final
 
 from pipeline.errors import ShardError, SourceError
 from pipeline.image.header import IMAGE_SUFFIXES
-from pipeline.records import Batch, EncodedImage, ImageRef, Shard, Sidecar, image_id
+from pipeline.records import EncodedImage, ImageRef, Shard, Sidecar, UnitBatch, image_id
 from pipeline.source import names
 from pipeline.source.keys import Keys
 from pipeline.source.listing import find, refusing, shards_of
 from pipeline.source.stream import GzipStream, ObjectStream, Stream
 from pipeline.source.tar import TarMember, TarReader
-from pipeline.source.unit import ENDED, Limits, UnitBuilder, check_suffixes, hop, nothing
+from pipeline.source.unit import ENDED, UnitBuilder, UnitLimits, check_suffixes, hop, nothing
 
 TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
 _MAX_SAMPLE: Final = 1000  # members that share a key; more means that the keys are not what the writer meant
@@ -38,7 +38,7 @@ _PROBED_MEMBERS: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class WebDataset(Limits):
+class WebDataset(UnitLimits):
     """Tar shards: `uri` is a folder (every *.tar, *.tar.gz, *.tgz below it), one shard, a glob or a brace range.
 
     image_suffixes: which members are images; lower case, with the dot.
@@ -82,7 +82,7 @@ class WebDataset(Limits):
                 walk.close()
         raise SourceError(f"source.uri={self.uri}: no image in the first {len(probed)} shards ({problem})")
 
-    def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[Batch[EncodedImage]]:
+    def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[UnitBatch[EncodedImage]]:
         """See contracts.Source. Holds one unit and one sample at a time; start and stop are offsets of tar headers."""
         position = hop(0, done)
         if position == ENDED:
@@ -133,7 +133,7 @@ class _Walk:
                 return member
         return None
 
-    def units(self, position: int, done: Mapping[int, int]) -> Iterator[Batch[EncodedImage]]:
+    def units(self, position: int, done: Mapping[int, int]) -> Iterator[UnitBatch[EncodedImage]]:
         unit = UnitBuilder(shard=self._shard, start=position, limits=self._source)
         self._keys.hopped(0, position)
         sample = _Sample(key="")

@@ -61,7 +61,7 @@ def _ours(module: str) -> Callable[[Path, Path], list[str]]:
     return lambda images, out: [sys.executable, "-m", f"tests.bench.{module}", str(images / "shards"), str(out / "out")]
 
 
-def _cold(images: Path, out: Path) -> list[str]:
+def _spec(images: Path, out: Path) -> list[str]:
     where = [f"source.uri={images / 'shards'}", f"sink.uri={out / 'out'}"]
     return [sys.executable, "-m", "jobs.anonymize", *where, "execute=ray", *ALIKE]
 
@@ -83,7 +83,7 @@ def _peer(peer: str, script: str, kind: str, *rest: str) -> Callable[[Path, Path
 
 ENTRIES: Final = (
     Entry(name="a", what="floor: a process a core, by hand", command=_ours("floor")),
-    Entry(name="b cold", what="Segfill anonymize on Ray, start-up included", command=_cold),
+    Entry(name="b cold", what="Segfill anonymize on Ray, start-up included", command=_spec),
     Entry(name="b warm", what="Segfill anonymize on Ray, second run", command=_ours("segfill_warm"), warm=True),
     Entry(name="c", what="naive Ray Data script", command=_peer("naive_ray", "naive_ray.py", "shards")),
     Entry(name="d", what="deface, one command", command=_peer("deface", "deface_cli.py", "files", "1")),
@@ -92,7 +92,7 @@ ENTRIES: Final = (
     ),
     Entry(name="e", what="Daft class UDF over download", command=_peer("daft", "daft_udf.py", "files")),
 )
-LONG: Final = Entry(name="b long", what="Segfill anonymize on Ray, 4 times the images", command=_cold)
+LONG: Final = Entry(name="b long", what="Segfill anonymize on Ray, 4 times the images", command=_spec)
 
 GOALS: Final = (  # of which ratio: numerator, denominator, least
     ("b warm", "a", 0.97),

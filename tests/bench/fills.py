@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 
 from pipeline import build
-from pipeline.contracts import Fill, HotFill
+from pipeline.contracts import Fill, FillModel
 from pipeline.fill.generative.train import holes
 from pipeline.fill.generative.train.photos import Collection, gather
 from pipeline.fill.generative.train.photos import Pixels as Decoded
@@ -128,24 +128,24 @@ def middle(rgb: Rgb) -> Rgb:
     return square if side == SIDE else np.asarray(cv2.resize(square, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
 
 
-def filled(case: Case, fill: Fill, hot: HotFill) -> Rgb:
+def filled(case: Case, fill: Fill, loaded: FillModel) -> Rgb:
     """As flow.py does it."""
     region = Region(
         image_id=case.seed, height=SIDE, width=SIDE, rle=rle.encode(case.mask), area=int(case.mask.sum()), chosen=(0,)
     )
     result = case.real.copy()
-    for patch in hot(cut(Pixels(rgb=case.real, alpha=np.zeros((0, 0), np.uint8)), region, fill)):
+    for patch in loaded(cut(Pixels(rgb=case.real, alpha=np.zeros((0, 0), np.uint8)), region, fill)):
         height, width = patch.mask.shape
         result[patch.y : patch.y + height, patch.x : patch.x + width][patch.mask] = patch.pixels[patch.mask]
     return result
 
 
 def measure(some: Sequence[Case], fill: Fill, features: likeness.Features) -> Score:
-    hot, score = fill.load("cpu", 1), Score()
-    filled(some[0], fill, hot)  # what is slow the first time only
+    loaded, score = fill.load("cpu", 1), Score()
+    filled(some[0], fill, loaded)  # what is slow the first time only
     for case in some:
         began = time.process_time()
-        made = filled(case, fill, hot)
+        made = filled(case, fill, loaded)
         score.seconds.append(time.process_time() - began)
         score.psnr.append(likeness.psnr(made, case.real, case.mask))
         score.ssim.append(likeness.ssim(made, case.real, case.mask))

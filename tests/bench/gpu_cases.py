@@ -160,7 +160,7 @@ def _lama(folder: Path, case: Case, device: Device) -> Made:
     from tests.unit.fill.networks import lama
 
     file = lama(folder / "lama.onnx") if case.tiny else lama_sized(folder / "lama.onnx")
-    overrides = ["fill=lama", f"fill.fit.batch={case.batch}", *(f"fill.model.{one}" for one in _weights(file))]
+    overrides = ["fill=lama", f"fill.windowing.batch={case.batch}", *(f"fill.model.{one}" for one in _weights(file))]
     return _filling(overrides, folder, case, device)
 
 
@@ -174,7 +174,7 @@ def _diffusion(folder: Path, case: Case, device: Device) -> Made:
     files = ",".join(files_of(model))
     side, steps = (64, 2) if case.tiny else (512, 20)
     values = [f"model.folder={model}", "model.licence=MIT", f"model.files=[{files}]", "prompt=a wall", f"steps={steps}"]
-    values += [f"fit.side={side}", f"fit.overlap={side // 8}", f"fit.batch={case.batch}"]
+    values += [f"windowing.side={side}", f"windowing.overlap={side // 8}", f"windowing.batch={case.batch}"]
     return _filling(["fill=diffusion/local", *(f"fill.{value}" for value in values)], folder, case, device)
 
 
@@ -188,15 +188,15 @@ def _filling(fill: Sequence[str], folder: Path, case: Case, device: Device) -> M
     places = [f"source.uri={images}", f"sink.uri={folder / 'nothing'}", "execute=local"]
     flow = build.build(build.compose("clean", [*places, *overrides])).flow
     shards = flow.source.shards()
-    hot = replace(flow, source=flow.source.resolve(shards)).load(device, 1)
-    (unit,) = hot.flow.source.units(shards[0], {})
-    chosen = line.select(hot, line.segment(hot, line.decode(hot, unit)))
+    worker = replace(flow, source=flow.source.resolve(shards)).load(device, 1)
+    (unit,) = worker.flow.source.units(shards[0], {})
+    chosen = line.select(worker, line.segment(worker, line.decode(worker, unit)))
     crops = [crop for item in chosen.items if isinstance(item, Selected) for crop in item.crops]
     if not crops:
         raise MissingPartError("nothing was found to be filled")
 
     def call() -> None:
-        hot.fill(crops)
+        worker.fill(crops)
 
     return Made(overrides=overrides, bare=call, batch=case.batch)
 

@@ -133,8 +133,8 @@ def sliced_wasserstein(real: Floats, filled: Floats, lines: int = 256) -> float:
 
 
 def _scaled(real: Floats, filled: Floats) -> tuple[Floats, Floats]:
-    deviation = np.maximum(real.std(axis=0), 1e-9)
-    return real / deviation, filled / deviation
+    std = np.maximum(real.std(axis=0), 1e-9)
+    return real / std, filled / std
 
 
 def _root(matrix: Floats) -> Floats:

@@ -14,7 +14,13 @@ from pipeline.segment.nets.unet import UNet
 from tests.flow.outputs import totals
 from tests.flow.training import cross_entropy, saved, train
 
-TILES = ["unet.side=512", "unet.look.overlap=32", "unet.width=4", "unet.depth=1", "unet.names=['',disc,square]"]
+TILES = [
+    "unet.side=512",
+    "unet.sliding_window.overlap=32",
+    "unet.width=4",
+    "unet.depth=1",
+    "unet.names=['',disc,square]",
+]
 
 
 def trained(folder: Path) -> list[str]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pipeline.image.decode import Decode, Decoder
 from pipeline.image.view import ViewSpec
 from pipeline.records import Device, EncodedImage, Segments, View
-from pipeline.segment.faces import Faces, HotFaces
+from pipeline.segment.faces import Faces, FacesModel
 
 PIECE, PIECES = 32 << 20, 24
 
@@ -57,7 +57,7 @@ class DeadlyFaces(Faces):
 
 @dataclass(frozen=True)
 class _DeadlyFaces:
-    hot: HotFaces
+    loaded: FacesModel
 
     def __call__(self, views: Sequence[View]) -> list[Segments]:
         for view in views:
@@ -66,4 +66,4 @@ class _DeadlyFaces:
                 raise ValueError("a green picture")
             if colour == [0, 0, 255]:
                 os.kill(os.getpid(), signal.SIGSEGV)
-        return self.hot(views)
+        return self.loaded(views)

@@ -28,7 +28,7 @@ from pipeline.records import (
     View,
 )
 from pipeline.render.render import Render
-from pipeline.segment.faces import Faces, HotFaces
+from pipeline.segment.faces import Faces, FacesModel
 from pipeline.select import Select
 from pipeline.sink.unit_writer import Facts, Sink, UnitFiles, UnitWriter
 
@@ -106,13 +106,13 @@ class BrokenFaces(Faces):
 
 @dataclass(frozen=True)
 class _BrokenFaces:
-    hot: HotFaces
+    loaded: FacesModel
     how: str
 
     def __call__(self, views: Sequence[View]) -> list[Segments]:
         if self.how == "nan_pixels":  # a model fed with NaN answers with NaN
             views = [replace(view, tiles=tuple(_nan(tile) for tile in view.tiles)) for view in views]
-        return _spoilt(self.how, self.hot(views))
+        return _spoilt(self.how, self.loaded(views))
 
 
 def _nan(tile: Tile) -> Tile:

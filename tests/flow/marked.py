@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.contracts import HotSegmenter
+from pipeline.contracts import SegmentModel
 from pipeline.image.view import Fit
 from pipeline.models.weights import Weights
 from pipeline.records import Device, Mask, Rgb, Segment, Segments, View
@@ -34,7 +34,7 @@ class Marked:
     def weights(self) -> tuple[Weights, ...]:
         return ()
 
-    def load(self, device: Device, threads: int) -> HotSegmenter:
+    def load(self, device: Device, threads: int) -> SegmentModel:
         return lambda views: [self._found(view) for view in views]
 
     def _found(self, view: View) -> Segments:

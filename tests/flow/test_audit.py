@@ -213,7 +213,7 @@ def test_a_face_too_small_to_be_recognised_is_told_and_passes(run: Path, tmp_pat
     out = leaked(run, tmp_path / "out", "far.png", strip(far, read_header(far), keep_icc=False))
     assert audit.main([f"uri={out}", "score=0.6"]) == 0
     assert receipt(out)["sizes"]["< 20 px"]["faces"] == 1  # type: ignore[index]
-    assert audit.main([f"uri={out}", "score=0.6", "least_face=10"]) == 3
+    assert audit.main([f"uri={out}", "score=0.6", "min_face_px=10"]) == 3
 
 
 @pytest.mark.promise(PROMISE)

@@ -15,7 +15,7 @@ from pipeline import build
 from pipeline.errors import ConfigError, WeightsError
 from pipeline.fill.diffusion.fill import Diffusion
 from pipeline.fill.diffusion.painter import Painter, whole_cells
-from pipeline.fill.shared.windows import Fit, Window
+from pipeline.fill.shared.windows import FillWindow, Windowing
 from pipeline.models.checkpoint import Checkpoint
 from tests.flow import pipelines
 from tests.flow.marked import marks
@@ -40,8 +40,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def choice(folder: Path, *more: str) -> list[str]:
     files = ",".join(pipelines.files_of(folder))
-    values = (f"model.folder={folder}", "model.licence=MIT", f"model.files=[{files}]", "steps=2", "fit.side=64")
-    return ["fill=diffusion/local", *(f"fill.{value}" for value in (*values, "fit.overlap=16", *more))]
+    values = (f"model.folder={folder}", "model.licence=MIT", f"model.files=[{files}]", "steps=2", "windowing.side=64")
+    return ["fill=diffusion/local", *(f"fill.{value}" for value in (*values, "windowing.overlap=16", *more))]
 
 
 def run(source: Path, out: Path, *overrides: str, job: str = "clean") -> int:
@@ -134,11 +134,11 @@ def painter(folder: Path, **keys: object) -> Painter:
     return Painter(Diffusion(model=model, **{"steps": 2, "prompt": "a cat", **keys}), "cpu", 1)  # type: ignore[arg-type]
 
 
-def windows() -> list[Window]:
+def windows() -> list[FillWindow]:
     random, mask = np.random.default_rng(0), np.zeros((64, 64), bool)
     mask[20:40, 20:40] = True
     made = [random.integers(0, 256, (64, 64, 3)).astype(np.uint8) for _ in range(3)]
-    return [Window(pixels=made[n], mask=mask, seed=n, label="") for n in range(3)]
+    return [FillWindow(pixels=made[n], mask=mask, seed=n, label="") for n in range(3)]
 
 
 @pytest.mark.parametrize("kind", pipelines.KINDS)
@@ -147,7 +147,7 @@ def test_the_noise_of_a_window_is_its_own(kind: str, folders: dict[str, Path]) -
     paint, some = painter(folders[kind]), windows()
     for alone, together in zip([paint([window])[0] for window in some], paint(some), strict=True):
         assert np.abs(alone.astype(int) - together.astype(int)).max() <= 1
-    twin = Window(pixels=some[0].pixels, mask=some[0].mask, seed=99)
+    twin = FillWindow(pixels=some[0].pixels, mask=some[0].mask, seed=99)
     assert (paint([twin])[0] != paint(some[:1])[0]).any()
 
 
@@ -206,8 +206,14 @@ def edited(folder: Path, to: Path, file: str, **values: object) -> Path:
         ("sd", "model_index.json", {"scheduler": ["evil", "Scheduler"]}, [], "scheduler: expected"),
         ("sd", "unet/config.json", {"in_channels": 4}, [], "expected in_channels 9"),
         ("flux", "transformer/config.json", {"in_channels": 64}, [], "expected in_channels 288"),
-        ("sd", "", {}, ["fill.fit.side=60", "fill.fit.multiple=4", "fill.fit.overlap=8"], "expected a multiple of 8"),
-        ("flux", "", {}, ["fill.fit.multiple=8"], "expected a multiple of 16"),
+        (
+            "sd",
+            "",
+            {},
+            ["fill.windowing.side=60", "fill.windowing.multiple=4", "fill.windowing.overlap=8"],
+            "expected a multiple of 8",
+        ),
+        ("flux", "", {}, ["fill.windowing.multiple=8"], "expected a multiple of 16"),
         ("flux", "", {}, ["fill.negative_prompt=blurry"], "FluxFillPipeline takes none"),
         ("sd", "", {}, ["fill.negative_prompt=blurry", "fill.guidance=1"], "takes none where guidance is 1 or less"),
         ("sd", "", {}, [f"fill.prompt={'cat ' * 20}"], "at most 32 tokens, got 62"),
@@ -248,7 +254,9 @@ def test_a_part_that_is_missing_or_pickled_is_named(
     shutil.copytree(folders["sd"], folder)
     (folder / gone).rename((folder / gone).with_suffix(".bin"))
     files = tuple(file for file in pipelines.files_of(folder) if not file.endswith(".bin"))
-    fill = Diffusion(model=Checkpoint(licence="MIT", folder=str(folder), files=files), fit=Fit(side=64, overlap=16))
+    fill = Diffusion(
+        model=Checkpoint(licence="MIT", folder=str(folder), files=files), windowing=Windowing(side=64, overlap=16)
+    )
     with pytest.raises(ConfigError) as caught:
         fill.check()
     assert expected in str(caught.value)

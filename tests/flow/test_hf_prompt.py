@@ -108,7 +108,7 @@ def test_sam3_goes_through_the_line_a_segment_a_thing(tmp_path: Path) -> None:
         "prompts": "[disc,blue square]",
         "score": 0,
         "mask": 0,
-        "most": 7,
+        "max_detections": 7,
         "model.folder": sam3(tmp_path / "sam3"),
     }
     dotted = [f"segment.hf_prompt.{key}={value}" for key, value in values.items()]
@@ -120,7 +120,7 @@ def test_sam3_goes_through_the_line_a_segment_a_thing(tmp_path: Path) -> None:
 
 def test_what_sam3_finds_is_what_its_reference_processor_makes_of_it(tmp_path: Path) -> None:
     module = transformers.Sam3Model.from_pretrained(sam3(tmp_path / "sam3"))
-    how = Preprocess(height=56, width=56, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+    how = Preprocess(height=56, width=56, mean=(0.5,) * 3, std=(0.5,) * 3)
     tokens = [[BEGIN, WORDS["disc"], END], [BEGIN, WORDS["blue"], WORDS["square"], END]]
     net = Net(module, "cpu", 1, TorchOptions())
     image = np.random.default_rng(0).integers(0, 255, (60, 80, 3)).astype(np.uint8)
@@ -192,7 +192,8 @@ def test_clipseg_goes_through_the_line_a_segment_a_prompt(tmp_path: Path) -> Non
 
 def test_grounded_sam_goes_through_the_line_a_segment_a_box(tmp_path: Path) -> None:
     values = {
-        "prompts": "[disc,blue square]", "score": 0, "most": 4, "boxes.licence": "MIT", "masks.licence": "MIT",
+        "prompts": "[disc,blue square]", "score": 0, "max_detections": 4,
+        "boxes.licence": "MIT", "masks.licence": "MIT",
         "boxes.folder": grounding_dino(tmp_path / "dino"), "masks.folder": sam2(tmp_path / "sam2"),
     }  # fmt: skip
     dotted = [f"segment.hf_prompt.{key}={value}" for key, value in values.items()]

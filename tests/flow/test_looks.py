@@ -12,14 +12,14 @@ import torch
 
 from pipeline.errors import ConfigError
 from pipeline.segment.hf.universal import HfUniversal
-from pipeline.segment.shared.sliding_window import Look
+from pipeline.segment.shared.sliding_window import SlidingWindow
 from tests.flow import checkpoints
 from tests.flow.drawings import annotate, folder_of
 from tests.flow.test_hf_prompt import clipseg
 from tests.flow.test_hf_universal import SPLIT, checkpoint, mask2former, small
 from tests.flow.test_onnx_model import described, network
 
-TWICE = "look.scales=[1.0,1.0]"
+TWICE = "sliding_window.scales=[1.0,1.0]"
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_an_onnx_network_of_one_pixel_finds_in_tiles_what_it_finds_in_the_whole(
         drawings, tmp_path / "whole", *described(network(tmp_path / "a.onnx", result, layout), result, layout, names)
     )
     model = network(tmp_path / "tile.onnx", result, layout, (64, 64))
-    tiles = looks("onnx_model", "height=64", "width=64", "look.overlap=16", "look.mirror=true")
+    tiles = looks("onnx_model", "height=64", "width=64", "sliding_window.overlap=16", "sliding_window.flip=true")
     tiled = annotate(drawings, tmp_path / "tiled", *described(model, result, layout, names), *tiles)
     assert [row["label"] for row in tiled] == [row["label"] for row in whole]
     for one, other in zip(tiled, whole, strict=True):
@@ -56,7 +56,7 @@ def test_an_onnx_network_of_any_size_sees_several(drawings: Path, tmp_path: Path
     how = [*described(model, "logits"), *looks("onnx_model", "keep_aspect=true", "height=128", "multiple=8")]
     one, several = (
         annotate(drawings, tmp_path / str(len(more)), *how, *looks("onnx_model", *more))
-        for more in ([], ["look.scales=[0.5,1.0,2.0]", "look.mirror=true"])
+        for more in ([], ["sliding_window.scales=[0.5,1.0,2.0]", "sliding_window.flip=true"])
     )
     assert [row["label"] for row in several] == [row["label"] for row in one]
     for row, other in zip(several, one, strict=True):
@@ -66,9 +66,9 @@ def test_an_onnx_network_of_any_size_sees_several(drawings: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("result", "values", "expected"),
     [
-        ("label_map", ["look.mirror=true"], "a label_map has no scores"),
-        ("logits", ["look.overlap=16"], "expected the same height and width, got 96 and 128"),
-        ("logits", ["look.scales=[0.5,1.0]"], r"an input of any size \(look\.scales\), got \?x3x96x128"),
+        ("label_map", ["sliding_window.flip=true"], "a label_map has no scores"),
+        ("logits", ["sliding_window.overlap=16"], "expected the same height and width, got 96 and 128"),
+        ("logits", ["sliding_window.scales=[0.5,1.0]"], r"an input of any size \(look\.scales\), got \?x3x96x128"),
     ],
 )
 def test_what_an_onnx_network_cannot_do_is_refused(
@@ -97,7 +97,7 @@ def test_the_same_look_twice_finds_what_one_finds(drawings: Path, tmp_path: Path
 
 def test_tiles_of_queries_and_of_prompts_cover_the_image(drawings: Path, tmp_path: Path) -> None:
     query = checkpoints.saved(mask2former(), tmp_path / "mask2former", {"height": 64, "width": 64})
-    tiles = ["longest=64", "look.overlap=16", "look.mirror=true"]
+    tiles = ["longest=64", "sliding_window.overlap=16", "sliding_window.flip=true"]
     rows = annotate(
         drawings, tmp_path / "queries", *checkpoints.local("hf_universal", query), *looks("hf_universal", *tiles)
     )
@@ -111,8 +111,12 @@ def test_tiles_of_queries_and_of_prompts_cover_the_image(drawings: Path, tmp_pat
 def test_things_are_not_looked_for_in_tiles(tmp_path: Path) -> None:
     torch.manual_seed(0)
     folder = checkpoints.saved(mask2former(), tmp_path / "mask2former", {"height": 64, "width": 64})
-    with pytest.raises(ConfigError, match=r"hf_universal\.look: is for task=semantic: a thing on the border of two"):
-        HfUniversal(model=checkpoint(folder, words=False), task="instance", look=Look(mirror=True))
+    with pytest.raises(
+        ConfigError, match=r"hf_universal\.sliding_window: is for task=semantic: a thing on the border of two"
+    ):
+        HfUniversal(model=checkpoint(folder, words=False), task="instance", sliding_window=SlidingWindow(flip=True))
     split = checkpoints.saved(small("eomt"), tmp_path / "eomt", {"shortest_edge": 64}, **SPLIT)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"hf_universal\.look: this checkpoint cuts or fills up an image by itself"):
-        HfUniversal(model=checkpoint(split, words=False), task="semantic", look=Look(overlap=8))
+    with pytest.raises(
+        ConfigError, match=r"hf_universal\.sliding_window: this checkpoint cuts or fills up an image by itself"
+    ):
+        HfUniversal(model=checkpoint(split, words=False), task="semantic", sliding_window=SlidingWindow(overlap=8))

@@ -19,7 +19,7 @@ FAMILIES = ("lama", "migan", pytest.param("lama_torchscript", marks=pytest.mark.
 def choice(family: str, folder: Path, **more: bool) -> list[str]:
     if family == "lama_torchscript":
         path = networks.torchscript(folder / "big-lama.pt")
-        word = ["fill.allow_torchscript=true", "fill.fit.side=256"]
+        word = ["fill.allow_torchscript=true", "fill.windowing.side=256"]
     else:
         path, word = getattr(networks, family)(folder / f"{family}.onnx", **more), []
     model = networks.weights(path, torchscript=path.suffix == ".pt")

@@ -63,7 +63,7 @@ def described(path: Path, result: str, layout: str = "nchw", names: str = "[grou
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     values = {
         "model.uri": path.as_uri(), "model.sha256": sha256, "model.licence": "MIT", "names": names, "result": result,
-        "layout": layout, "height": 96, "width": 128, "mean": "[0,0,0]", "deviation": "[1,1,1]",
+        "layout": layout, "height": 96, "width": 128, "mean": "[0,0,0]", "std": "[1,1,1]",
     }  # fmt: skip
     return ["segment=[onnx_model]", *(f"segment.onnx_model.{key}={value}" for key, value in values.items())]
 

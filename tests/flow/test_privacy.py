@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from jobs.entry import main
 from pipeline import build, flow
 from pipeline.image import rle
-from pipeline.records import Batch, EncodedImage, ImageRef, Mask, Selected, Unit
+from pipeline.records import EncodedImage, ImageRef, Mask, Selected, Unit, UnitBatch
 from tests.flow import hanging
 from tests.flow.leaks import blobs, leaks, pictures
 from tests.planted import SECRET, jpeg, photo, png, saved, tiff
@@ -276,11 +276,11 @@ def test_no_metadata_of_any_variant_is_published(stored: Path) -> None:
 def region_of(data: bytes, *overrides: str) -> Mask:
     """The region that the run fills, HW bool."""
     config = build.compose("anonymize", ["source.uri=a", "sink.uri=b", "execute=local", *overrides])
-    hot = build.build(config).flow.load("cpu", 1)
+    worker = build.build(config).flow.load("cpu", 1)
     unit = Unit(unit_id="u", shard="s", uri="s", etag="", start=0, stop=1, last=True)
     ref = ImageRef(image_id="a", key="a", member="a")
-    batch = Batch(unit=unit, items=(EncodedImage(ref=ref, data=data),), seconds={})
-    (item,) = flow.select(hot, flow.segment(hot, flow.decode(hot, batch))).items
+    batch = UnitBatch(unit=unit, items=(EncodedImage(ref=ref, data=data),), seconds={})
+    (item,) = flow.select(worker, flow.segment(worker, flow.decode(worker, batch))).items
     assert isinstance(item, Selected)
     return rle.decode(item.region.rle, item.region.height, item.region.width)
 

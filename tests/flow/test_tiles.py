@@ -21,7 +21,9 @@ def test_tiles_find_in_4_megapixels_what_one_look_finds(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", range(1), 2048, 2048)
     net = ["segment=[unet]", *trained(tmp_path)]
     tiled = annotate(source, tmp_path / "tiled", *net)
-    whole = annotate(source, tmp_path / "whole", *net, "segment.unet.side=2048", "segment.unet.look.overlap=0")
+    whole = annotate(
+        source, tmp_path / "whole", *net, "segment.unet.side=2048", "segment.unet.sliding_window.overlap=0"
+    )
     assert [row["label"] for row in tiled] == [row["label"] for row in whole] == ["disc", "square"]
     for one, other in zip(tiled, whole, strict=True):
         assert np.count_nonzero(one["mask"] != other["mask"]) < 0.01 * 2048 * 2048
@@ -32,7 +34,7 @@ def test_tiles_find_in_4_megapixels_what_one_look_finds(tmp_path: Path) -> None:
 def test_tiles_scales_and_mirrors_write_the_same_bytes_again(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", range(2), 300, 411)
     net = ["segment=[unet]", *trained(tmp_path), "segment.unet.side=128"]
-    looks = ["segment.unet.look.scales=[0.5,1.0]", "segment.unet.look.mirror=true"]
+    looks = ["segment.unet.sliding_window.scales=[0.5,1.0]", "segment.unet.sliding_window.flip=true"]
     for out in ("one", "two"):
         places = [f"source.uri={source}", f"sink.uri={tmp_path / out}", "execute=local"]
         said = io.StringIO()
@@ -48,7 +50,10 @@ def test_checkpoints_of_a_hub_look_at_tiles_too(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", range(1), 100, 170)
     net = checkpoints.local("hf_semantic", folder)
     (name,) = {each.split(".")[1] for each in net if each.startswith("segment.")}
-    looks = [f"segment.{name}.{each}" for each in ("longest=64", "look.overlap=16", "look.scales=[1.0,1.5]")]
+    looks = [
+        f"segment.{name}.{each}"
+        for each in ("longest=64", "sliding_window.overlap=16", "sliding_window.scales=[1.0,1.5]")
+    ]
     rows = annotate(source, tmp_path / "out", *net, *looks)
     assert np.sum([row["mask"] for row in rows], axis=0).max() == 1
 

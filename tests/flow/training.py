@@ -18,8 +18,8 @@ def batch_of(first: int, count: int, side: int) -> tuple[torch.Tensor, torch.Ten
     """(n, 3, side, side) normalised and (n, side, side) classes of the drawings from seed `first` on."""
     pairs = [drawing(seed, side, side) for seed in range(first, first + count)]
     pixels = torch.from_numpy(np.stack([rgb for rgb, _ in pairs])).permute(0, 3, 1, 2).float() / 255
-    mean, deviation = (torch.tensor(three).view(1, 3, 1, 1) for three in (MEAN, DEVIATION))
-    return (pixels - mean) / deviation, torch.from_numpy(np.stack([classes for _, classes in pairs]))
+    mean, std = (torch.tensor(three).view(1, 3, 1, 1) for three in (MEAN, DEVIATION))
+    return (pixels - mean) / std, torch.from_numpy(np.stack([classes for _, classes in pairs]))
 
 
 def train(module: torch.nn.Module, loss: Loss, *, steps: int, rate: float, side: int = 64, count: int = 4) -> float:

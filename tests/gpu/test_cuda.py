@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from pipeline.models.torch_device import AHEAD, Late, sent
+from pipeline.models.torch_device import PREFETCH, PendingArrays, to_device
 from pipeline.models.torch_options import TorchOptions
 from pipeline.segment.nets.unet import UNet
 from pipeline.segment.shared.class_map import ClassMap
@@ -60,7 +60,7 @@ def test_what_comes_back_is_whole_however_long_the_gpu_takes() -> None:
     busy = torch.rand(4096, 4096, device=CUDA)
     for _ in range(50):
         busy = busy @ busy / 4096
-    late = Late(lambda one: one, sent(values, torch.float32, CUDA) * 2 + busy[0, 0] * 0)
+    late = PendingArrays(lambda one: one, to_device(values, torch.float32, CUDA) * 2 + busy[0, 0] * 0)
     assert all(tensor.is_pinned() for tensor in late._host)
     np.testing.assert_array_equal(late(), values * 2)
 
@@ -75,10 +75,10 @@ def test_a_gpu_finds_what_the_cpu_finds(options: dict[str, object]) -> None:
 
 def test_being_ahead_changes_no_answer() -> None:
     one = net("cuda", batch=4)
-    assert one.ahead == AHEAD > 0
-    ahead = found(one)
-    one.ahead = 0
-    assert alike(ahead, found(one)) == 1.0
+    assert one.prefetch == PREFETCH > 0
+    prefetch = found(one)
+    one.prefetch = 0
+    assert alike(prefetch, found(one)) == 1.0
 
 
 def test_batches_are_asked_and_answered_without_waiting() -> None:

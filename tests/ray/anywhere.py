@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.contracts import HotFill
+from pipeline.contracts import FillModel
 from pipeline.fill.lama import Lama
 from pipeline.records import Device
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnywhereLama(Lama):
-    def load(self, device: Device, threads: int) -> HotFill:
+    def load(self, device: Device, threads: int) -> FillModel:
         return super().load("cpu", threads)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import ImageError
 from pipeline.records import Device, Segments, View
-from pipeline.segment.faces import Faces, HotFaces
+from pipeline.segment.faces import Faces, FacesModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class LeakyFaces(Faces):
 
 @dataclass(frozen=True)
 class _LeakyFaces:
-    hot: HotFaces
+    loaded: FacesModel
 
     def __call__(self, views: Sequence[View]) -> list[Segments]:
         """Fails on pictures of three heights, each in another way."""
@@ -34,4 +34,4 @@ class _LeakyFaces:
             raise RuntimeError(
                 f"no model for {os.environ['HF_TOKEN']!r}; see https://host/x?sig={os.environ['SAS_SIG']}"
             )
-        return self.hot(views)
+        return self.loaded(views)

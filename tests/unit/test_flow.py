@@ -9,17 +9,17 @@ import pytest
 from PIL import Image
 
 from pipeline import build
-from pipeline.contracts import HotSegmenter
+from pipeline.contracts import SegmentModel
 from pipeline.errors import RunError
-from pipeline.flow import Hot, _portions, decode, segment
-from pipeline.records import Batch, Device, EncodedImage, ImageRef, Rejected, Segmented, Segments, Unit
+from pipeline.flow import Worker, _portions, decode, segment
+from pipeline.records import Device, EncodedImage, ImageRef, Rejected, Segmented, Segments, Unit, UnitBatch
 from pipeline.segment.faces import Faces
 from pipeline.stage import watching
 
 WEIGHTS = ["model.uri=file:/away.safetensors", f"model.sha256={'0' * 64}", "model.licence=MIT", "names=[disc]"]
 
 
-def hot(*overrides: str) -> Hot:
+def worker(*overrides: str) -> Worker:
     """Of a flow with a network of ours, whose weights are never looked at."""
     net = ["segment=[unet]", *(f"segment.unet.{value}" for value in WEIGHTS)]
     config = build.compose("annotate", ["source.uri=/in", "sink.uri=/out", *net, *overrides])
@@ -37,16 +37,16 @@ def items(width: int, height: int, count: int) -> tuple[EncodedImage | Rejected,
     ("overrides", "size", "expected"),
     [
         (["chunk=3"], (5000, 4000), [3, 3, 1]),
-        (["chunk=3", "segment.unet.look.overlap=64"], (5000, 4000), [1] * 7),
-        (["chunk=3", "segment.unet.look.overlap=64"], (4000, 4000), [2, 2, 2, 1]),
-        (["chunk=3", "segment.unet.look.overlap=64"], (400, 400), [3, 3, 1]),
+        (["chunk=3", "segment.unet.sliding_window.overlap=64"], (5000, 4000), [1] * 7),
+        (["chunk=3", "segment.unet.sliding_window.overlap=64"], (4000, 4000), [2, 2, 2, 1]),
+        (["chunk=3", "segment.unet.sliding_window.overlap=64"], (400, 400), [3, 3, 1]),
     ],
 )
 def test_large_images_go_in_smaller_portions_where_tiles_hold_all_their_pixels(
     overrides: list[str], size: tuple[int, int], expected: list[int]
 ) -> None:
     images = items(*size, 7)
-    portions = list(_portions(hot(*overrides), images))
+    portions = list(_portions(worker(*overrides), images))
     assert [len(portion) for portion in portions] == expected
     assert sum(portions, ()) == images
 
@@ -54,8 +54,8 @@ def test_large_images_go_in_smaller_portions_where_tiles_hold_all_their_pixels(
 def test_what_cannot_be_read_is_no_obstacle() -> None:
     ref = ImageRef(image_id="0", key="k", member="k.png")
     bad = (EncodedImage(ref=ref, data=b"no image"), Rejected(ref=ref, stage="read", reason="empty", detail=""))
-    assert list(_portions(hot("segment.unet.look.overlap=64"), bad)) == [bad]
-    assert list(_portions(hot(), ())) == []
+    assert list(_portions(worker("segment.unet.sliding_window.overlap=64"), bad)) == [bad]
+    assert list(_portions(worker(), ())) == []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class LateFaces(Faces):
 
     broken: bool = False
 
-    def load(self, device: Device, threads: int) -> HotSegmenter:  # type: ignore[override]
+    def load(self, device: Device, threads: int) -> SegmentModel:  # type: ignore[override]
         if self.broken:
             raise RuntimeError("CUDA error:\nout of memory")
         time.sleep(1)
@@ -73,12 +73,12 @@ class LateFaces(Faces):
         ]
 
 
-def with_late_faces(*, broken: bool) -> tuple[Hot, Batch[EncodedImage]]:
+def with_late_faces(*, broken: bool) -> tuple[Worker, UnitBatch[EncodedImage]]:
     flow = build.build(build.compose("annotate", ["source.uri=/in", "sink.uri=/out", "segment=[faces]"])).flow
     (faces,) = flow.segment
     late = LateFaces(model=faces.weights[0], broken=broken)
     unit = Unit(unit_id="u", shard="s", uri="/in/s", etag="", start=0, stop=1, last=True)
-    return replace(flow, segment=(late,)).load("cpu", 1), Batch(unit=unit, items=items(8, 8, 1), seconds={})
+    return replace(flow, segment=(late,)).load("cpu", 1), UnitBatch(unit=unit, items=items(8, 8, 1), seconds={})
 
 
 def test_a_model_may_take_longer_to_load_than_an_image_may(monkeypatch: pytest.MonkeyPatch) -> None:

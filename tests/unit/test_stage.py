@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pipeline.errors import ConfigError, ImageError
-from pipeline.records import Batch, EncodedImage, ImageRef, Rejected, Unit
-from pipeline.stage import each, together
+from pipeline.records import EncodedImage, ImageRef, Rejected, Unit, UnitBatch
+from pipeline.stage import batched, per_image
 
 UNIT = Unit(unit_id="u", shard="s", uri="s", etag="", start=0, stop=1, last=True)
 
@@ -16,8 +16,8 @@ def image(key: str) -> EncodedImage:
     return EncodedImage(ref=ImageRef(image_id=key, key=key, member=key), data=key.encode())
 
 
-def batch(*keys: str) -> Batch[EncodedImage]:
-    return Batch(unit=UNIT, items=tuple(image(key) for key in keys), seconds={"read": 1.0})
+def batch(*keys: str) -> UnitBatch[EncodedImage]:
+    return UnitBatch(unit=UNIT, items=tuple(image(key) for key in keys), seconds={"read": 1.0})
 
 
 def picky(item: EncodedImage) -> EncodedImage:
@@ -29,7 +29,7 @@ def picky(item: EncodedImage) -> EncodedImage:
 
 
 def test_each_rejects_only_the_guilty_and_keeps_the_places() -> None:
-    done = each(batch("a", "bad", "odd", "b"), "decode", picky, lambda item: b"picture of " + item.data)
+    done = per_image(batch("a", "bad", "odd", "b"), "decode", picky, lambda item: b"picture of " + item.data)
     assert [item.ref.key for item in done.items] == ["a", "bad", "odd", "b"]
     bad, odd = done.items[1], done.items[2]
     assert isinstance(bad, Rejected)
@@ -50,7 +50,7 @@ def test_too_little_memory_of_the_host_or_a_gpu_is_named(error: Exception) -> No
     def work(item: EncodedImage) -> EncodedImage:
         raise error
 
-    (rejected,) = each(batch("a"), "segment", work).items
+    (rejected,) = per_image(batch("a"), "segment", work).items
     assert isinstance(rejected, Rejected)
     assert (rejected.reason, rejected.detail) == ("out_of_memory", f"{type(error).__name__}: {error}")
 
@@ -62,23 +62,23 @@ def test_together_tries_each_alone_when_the_batch_fails() -> None:
         calls.append(len(items))
         return [picky(item) for item in items]
 
-    done = together(batch("a", "bad", "b"), "segment", model)
+    done = batched(batch("a", "bad", "b"), "segment", model)
     assert calls == [3, 1, 1, 1]
     assert [isinstance(item, Rejected) for item in done.items] == [False, True, False]
 
 
 def test_together_does_not_take_a_wrong_number_of_answers() -> None:
-    done = together(batch("a", "b"), "segment", lambda items: [])
+    done = batched(batch("a", "b"), "segment", lambda items: [])
     assert [item.reason for item in done.items if isinstance(item, Rejected)] == ["wrong_count", "wrong_count"]
 
 
 def test_what_was_rejected_before_stays_as_it_is() -> None:
-    first = each(batch("bad", "a"), "decode", picky)
-    second = together(first, "segment", lambda items: list(items))
+    first = per_image(batch("bad", "a"), "decode", picky)
+    second = batched(first, "segment", lambda items: list(items))
     assert second.items == first.items
 
 
-@pytest.mark.parametrize("run", [each, together])
+@pytest.mark.parametrize("run", [per_image, batched])
 def test_a_refusal_stops_the_run_instead_of_rejecting_every_image(run) -> None:  # type: ignore[no-untyped-def]
     def refuse(_: object) -> None:
         raise ConfigError("no such device")

@@ -16,12 +16,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from pipeline.contracts import HotFill
+from pipeline.contracts import FillModel
 from pipeline.errors import ConfigError
 from pipeline.fill.diffusion.kinds import KINDS, Kind
-from pipeline.fill.shared.base import Usual
+from pipeline.fill.shared.base import FillDefaults
 from pipeline.fill.shared.fields import number
-from pipeline.fill.shared.windows import Fit, Fitted
+from pipeline.fill.shared.windows import WindowedFill, Windowing
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.torch_options import TorchOptions, need
 from pipeline.models.weights import Weights
@@ -32,7 +32,7 @@ _WEIGHTS: Final = {"diffusers": "diffusion_pytorch_model", "transformers": "mode
 
 
 @dataclass(frozen=True, kw_only=True)
-class Diffusion(Usual):
+class Diffusion(FillDefaults):
     """Paints what a text says, made to fit its surroundings.
 
     model: the files of a pipeline's folder. prompt: what to paint. prompts: label -> what to paint instead where the
@@ -54,13 +54,13 @@ class Diffusion(Usual):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     channels_last: bool = False
     context: float = 1.0
-    fit: Fit = field(default_factory=lambda: Fit(side=512, multiple=64, fixed=True))
+    windowing: Windowing = field(default_factory=lambda: Windowing(side=512, multiple=64, fixed=True))
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, Checkpoint):
             raise ConfigError(f"fill.model: expected a checkpoint, got {self.model!r}")
-        if not isinstance(self.fit, Fit):
-            raise ConfigError(f"fill.fit: expected side, multiple and so on, got {self.fit!r}")
+        if not isinstance(self.windowing, Windowing):
+            raise ConfigError(f"fill.windowing: expected side, multiple and so on, got {self.windowing!r}")
         for key in ("prompt", "negative_prompt"):
             if not isinstance(getattr(self, key), str):
                 raise ConfigError(f"fill.{key}: expected words, got {getattr(self, key)!r}")
@@ -78,7 +78,7 @@ class Diffusion(Usual):
 
     @property
     def run(self) -> TorchOptions:
-        return TorchOptions(precision=self.precision, channels_last=self.channels_last, batch=self.fit.batch)
+        return TorchOptions(precision=self.precision, channels_last=self.channels_last, batch=self.windowing.batch)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -114,15 +114,15 @@ class Diffusion(Usual):
                 f"fill.negative_prompt: {name} takes none{' where guidance is 1 or less' if kind.negative else ''}; "
                 "expected '', and what you want in fill.prompt"
             )
-        from pipeline.fill.diffusion.painter import check_words
+        from pipeline.fill.diffusion.painter import check_tokenizer
 
-        check_words(self, kind)
+        check_tokenizer(self, kind)
 
-    def load(self, device: Device, threads: int) -> HotFill:
+    def load(self, device: Device, threads: int) -> FillModel:
         need("fill=diffusion", "torch", "transformers", "safetensors", "diffusers")
         from pipeline.fill.diffusion.painter import Painter
 
-        return Fitted(self.fit, Painter(self, device, threads))
+        return WindowedFill(self.windowing, Painter(self, device, threads))
 
     def _check_parts(self, name: str, kind: Kind) -> None:
         index, files = self.model.read(INDEX), self.model.files
@@ -170,8 +170,8 @@ class Diffusion(Usual):
                 f"{seen!r}; is it a checkpoint for inpainting?"
             )
         least = scale * kind.packed
-        if self.fit.multiple % least:
-            raise ConfigError(f"fill.fit.multiple: expected a multiple of {least}, got {self.fit.multiple}")
+        if self.windowing.multiple % least:
+            raise ConfigError(f"fill.windowing.multiple: expected a multiple of {least}, got {self.windowing.multiple}")
 
 
 def _is(part: str, found: list[object], kind: Kind) -> bool:

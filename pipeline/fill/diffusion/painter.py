@@ -15,9 +15,9 @@ import torch
 
 from pipeline.errors import ConfigError, ImageError, WeightsError
 from pipeline.fill.diffusion.kinds import KINDS, Kind
-from pipeline.fill.shared.windows import Window
+from pipeline.fill.shared.windows import FillWindow
 from pipeline.models.checkpoint import Checkpoint
-from pipeline.models.torch_device import ready, torch_device
+from pipeline.models.torch_device import prepare_module, torch_device
 from pipeline.models.torch_options import TorchOptions
 from pipeline.records import Device, Rgb
 
@@ -62,15 +62,15 @@ class Painter:
         with _loading(fill) as folder:
             self._pipe = _pipeline(fill, self._kind, folder, numbers)
         for part in self._kind.encoders:
-            ready(getattr(self._pipe, part), place, fill.run)
+            prepare_module(getattr(self._pipe, part), place, fill.run)
         with torch.no_grad():
             self._words = {text: _encoded(self._pipe, fill, self._kind, text, place) for text in fill.texts}
         for part in self._kind.encoders:
             setattr(self._pipe, part, None)  # T5 alone is 9 GB, which the rest need not share the GPU with
         for part in set(self._kind.parts) - set(self._kind.encoders):
-            ready(getattr(self._pipe, part), place, fill.run)
+            prepare_module(getattr(self._pipe, part), place, fill.run)
 
-    def __call__(self, windows: Sequence[Window]) -> list[Rgb]:
+    def __call__(self, windows: Sequence[FillWindow]) -> list[Rgb]:
         """Of one shape. Raises ImageError for an answer that is not finite, or black where the canvas is not."""
         pixels = torch.from_numpy(np.stack([window.pixels for window in windows])).permute(0, 3, 1, 2) / 255
         mask = torch.from_numpy(np.stack([window.mask for window in windows])).unsqueeze(1).float()
@@ -103,7 +103,7 @@ def whole_cells(mask: torch.Tensor, cell: int) -> torch.Tensor:
     return small.repeat_interleave(cell, 2).repeat_interleave(cell, 3)
 
 
-def check_words(fill: PaintSettings, kind: Kind) -> None:
+def check_tokenizer(fill: PaintSettings, kind: Kind) -> None:
     """Raises ConfigError for a text that is longer than what the checkpoint's tokenizers take."""
     with _loading(fill) as folder:
         import transformers
@@ -119,7 +119,7 @@ def check_words(fill: PaintSettings, kind: Kind) -> None:
                     raise ConfigError(f"fill.prompt: expected words of at most {longest} tokens, got {count}: {text!r}")
 
 
-def _pixels(painted: torch.Tensor, window: Window) -> Rgb:
+def _pixels(painted: torch.Tensor, window: FillWindow) -> Rgb:
     """(3, h, w) in 0..1 as HWC uint8."""
     if not bool(torch.isfinite(painted).all()):
         raise ImageError("nan_pixels", "the pipeline painted what is no number; try fill.precision=bfloat16 or float32")

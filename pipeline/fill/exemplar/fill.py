@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.contracts import HotFill
+from pipeline.contracts import FillModel
 from pipeline.errors import ImageError
 from pipeline.fill.exemplar.patchmatch import Places, complete
-from pipeline.fill.shared.base import Usual
+from pipeline.fill.shared.base import FillDefaults
 from pipeline.fill.shared.crops import GREY, PerCrop
 from pipeline.fill.shared.fields import number
 from pipeline.fill.shared.shrink import shrink
@@ -23,7 +23,7 @@ BLOCK = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exemplar(Usual):
+class Exemplar(FillDefaults):
     """For holes in texture: grass, fabric, brick, crowds. It repeats what is there; it knows no faces and no objects.
 
     side: a larger crop is shrunk to this many pixels to find where each pixel is best copied from; the copies are
@@ -37,7 +37,7 @@ class Exemplar(Usual):
         number("side", self.side, 16, 1024, whole=True)
         number("context", self.context, 0, 10)
 
-    def load(self, device: Device, threads: int) -> HotFill:
+    def load(self, device: Device, threads: int) -> FillModel:
         return PerCrop(self._paint)
 
     def _paint(self, crop: Crop) -> Rgb:

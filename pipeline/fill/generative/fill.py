@@ -14,12 +14,12 @@ from typing import ClassVar
 import numpy as np
 import onnx
 
-from pipeline.contracts import HotFill
+from pipeline.contracts import FillModel
 from pipeline.errors import ConfigError
 from pipeline.fill.generative.layout import MULTIPLE, window
 from pipeline.fill.generative.onnx_net import INPUT, OUTPUT, graph, read
 from pipeline.fill.shared.network_fill import Floats, NetworkFill, pictures
-from pipeline.fill.shared.windows import Fitted, Window
+from pipeline.fill.shared.windows import FillWindow, WindowedFill
 from pipeline.models.onnx_session import session
 from pipeline.records import Device, Rgb
 
@@ -32,26 +32,28 @@ class Generative(NetworkFill):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.fit.multiple % MULTIPLE:
-            raise ConfigError(f"fill.fit.multiple: expected a multiple of {MULTIPLE}, got {self.fit.multiple}")
+        if self.windowing.multiple % MULTIPLE:
+            raise ConfigError(
+                f"fill.windowing.multiple: expected a multiple of {MULTIPLE}, got {self.windowing.multiple}"
+            )
 
     def check(self) -> None:
         """Raises ConfigError when the weights are another network's."""
         self._graph()
 
-    def load(self, device: Device, threads: int) -> HotFill:
+    def load(self, device: Device, threads: int) -> FillModel:
         network = session(self._graph(), device, threads)
 
-        def paint(windows: Sequence[Window]) -> Sequence[Rgb]:
+        def paint(windows: Sequence[FillWindow]) -> Sequence[Rgb]:
             (answer,) = network.run([OUTPUT], {INPUT: inputs(windows)})
             return pictures((np.asarray(answer, np.float32) + 1) * np.float32(127.5), windows)
 
-        return Fitted(self.fit, paint)
+        return WindowedFill(self.windowing, paint)
 
     def _graph(self) -> onnx.ModelProto:
         return graph(read(self.model.fetch()))
 
 
-def inputs(windows: Sequence[Window]) -> Floats:
+def inputs(windows: Sequence[FillWindow]) -> Floats:
     """(n, CHANNELS, h, w): as `generative_plan.window` makes them."""
     return np.stack([window(each.pixels, each.mask) for each in windows])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.models.weights import Weights
 
 
-class Usual:
+class FillDefaults:
     """It fills, from what surrounds the region and never from what is in it, without weights."""
 
     @property

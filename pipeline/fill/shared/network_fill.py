@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, ImageError
-from pipeline.fill.shared.base import Usual
+from pipeline.fill.shared.base import FillDefaults
 from pipeline.fill.shared.fields import number
-from pipeline.fill.shared.windows import Fit, Window
+from pipeline.fill.shared.windows import FillWindow, Windowing
 from pipeline.models.weights import Weights
 from pipeline.records import Rgb
 
@@ -20,12 +20,12 @@ Floats: TypeAlias = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkFill(Usual):
+class NetworkFill(FillDefaults):
     """model: the weights. fit: which windows the network takes, and how they become part of the picture. context:
     margin of a crop, as a share of its part's longer side. suffixes: of the files that the family reads."""
 
     model: Weights
-    fit: Fit
+    windowing: Windowing
     context: float = 0.5
 
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
@@ -35,8 +35,8 @@ class NetworkFill(Usual):
             raise ConfigError(
                 f"fill.model: expected the weights of a {' or '.join(self.suffixes)} file, got {self.model!r}"
             )
-        if not isinstance(self.fit, Fit):
-            raise ConfigError(f"fill.fit: expected a Fit, got {self.fit!r}")
+        if not isinstance(self.windowing, Windowing):
+            raise ConfigError(f"fill.windowing: expected a Fit, got {self.windowing!r}")
         number("context", self.context, 0, 10)
 
     @property
@@ -44,13 +44,13 @@ class NetworkFill(Usual):
         return (self.model,)
 
 
-def planes(windows: Sequence[Window]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def planes(windows: Sequence[FillWindow]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """-> (n, 3, h, w) uint8 pixels and (n, 1, h, w) bool masks, True = to be made up."""
     pixels = np.stack([window.pixels.transpose(2, 0, 1) for window in windows])
     return np.ascontiguousarray(pixels), np.stack([window.mask[None] for window in windows])
 
 
-def pictures(answer: NDArray[np.generic], windows: Sequence[Window]) -> list[Rgb]:
+def pictures(answer: NDArray[np.generic], windows: Sequence[FillWindow]) -> list[Rgb]:
     """(n, 3, h, w) uint8, or float32 of 0..255 that is rounded and clipped, to one RGB a window.
 
     Raises ImageError for another shape and for numbers that are not finite: a fill that failed is never published.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from pipeline.errors import ConfigError
-from pipeline.fill.shared.windows import Fit
+from pipeline.fill.shared.windows import Windowing
 from pipeline.models.onnx_session import session
 from pipeline.models.weights import Weights
 from pipeline.records import Device
@@ -56,7 +56,7 @@ class Loaded:
         return np.asarray(answer)
 
 
-def read(model: Weights, fit: Fit, inputs: Sequence[Plane], output: Plane) -> Graph:
+def read(model: Weights, windowing: Windowing, inputs: Sequence[Plane], output: Plane) -> Graph:
     """Raises ConfigError, with what was expected and what came, when the file's inputs or output are others, or when it
     is made for another size or batch than `fit` says."""
     path = model.fetch()
@@ -74,7 +74,7 @@ def read(model: Weights, fit: Fit, inputs: Sequence[Plane], output: Plane) -> Gr
         if not match:
             raise ConfigError(_expected(file, f"an input of {wanted}", "; ".join(_told(value) for value in found)))
         named[plane.channels] = match[0].name
-        _check_size(file, match[0], fit)
+        _check_size(file, match[0], windowing)
     if len(graph.output) != 1 or not _fits(graph.output[0], output):
         got = "; ".join(_told(value) for value in graph.output)
         raise ConfigError(_expected(file, f"one output of {_say((0, output.channels, 0, 0), output.kind)}", got))
@@ -87,16 +87,19 @@ def _fits(value: onnx.ValueInfoProto, plane: Plane) -> bool:
     return kind == plane.kind and known
 
 
-def _check_size(file: str, value: onnx.ValueInfoProto, fit: Fit) -> None:
+def _check_size(file: str, value: onnx.ValueInfoProto, windowing: Windowing) -> None:
     _, shape = _type(value)
     if not shape:
         return
-    if any(shape[2:]) and not (fit.fixed and all(size in (0, fit.side) for size in shape[2:])):
-        size = f"{fit.side}x{fit.side}" if fit.fixed else "any size"
-        why = f"windows of {size} (fill.fit.fixed={str(fit.fixed).lower()}, fill.fit.side={fit.side})"
+    if any(shape[2:]) and not (windowing.fixed and all(size in (0, windowing.side) for size in shape[2:])):
+        size = f"{windowing.side}x{windowing.side}" if windowing.fixed else "any size"
+        fixed = str(windowing.fixed).lower()
+        why = f"windows of {size} (fill.windowing.fixed={fixed}, fill.windowing.side={windowing.side})"
         raise ConfigError(_expected(file, why, _told(value)))
-    if shape[0] and not shape[0] == fit.batch == 1:  # the last batch may be smaller
-        raise ConfigError(_expected(file, f"batches of up to {fit.batch} (fill.fit.batch)", f"one made for {shape[0]}"))
+    if shape[0] and not shape[0] == windowing.batch == 1:  # the last batch may be smaller
+        raise ConfigError(
+            _expected(file, f"batches of up to {windowing.batch} (fill.windowing.batch)", f"one made for {shape[0]}")
+        )
 
 
 def _type(value: onnx.ValueInfoProto) -> tuple[int, tuple[int, ...]]:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.errors import WeightsError
-from pipeline.models.torch_device import inferred, torch_device
+from pipeline.models.torch_device import infer, torch_device
 from pipeline.models.torch_options import TorchOptions
 from pipeline.models.weights import Weights
 from pipeline.records import Device
@@ -32,7 +32,7 @@ def torchscript(
 
     def call(arrays: Sequence[NDArray[np.float32]]) -> NDArray[np.generic]:
         tensors = [torch.from_numpy(np.ascontiguousarray(array)).to(place) for array in arrays]
-        answer = inferred(place, TorchOptions(), lambda: network(*tensors))
+        answer = infer(place, TorchOptions(), lambda: network(*tensors))
         return np.asarray(answer.float().cpu().numpy())
 
     return call

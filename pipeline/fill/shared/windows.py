@@ -34,7 +34,7 @@ _TOGETHER: Final = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Window:
+class FillWindow:
     """What a network sees. pixels: HWC uint8 RGB; where `mask` is True, what is to be made up, they are the mean of
     what is known or a sketch made from it. seed: 0..2**31-1, from the image id. label: of the largest of what is
     hidden in the crop, may be empty.
@@ -46,15 +46,15 @@ class Window:
     label: str = ""
 
 
-Paint: TypeAlias = Callable[[Sequence[Window]], Sequence[Rgb]]
+Paint: TypeAlias = Callable[[Sequence[FillWindow]], Sequence[Rgb]]
 """Paints windows of one shape, at most `batch`: HWC uint8 RGB each, in order. What it says of pixels that are not under
 the mask is only compared with their true colours."""
-_Filling: TypeAlias = Generator[Window, Rgb, Rgb]
+_Filling: TypeAlias = Generator[FillWindow, Rgb, Rgb]
 """Asks for one window after another and returns the filled crop."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit:
+class Windowing:
     """side: longer side of what the network sees, in pixels. multiple: its sides are multiples of this. fixed: it takes
     only windows of side x side. overlap: pixels that windows share where a hole is larger than one, and the context
     around what fits one; 0: what is larger is filled shrunk and enlarged, without detail. colour: whether its colours
@@ -87,11 +87,11 @@ class Fit:
             raise ConfigError(f"side: expected a multiple of {self.multiple} (multiple), got {self.side}")
 
 
-class Fitted:
+class WindowedFill:
     """A hot fill: crops to patches, one each, by a network that paints windows."""
 
-    def __init__(self, fit: Fit, paint: Paint) -> None:
-        self._fit, self._paint, self._batches = fit, paint, Batches()
+    def __init__(self, windowing: Windowing, paint: Paint) -> None:
+        self._windowing, self._paint, self._batches = windowing, paint, Batches()
 
     def __call__(self, crops: Sequence[Crop]) -> list[Patch]:
         """Raises ImageError when the network's answer is no picture of its window's size, or memory does not suffice
@@ -103,11 +103,11 @@ class Fitted:
 
     def _filled(self, crops: Sequence[Crop]) -> list[Rgb]:
         """All crops at once: each says which window it needs next, and those of one shape are painted together."""
-        fillings = [_fill(self._fit, crop) for crop in crops]
+        fillings = [_fill(self._windowing, crop) for crop in crops]
         done: dict[int, Rgb] = {}
         answers: dict[int, Rgb | None] = dict.fromkeys(range(len(crops)))
         while answers:
-            wanted: dict[int, Window] = {}
+            wanted: dict[int, FillWindow] = {}
             for position, answer in answers.items():
                 try:
                     # A generator's first `send` takes None.
@@ -117,9 +117,9 @@ class Fitted:
             answers = dict(self._painted(wanted))
         return [done[position] for position in range(len(crops))]
 
-    def _painted(self, wanted: dict[int, Window]) -> Iterator[tuple[int, Rgb]]:
-        fit, alike = self._fit, dict[tuple[int, int], list[int]]()
-        padded = {position: _padded(window, fit) for position, window in wanted.items()}
+    def _painted(self, wanted: dict[int, FillWindow]) -> Iterator[tuple[int, Rgb]]:
+        windowing, alike = self._windowing, dict[tuple[int, int], list[int]]()
+        padded = {position: _padded(window, windowing) for position, window in wanted.items()}
         for position, window in padded.items():
             alike.setdefault((window.mask.shape[0], window.mask.shape[1]), []).append(position)
 
@@ -128,7 +128,7 @@ class Fitted:
             return _checked(self._paint(windows), windows)
 
         for shape, positions in alike.items():
-            for some, answers in self._batches.each(positions, shape, fit.batch, work):
+            for some, answers in self._batches.each(positions, shape, windowing.batch, work):
                 for position, answer in zip(some, answers, strict=True):
                     height, width = wanted[position].mask.shape
                     top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
@@ -175,8 +175,8 @@ class _Canvas:
     """A crop while it is filled. sketch: a fill of the whole crop at a smaller size to begin with. done: HW bool, known
     or painted at full size. sigma: of the Gaussian that the sketch is good for, in pixels; 0: there is none."""
 
-    def __init__(self, fit: Fit, crop: Crop, sketch: Rgb | None = None) -> None:
-        self._fit, self._crop = fit, crop
+    def __init__(self, windowing: Windowing, crop: Crop, sketch: Rgb | None = None) -> None:
+        self._windowing, self._crop = windowing, crop
         self.pixels, self.done, self.sigma = crop.pixels.copy(), crop.known.copy(), 0.0
         self._asked = 0
         if sketch is not None:
@@ -189,14 +189,14 @@ class _Canvas:
         todo = wanted & ~done
         if not todo.any():
             return pixels
-        fade = _fade(todo, done & ~known, self._fit.overlap // 2)
+        fade = _fade(todo, done & ~known, self._windowing.overlap // 2)
         mask = ~done | (fade > 0)
         blank = pixels.copy()
         if not self.sigma:
             blank[mask] = mean(pixels, ~mask)
         self._asked += 1
         seed = self._crop.seed if self._asked == 1 else seed_of(str(self._crop.seed), self._asked)
-        answer = yield Window(pixels=blank, mask=mask, seed=seed, label=next(iter(self._crop.labels), ""))
+        answer = yield FillWindow(pixels=blank, mask=mask, seed=seed, label=next(iter(self._crop.labels), ""))
         painted = self._blended(answer.astype(np.float32), pixels, known, mask)
         mixed = pixels * (1 - fade[..., None]) + painted * fade[..., None]  # times 0: nothing of what is hidden
         np.copyto(pixels, np.rint(mixed).clip(0, 255).astype(np.uint8), where=(fade > 0)[..., None])
@@ -204,63 +204,65 @@ class _Canvas:
         return pixels
 
     def _blended(self, painted: Floats, pixels: Rgb, known: Mask, mask: Mask) -> Floats:
-        fit = self._fit
+        windowing = self._windowing
         if self.sigma:
             painted = anchored(painted, pixels, self.sigma)
-        if fit.colour:
+        if windowing.colour:
             painted = matched(painted, pixels, near(mask, RING) & ~mask)
-        if fit.blend == "feather":
-            return feathered(painted, pixels, known, fit.feather)
-        if fit.blend == "poisson":
+        if windowing.blend == "feather":
+            return feathered(painted, pixels, known, windowing.feather)
+        if windowing.blend == "poisson":
             return cloned(painted, pixels, ~mask, sketched=self.sigma > 0)
         return painted
 
 
-def _fill(fit: Fit, crop: Crop) -> _Filling:
+def _fill(windowing: Windowing, crop: Crop) -> _Filling:
     height, width = crop.mask.shape
     if not crop.known.any():
         return np.full_like(crop.pixels, GREY)
-    if max(height, width) <= fit.side:
-        canvas = _Canvas(fit, crop)
+    if max(height, width) <= windowing.side:
+        canvas = _Canvas(windowing, crop)
         return (yield from canvas.fill(_Place(0, 0, height, width), ~crop.known))
     spans = list(parts(crop.mask))
-    fits = {id(span): span.side + 2 * fit.overlap <= fit.side for span in spans}
+    fits = {id(span): span.side + 2 * windowing.overlap <= windowing.side for span in spans}
     sketch = None
-    if not fit.overlap or not all(fits.values()):
-        small, known = shrink(crop.pixels, crop.known, fit.side)
-        sketch = yield from _fill(fit, replace(crop, pixels=small, mask=~known, known=known))
-    canvas = _Canvas(fit, crop, sketch)
+    if not windowing.overlap or not all(fits.values()):
+        small, known = shrink(crop.pixels, crop.known, windowing.side)
+        sketch = yield from _fill(windowing, replace(crop, pixels=small, mask=~known, known=known))
+    canvas = _Canvas(windowing, crop, sketch)
     while spans:
         first = spans[0]
         together = [first]
         if fits[id(first)]:
-            (place,) = _grid(first, fit, height, width)
-            together = [span for span in spans if fits[id(span)] and place.holds(span, fit.overlap, height, width)]
+            (place,) = _grid(first, windowing, height, width)
+            together = [
+                span for span in spans if fits[id(span)] and place.holds(span, windowing.overlap, height, width)
+            ]
             yield from canvas.fill(place, place.mask(together))
-        elif fit.overlap and max(height, width) > ENOUGH * fit.side:
-            for place in _grid(first, fit, height, width):
+        elif windowing.overlap and max(height, width) > ENOUGH * windowing.side:
+            for place in _grid(first, windowing, height, width):
                 yield from canvas.fill(place, place.mask(together))
         filled = {id(span) for span in together}
         spans = [span for span in spans if id(span) not in filled]
     return canvas.pixels
 
 
-def _grid(span: Span, fit: Fit, height: int, width: int) -> Iterator[_Place]:
+def _grid(span: Span, windowing: Windowing, height: int, width: int) -> Iterator[_Place]:
     """The windows over a part and `overlap` pixels around it, row after row; one in the middle of it when it fits."""
-    rows = _starts(span.top, span.top + span.mask.shape[0], height, fit)
-    columns = _starts(span.left, span.left + span.mask.shape[1], width, fit)
+    rows = _starts(span.top, span.top + span.mask.shape[0], height, windowing)
+    columns = _starts(span.left, span.left + span.mask.shape[1], width, windowing)
     for top in rows:
         for left in columns:
-            yield _Place(top, left, min(height, top + fit.side), min(width, left + fit.side))
+            yield _Place(top, left, min(height, top + windowing.side), min(width, left + windowing.side))
 
 
-def _starts(low: int, high: int, size: int, fit: Fit) -> list[int]:
+def _starts(low: int, high: int, size: int, windowing: Windowing) -> list[int]:
     """Where windows begin along one axis so that they cover low..high with `overlap` around it and between them."""
-    low, high = max(0, low - fit.overlap), min(size, high + fit.overlap)
-    over = high - low - fit.side
+    low, high = max(0, low - windowing.overlap), min(size, high + windowing.overlap)
+    over = high - low - windowing.side
     if over <= 0:
-        return [max(0, min((low + high - fit.side) // 2, size - fit.side))]
-    steps = -(-over // (fit.side - fit.overlap))
+        return [max(0, min((low + high - windowing.side) // 2, size - windowing.side))]
+    steps = -(-over // (windowing.side - windowing.overlap))
     return [low + over * step // steps for step in range(steps + 1)]
 
 
@@ -272,16 +274,19 @@ def _fade(todo: Mask, made: Mask, reach: int) -> Floats:
     return np.asarray(np.where(todo, 1, np.where(made, ramp, 0)), np.float32)
 
 
-def _padded(window: Window, fit: Fit) -> Window:
+def _padded(window: FillWindow, windowing: Windowing) -> FillWindow:
     """In the middle of a window of a size that the network takes, the rest by reflection; what is hidden is hidden in
     its mirror image too."""
     height, width = window.mask.shape
-    wide, high = (fit.side if fit.fixed else -(-size // fit.multiple) * fit.multiple for size in (width, height))
+    wide, high = (
+        windowing.side if windowing.fixed else -(-size // windowing.multiple) * windowing.multiple
+        for size in (width, height)
+    )
     if (high, wide) == (height, width):
         return window
     top, left = (high - height) // 2, (wide - width) // 2
     sides = ((top, high - height - top), (left, wide - width - left))
-    return Window(
+    return FillWindow(
         pixels=np.pad(window.pixels, (*sides, (0, 0)), mode="reflect"),
         mask=np.pad(window.mask, sides, mode="reflect"),
         seed=window.seed,
@@ -289,7 +294,7 @@ def _padded(window: Window, fit: Fit) -> Window:
     )
 
 
-def _checked(answers: Sequence[Rgb], windows: Sequence[Window]) -> Sequence[Rgb]:
+def _checked(answers: Sequence[Rgb], windows: Sequence[FillWindow]) -> Sequence[Rgb]:
     if len(answers) != len(windows):
         raise ImageError("wrong_count", f"expected {len(windows)} painted windows, got {len(answers)}")
     for answer, window in zip(answers, windows, strict=True):

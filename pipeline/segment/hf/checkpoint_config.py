@@ -16,7 +16,7 @@ from pipeline.models.weights import Weights
 from pipeline.segment.shared.class_map import labels_of, names_of
 from pipeline.segment.shared.fields import check_whole
 from pipeline.segment.shared.preprocess import Preprocess, from_config
-from pipeline.segment.shared.warm_up import Warmed
+from pipeline.segment.shared.warm_up import WarmStart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfHub(Warmed):
+class HubSegmenter(WarmStart):
     """longest: larger images are shrunk to this longer side when they are decoded; 0: never. run: how torch runs.
     family: what messages name."""
 
@@ -43,7 +43,7 @@ class OfHub(Warmed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classes(OfHub):
+class Classes(HubSegmenter):
     """A checkpoint whose config names its classes. model: config.json, preprocessor_config.json, model.safetensors.
     types: of config.json, that the family knows. squares: it can look at squares of an image, as EoMT does."""
 
@@ -133,14 +133,14 @@ def pretrained(family: str, model: Checkpoint, auto: str) -> torch.nn.Module:
         import transformers
 
         kind = getattr(transformers, auto)
-        module, told = kind.from_pretrained(
+        module, task_tokens = kind.from_pretrained(
             folder,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
         )
-        missing = sorted(told["missing_keys"])
+        missing = sorted(task_tokens["missing_keys"])
         if missing:
             raise WeightsError(
                 f"segment.{family}.model: {model.tag} lacks {len(missing)} weights, the first {missing[0]}; is it a "
@@ -163,7 +163,7 @@ def whole_number(family: str, model: Checkpoint, default: int, *keys: str) -> in
     return found
 
 
-def check_words(family: str, model: Checkpoint, key: str = "model") -> None:
+def check_tokenizer(family: str, model: Checkpoint, key: str = "model") -> None:
     """Raises ConfigError unless a tokenizer is among a checkpoint's files."""
     if not {"tokenizer.json", "vocab.json", "vocab.txt"} & set(model.files):
         raise ConfigError(
@@ -172,7 +172,7 @@ def check_words(family: str, model: Checkpoint, key: str = "model") -> None:
         )
 
 
-def words(family: str, model: Checkpoint, texts: Sequence[str], longest: int) -> list[list[int]]:
+def tokenize(family: str, model: Checkpoint, texts: Sequence[str], longest: int) -> list[list[int]]:
     """The tokens of each text by a checkpoint's own tokenizer, with what it puts before and after. longest: how many
     the network takes. Raises ConfigError and WeightsError."""
     with loading(family, model) as folder:

@@ -10,30 +10,30 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
-from pipeline.contracts import HotSegmenter
+from pipeline.contracts import SegmentModel
 from pipeline.errors import ConfigError
 from pipeline.image.view import Fit, Tiles
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.weights import Weights
 from pipeline.records import Device
 from pipeline.segment.hf.checkpoint_config import (
-    OfHub,
-    check_words,
+    HubSegmenter,
+    check_tokenizer,
     model_type,
     preprocess,
     pretrained,
+    tokenize,
     whole_number,
-    words,
 )
-from pipeline.segment.shared.class_map import HotNetwork, mask_segments
+from pipeline.segment.shared.class_map import NetworkModel, mask_segments
 from pipeline.segment.shared.fields import check_number, check_whole
 from pipeline.segment.shared.preprocess import Preprocess
-from pipeline.segment.shared.sliding_window import Look
-from pipeline.segment.shared.sliding_window_run import HotTiled
+from pipeline.segment.shared.sliding_window import SlidingWindow
+from pipeline.segment.shared.sliding_window_run import SlidingWindowModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Prompted(OfHub):
+class _Prompted(HubSegmenter):
     prompts: tuple[str, ...]
 
     family: ClassVar = "hf_prompt"
@@ -71,7 +71,7 @@ class _OneModel(_Prompted):
     def __post_init__(self) -> None:
         super().__post_init__()
         model_type("hf_prompt", self.model, self.types)
-        check_words("hf_prompt", self.model)
+        check_tokenizer("hf_prompt", self.model)
         _ = self._how
 
     @cached_property
@@ -93,7 +93,7 @@ class HfClipSeg(_OneModel):
 
     score: float = 0.5
     longest: int = 1024
-    look: Look = field(default_factory=Look)
+    sliding_window: SlidingWindow = field(default_factory=SlidingWindow)
 
     types: ClassVar = frozenset({"clipseg"})
 
@@ -104,25 +104,25 @@ class HfClipSeg(_OneModel):
 
     @property
     def view(self) -> Fit | Tiles:
-        return self.look.view(self.longest or 1 << 15, 1)
+        return self.sliding_window.view(self.longest or 1 << 15, 1)
 
     def tokens(self) -> list[list[int]]:
         longest = whole_number("hf_prompt", self.model, 77, "text_config", "max_position_embeddings")
-        return words("hf_prompt", self.model, self.prompts, longest)
+        return tokenize("hf_prompt", self.model, self.prompts, longest)
 
-    def hot(self, device: Device, threads: int) -> HotSegmenter:
+    def load_network(self, device: Device, threads: int) -> SegmentModel:
         module = pretrained("hf_prompt", self.model, "CLIPSegForImageSegmentation")
         from pipeline.segment.hf.prompt_nets import ClipSegNet
         from pipeline.segment.shared.torch_runner import Net
 
         net = Net(module, device, threads, self.run)
         found = ClipSegNet(net, self._how, self.tokens(), self.score)
-        if not self.look.plain:
-            from pipeline.segment.shared.torch_scorer import TorchEyes
+        if not self.sliding_window.plain:
+            from pipeline.segment.shared.torch_scorer import TorchScorer
 
-            eyes = TorchEyes(net, self._how, found.logits, self.look, found.maps)
-            return HotTiled(eyes, self.look, self.prompts, self.model)
-        return HotNetwork(found.each, mask_segments, self.prompts, self.model)
+            scorer = TorchScorer(net, self._how, found.logits, self.sliding_window, found.maps)
+            return SlidingWindowModel(scorer, self.sliding_window, self.prompts, self.model)
+        return NetworkModel(found.each, mask_segments, self.prompts, self.model)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,15 +138,15 @@ class HfGroundedSam(_Prompted):
     boxes: Checkpoint
     masks: Checkpoint
     score: float = 0.35
-    most: int = 100
+    max_detections: int = 100
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("hf_prompt.score", self.score, 0, 1)
-        check_whole("hf_prompt.most", self.most, 1, 1000)
+        check_whole("hf_prompt.max_detections", self.max_detections, 1, 1000)
         model_type("hf_prompt", self.boxes, {"grounding-dino"})
         model_type("hf_prompt", self.masks, {"sam2", "sam2_video"})
-        check_words("hf_prompt", self.boxes, "boxes")
+        check_tokenizer("hf_prompt", self.boxes, "boxes")
         _ = self._how
 
     @cached_property
@@ -159,21 +159,21 @@ class HfGroundedSam(_Prompted):
 
     def tokens(self) -> list[list[int]]:
         longest = whole_number("hf_prompt", self.boxes, 256, "max_text_len")
-        found = words("hf_prompt", self.boxes, [f"{prompt.lower()} ." for prompt in self.prompts], longest)
+        found = tokenize("hf_prompt", self.boxes, [f"{prompt.lower()} ." for prompt in self.prompts], longest)
         together = sum(len(one) - 2 for one in found) + 2  # one sentence: begin and end only once
         if together > longest:
             raise ConfigError(f"segment.hf_prompt.prompts: expected at most {longest} tokens in all, got {together}")
         return found
 
-    def hot(self, device: Device, threads: int) -> HotSegmenter:
+    def load_network(self, device: Device, threads: int) -> SegmentModel:
         finder = pretrained("hf_prompt", self.boxes, "GroundingDinoForObjectDetection")
         cutter = pretrained("hf_prompt", self.masks, "Sam2Model")
         from pipeline.segment.hf.prompt_nets import GroundedSamNet
         from pipeline.segment.shared.torch_runner import Net
 
         nets = (Net(finder, device, threads, self.run), Net(cutter, device, threads, self.run))
-        found = GroundedSamNet(*nets, *self._how, self.tokens(), self.score, self.most)
-        return HotNetwork(found.each, mask_segments, self.prompts, self.masks)
+        found = GroundedSamNet(*nets, *self._how, self.tokens(), self.score, self.max_detections)
+        return NetworkModel(found.each, mask_segments, self.prompts, self.masks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,26 +188,26 @@ class HfSam3(_OneModel):
 
     score: float = 0.5
     mask: float = 0.5
-    most: int = 100
+    max_detections: int = 100
 
     types: ClassVar = frozenset({"sam3", "sam3_video"})
 
     def __post_init__(self) -> None:
         check_number("hf_prompt.score", self.score, 0, 1)
         check_number("hf_prompt.mask", self.mask, 0, 1)
-        check_whole("hf_prompt.most", self.most, 1, 1000)
+        check_whole("hf_prompt.max_detections", self.max_detections, 1, 1000)
         super().__post_init__()
 
     def tokens(self) -> list[list[int]]:
         of_video = ("detector_config",) if model_type("hf_prompt", self.model, self.types) != "sam3" else ()
         keys = (*of_video, "text_config", "max_position_embeddings")
-        return words("hf_prompt", self.model, self.prompts, whole_number("hf_prompt", self.model, 32, *keys))
+        return tokenize("hf_prompt", self.model, self.prompts, whole_number("hf_prompt", self.model, 32, *keys))
 
-    def hot(self, device: Device, threads: int) -> HotSegmenter:
+    def load_network(self, device: Device, threads: int) -> SegmentModel:
         module = pretrained("hf_prompt", self.model, "Sam3Model")
         from pipeline.segment.hf.prompt_nets import Sam3Net
         from pipeline.segment.shared.torch_runner import Net
 
         net = Net(module, device, threads, self.run)
-        found = Sam3Net(net, self._how, self.tokens(), self.score, self.mask, self.most)
-        return HotNetwork(found.each, mask_segments, self.prompts, self.model)
+        found = Sam3Net(net, self._how, self.tokens(), self.score, self.mask, self.max_detections)
+        return NetworkModel(found.each, mask_segments, self.prompts, self.model)

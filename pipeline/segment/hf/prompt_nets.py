@@ -8,7 +8,7 @@ from typing import Protocol, cast
 
 import torch
 
-from pipeline.models.torch_device import Late
+from pipeline.models.torch_device import PendingArrays
 from pipeline.records import Rgb
 from pipeline.segment.shared.class_map import ClassMap, FoundMask
 from pipeline.segment.shared.preprocess import Preprocess
@@ -39,13 +39,13 @@ class ClipSegNet:
         asked = [self._ask(module, image.expand(len(self._words), *image.shape)) for image in batch]
         return torch.stack([one.reshape(len(self._words), *one.shape[-2:]) for one in asked])
 
-    def maps(self, logits: torch.Tensor, size: tuple[int, int]) -> list[Late[ClassMap]]:
+    def maps(self, logits: torch.Tensor, size: tuple[int, int]) -> list[PendingArrays[ClassMap]]:
         """One map a prompt, of blended logits (prompts, h, w): prompts exclude no other."""
         fine, found = torch.isfinite(logits).all(), []
         for prompt, plane in enumerate(logits):
             likely = enlarged(plane[None], size)[0].sigmoid()
             ids = torch.where(likely >= self._score, prompt, -1).int()
-            found.append(Late(class_map, fine, ids, likely))
+            found.append(PendingArrays(class_map, fine, ids, likely))
         return found
 
     def _ask(self, module: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
@@ -85,10 +85,10 @@ class GroundedSamNet:
         cut: Preprocess,
         tokens: Sequence[Sequence[int]],
         score: float,
-        most: int,
+        max_detections: int,
     ) -> None:
         self._finder, self._cutter, self._see, self._cut = finder, cutter, see, cut
-        self._score, self._most = score, most
+        self._score, self._most = score, max_detections
         # One sentence of all prompts, between the tokens that begin and end each; and where each prompt's words are.
         sentence, self._spans = [tokens[0][0]], []
         for one in tokens:
@@ -165,10 +165,10 @@ class Sam3Net:
     """Everything that a prompt names, a mask each. tokens: of each prompt."""
 
     def __init__(
-        self, net: Net, how: Preprocess, tokens: Sequence[Sequence[int]], score: float, mask: float, most: int
+        self, net: Net, how: Preprocess, tokens: Sequence[Sequence[int]], score: float, mask: float, max_detections: int
     ) -> None:
         self._net, self._how = net, how
-        self._score, self._mask, self._most = score, mask, most
+        self._score, self._mask, self._most = score, mask, max_detections
         words = [torch.tensor([one], device=net.device) for one in tokens]
         self._read = [(net.run(partial(_read, words=one)), torch.ones_like(one)) for one in words]
 

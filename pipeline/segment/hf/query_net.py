@@ -7,8 +7,8 @@ from typing import Final, Protocol
 
 import torch
 
-from pipeline.models.prefetch import ahead
-from pipeline.models.torch_device import Late
+from pipeline.models.prefetch import prefetch
+from pipeline.models.torch_device import PendingArrays
 from pipeline.records import Rgb
 from pipeline.segment.shared.class_map import ClassMap, FoundMask
 from pipeline.segment.shared.preprocess import Preprocess
@@ -35,7 +35,7 @@ class QueryNet:
     def classes(self, tiles: Sequence[Rgb], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, ClassMap]]:
         """Position of each tile and the best class at each pixel of a map of its size."""
         found = ((position, best_values(values, sizes[position])) for position, values in self._values(tiles))
-        return ahead(found, self._net.ahead)
+        return prefetch(found, self._net.prefetch)
 
     def values(self, module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
         """(n, classes, h, w) of (n, 3, h, w): the sum over queries of their class's probability times their mask's, as
@@ -111,8 +111,8 @@ class QueryNet:
         return masks[:, :rows, :columns]
 
     def _ask(self, module: torch.nn.Module, batch: torch.Tensor) -> Answers:
-        told = {} if self._task is None else {"task_inputs": self._task.expand(len(batch), -1)}
-        answers: Answers = module(pixel_values=batch, **told)
+        task_tokens = {} if self._task is None else {"task_inputs": self._task.expand(len(batch), -1)}
+        answers: Answers = module(pixel_values=batch, **task_tokens)
         return answers
 
 
@@ -122,7 +122,7 @@ def square_starts(long: int, side: int) -> list[int]:
     return [*(int(number * (long - side) / (count - 1)) for number in range(count - 1)), long - side]
 
 
-def best_values(values: torch.Tensor, size: tuple[int, int]) -> Late[ClassMap]:
+def best_values(values: torch.Tensor, size: tuple[int, int]) -> PendingArrays[ClassMap]:
     """values: (classes, h, w). The best class at each pixel of `size`; its score is its share of all. The call raises
     ImageError (`nan_scores`)."""
     best, total = values.new_full(size, -torch.inf), values.new_zeros(size)
@@ -132,7 +132,7 @@ def best_values(values: torch.Tensor, size: tuple[int, int]) -> Late[ClassMap]:
         top, which = large.max(0)
         ids = torch.where(top > best, which.int() + first, ids)
         best, total = torch.maximum(best, top), total + large.sum(0)
-    return Late(class_map, torch.isfinite(values).all(), ids, best / total.clamp(min=1e-6))
+    return PendingArrays(class_map, torch.isfinite(values).all(), ids, best / total.clamp(min=1e-6))
 
 
 def _values(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

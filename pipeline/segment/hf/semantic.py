@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from pipeline.contracts import HotSegmenter
+from pipeline.contracts import SegmentModel
 from pipeline.image.view import Fit, Tiles
 from pipeline.records import Device
 from pipeline.segment.hf.checkpoint_config import Classes, pretrained
-from pipeline.segment.shared.class_map import HotNetwork, class_segments
-from pipeline.segment.shared.sliding_window import Look
-from pipeline.segment.shared.sliding_window_run import HotTiled
+from pipeline.segment.shared.class_map import NetworkModel, class_segments
+from pipeline.segment.shared.sliding_window import SlidingWindow
+from pipeline.segment.shared.sliding_window_run import SlidingWindowModel
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,7 @@ class HfSemantic(Classes):
     give the checkpoint's own size, or it shrinks each. run: how torch runs.
     """
 
-    look: Look = field(default_factory=Look)
+    sliding_window: SlidingWindow = field(default_factory=SlidingWindow)
 
     family: ClassVar = "hf_semantic"
     types: ClassVar = (
@@ -40,18 +40,20 @@ class HfSemantic(Classes):
 
     @property
     def view(self) -> Fit | Tiles:
-        return self.look.view(self.longest or 1 << 15, 1)
+        return self.sliding_window.view(self.longest or 1 << 15, 1)
 
-    def hot(self, device: Device, threads: int) -> HotSegmenter:
+    def load_network(self, device: Device, threads: int) -> SegmentModel:
         module = pretrained(self.family, self.model, "AutoModelForSemanticSegmentation")
         from pipeline.segment.shared.torch_runner import ClassNet, Net
 
         net = Net(module, device, threads, self.run)
-        if self.look.plain:
-            return HotNetwork(ClassNet(net, self.how, _logits).each, class_segments, self.names, self.model)
-        from pipeline.segment.shared.torch_scorer import TorchEyes
+        if self.sliding_window.plain:
+            return NetworkModel(ClassNet(net, self.how, _logits).each, class_segments, self.names, self.model)
+        from pipeline.segment.shared.torch_scorer import TorchScorer
 
-        return HotTiled(TorchEyes(net, self.how, _logits, self.look), self.look, self.names, self.model)
+        return SlidingWindowModel(
+            TorchScorer(net, self.how, _logits, self.sliding_window), self.sliding_window, self.names, self.model
+        )
 
 
 def _logits(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:

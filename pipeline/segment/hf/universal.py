@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar, Literal
 
-from pipeline.contracts import HotSegmenter
+from pipeline.contracts import SegmentModel
 from pipeline.errors import ConfigError
 from pipeline.image.view import Fit, Tiles
 from pipeline.records import Device
-from pipeline.segment.hf.checkpoint_config import Classes, check_words, pretrained, whole_number, words
-from pipeline.segment.shared.class_map import HotNetwork, class_segments, mask_segments
+from pipeline.segment.hf.checkpoint_config import Classes, check_tokenizer, pretrained, tokenize, whole_number
+from pipeline.segment.shared.class_map import NetworkModel, class_segments, mask_segments
 from pipeline.segment.shared.fields import check_number
-from pipeline.segment.shared.sliding_window import Look
-from pipeline.segment.shared.sliding_window_run import HotTiled
+from pipeline.segment.shared.sliding_window import SlidingWindow
+from pipeline.segment.shared.sliding_window_run import SlidingWindowModel
 
 Task = Literal["semantic", "instance", "panoptic"]
 
@@ -40,7 +40,7 @@ class HfUniversal(Classes):
     mask: float = 0.5
     overlap: float = 0.8
     fuse: tuple[str, ...] = ()
-    look: Look = field(default_factory=Look)
+    sliding_window: SlidingWindow = field(default_factory=SlidingWindow)
 
     family: ClassVar = "hf_universal"
     types: ClassVar = ("eomt", "eomt_dinov3", "mask2former", "maskformer", "oneformer")
@@ -57,15 +57,18 @@ class HfUniversal(Classes):
                 "segment.hf_universal.model: preprocessor_config.json: do_split_image is for task=semantic: a thing "
                 "that two squares show would be two"
             )
-        if not self.look.plain and self.task != "semantic":
+        if not self.sliding_window.plain and self.task != "semantic":
             raise ConfigError(
-                "segment.hf_universal.look: is for task=semantic: a thing on the border of two tiles would be two, and "
+                "segment.hf_universal.sliding_window: is for task=semantic: a thing on the border of two tiles "
+                "would be two, and "
                 "the queries of two looks are not the same things"
             )
-        if not self.look.plain and (self.how.split or self.how.pad):
-            raise ConfigError("segment.hf_universal.look: this checkpoint cuts or fills up an image by itself")
+        if not self.sliding_window.plain and (self.how.split or self.how.pad):
+            raise ConfigError(
+                "segment.hf_universal.sliding_window: this checkpoint cuts or fills up an image by itself"
+            )
         if self._has_task:
-            check_words(self.family, self.model)
+            check_tokenizer(self.family, self.model)
         for label in self.fuse:
             if label not in self.names:
                 near = difflib.get_close_matches(label, self.names, n=1)
@@ -74,37 +77,39 @@ class HfUniversal(Classes):
 
     @property
     def view(self) -> Fit | Tiles:
-        return self.look.view(self.longest or 1 << 15, 1)
+        return self.sliding_window.view(self.longest or 1 << 15, 1)
 
     @property
     def _has_task(self) -> bool:
         return self.model.read("config.json").get("model_type") == "oneformer"
 
-    def told(self) -> list[int]:
+    def task_tokens(self) -> list[int]:
         """What a OneFormer is told to answer, as tokens, filled up with 0 as its processor does; [] for the others."""
         if not self._has_task:
             return []
         length = whole_number(self.family, self.model, 77, "task_seq_len")
-        (tokens,) = words(self.family, self.model, [f"the task is {self.task}"], length)
+        (tokens,) = tokenize(self.family, self.model, [f"the task is {self.task}"], length)
         return tokens + [0] * (length - len(tokens))
 
-    def hot(self, device: Device, threads: int) -> HotSegmenter:
+    def load_network(self, device: Device, threads: int) -> SegmentModel:
         module = pretrained(self.family, self.model, "AutoModelForUniversalSegmentation")
         from pipeline.segment.hf.query_net import QueryNet, best_values
         from pipeline.segment.shared.torch_runner import Net
 
         runs = Net(module, device, threads, self.run)
-        net = QueryNet(runs, self.how, self.told())
-        if not self.look.plain:
-            from pipeline.segment.shared.torch_scorer import TorchEyes
+        net = QueryNet(runs, self.how, self.task_tokens())
+        if not self.sliding_window.plain:
+            from pipeline.segment.shared.torch_scorer import TorchScorer
 
-            eyes = TorchEyes(runs, self.how, net.values, self.look, lambda values, size: (best_values(values, size),))
-            return HotTiled(eyes, self.look, self.names, self.model)
+            scorer = TorchScorer(
+                runs, self.how, net.values, self.sliding_window, lambda values, size: (best_values(values, size),)
+            )
+            return SlidingWindowModel(scorer, self.sliding_window, self.names, self.model)
         if self.task == "semantic":
-            return HotNetwork(net.classes, class_segments, self.names, self.model)
+            return NetworkModel(net.classes, class_segments, self.names, self.model)
         fused = frozenset(number for number, name in enumerate(self.names) if name in self.fuse)
         masks = partial(
             net.masks, panoptic=self.task == "panoptic", score=self.score, mask=self.mask, overlap=self.overlap,
             fused=fused,
         )  # fmt: skip
-        return HotNetwork(masks, mask_segments, self.names, self.model)
+        return NetworkModel(masks, mask_segments, self.names, self.model)

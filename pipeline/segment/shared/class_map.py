@@ -19,7 +19,7 @@ from pipeline.errors import ConfigError
 from pipeline.image import rle
 from pipeline.models.weights import Weights
 from pipeline.records import Mask, Rgb, Segment, Segments, View
-from pipeline.segment.shared.fields import Named, check_file, check_finite, segment, whole
+from pipeline.segment.shared.fields import HasTag, check_file, check_finite, segment, whole
 
 Floats: TypeAlias = NDArray[np.float32]
 Ids: TypeAlias = NDArray[np.int32]
@@ -72,7 +72,7 @@ class OneFile:
         return (self.model,)
 
 
-class HotNetwork(Generic[Answer]):
+class NetworkModel(Generic[Answer]):
     """The segments of whole images, of the answers of a network that may come in another order.
 
     each: of tiles and the sizes to answer at, positions and answers. made: `class_segments` or `mask_segments`.
@@ -81,9 +81,9 @@ class HotNetwork(Generic[Answer]):
     def __init__(
         self,
         each: Callable[[Sequence[Rgb], Sequence[tuple[int, int]]], Iterable[tuple[int, Answer]]],
-        made: Callable[[Answer, View, Sequence[str], Named], Segments],
+        made: Callable[[Answer, View, Sequence[str], HasTag], Segments],
         names: Sequence[str],
-        model: Named,
+        model: HasTag,
     ) -> None:
         self._each, self._made, self._names, self._model = each, made, names, model
 
@@ -149,7 +149,7 @@ def resized(plane: Floats, size: tuple[int, int]) -> Floats:
     return np.asarray(cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def class_segments(found: ClassMap, view: View, names: Sequence[str], model: Named) -> Segments:
+def class_segments(found: ClassMap, view: View, names: Sequence[str], model: HasTag) -> Segments:
     """One segment for each class that wins a pixel and has a name; its score is the mean over its pixels."""
     ids, scores = np.where(found.ids < 0, _NONE, found.ids).astype(np.uint16), found.scores
     if ids.shape != (view.height, view.width):
@@ -179,7 +179,7 @@ def _sums(ids: NDArray[np.uint16], scores: Floats) -> NDArray[np.float64]:
     return total
 
 
-def mask_segments(found: Sequence[FoundMask], view: View, names: Sequence[str], model: Named) -> Segments:
+def mask_segments(found: Sequence[FoundMask], view: View, names: Sequence[str], model: HasTag) -> Segments:
     """One segment for each mask that has a pixel and whose class has a name."""
     made = []
     for one in found:

@@ -13,7 +13,7 @@ from pipeline.models.weights import Weights
 from pipeline.records import Mask, Segment, Tile, View
 
 
-class Named(Protocol):
+class HasTag(Protocol):
     """What the tables name a model by."""
 
     @property
@@ -61,7 +61,7 @@ def check_finite(*answers: NDArray[np.float32]) -> None:
 
 
 def segment(
-    crop: Mask, *, x: int, y: int, view: View, label: str, score: float, model: Named, class_id: int = 0
+    crop: Mask, *, x: int, y: int, view: View, label: str, score: float, model: HasTag, class_id: int = 0
 ) -> Segment:
     """A record of the mask that is `crop` with its left upper pixel at x, y of the full-size image."""
     area, box = rle.extent_at(crop, view.height, view.width, x=x, y=y)

@@ -12,17 +12,17 @@ from pipeline.records import Rgb
 from pipeline.segment.shared.class_map import ClassMap, Floats, resized
 from pipeline.segment.shared.fields import check_finite
 from pipeline.segment.shared.onnx_runner import Model
-from pipeline.segment.shared.sliding_window import Look
+from pipeline.segment.shared.sliding_window import SlidingWindow
 
 
-class OnnxEyes:
+class OnnxScorer:
     """`tiled.Eyes` of an ONNX network.
 
     size: height and width that the network sees of a tile of a height and width, at a scale. prepare: of pixels, its
     input. planes: of its answer for one image, (classes, h, w). best: what the blended ones say at each pixel.
     """
 
-    ahead = 0
+    prefetch = 0
 
     def __init__(
         self,
@@ -32,11 +32,11 @@ class OnnxEyes:
         prepare: Callable[[Rgb], Floats],
         planes: Callable[[Floats], Floats],
         best: Callable[[Floats, tuple[int, int]], ClassMap],
-        look: Look,
+        sliding_window: SlidingWindow,
         batch: int,
     ) -> None:
         self._model, self._size, self._prepare, self._planes, self._best = model, size, prepare, planes, best
-        self._looks = list(product(look.scales, (False, True) if look.mirror else (False,)))
+        self._looks = list(product(sliding_window.scales, (False, True) if sliding_window.flip else (False,)))
         self._batch = batch
 
     def seen(self, tiles: Sequence[Rgb]) -> Iterator[Floats]:

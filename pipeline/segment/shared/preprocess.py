@@ -40,18 +40,18 @@ class Preprocess:
     resample: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     scale: float = 255.0
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    deviation: tuple[float, ...] = (0.229, 0.224, 0.225)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
     def __post_init__(self) -> None:
         for key in ("height", "width", "shortest", "longest", "multiple", "pad"):
             value = getattr(self, key)
             if type(value) is not int or not 0 <= value <= 1 << 14:
                 raise ConfigError(f"{_FILE}: {key}: expected a whole number of pixels, got {value!r}")
-        for key in ("mean", "deviation"):
+        for key in ("mean", "std"):
             values = getattr(self, key)
             if len(values) != 3 or not all(isinstance(v, int | float) and math.isfinite(v) for v in values):
                 raise ConfigError(f"{_FILE}: {key}: expected three numbers, got {values!r}")
-        if self.scale <= 0 or min(self.deviation) <= 0 or self.multiple < 1:
+        if self.scale <= 0 or min(self.std) <= 0 or self.multiple < 1:
             raise ConfigError(f"{_FILE}: scale, deviation and multiple: expected more than 0")
 
     def size(self, height: int, width: int) -> tuple[int, int]:
@@ -94,7 +94,7 @@ def from_config(found: Mapping[str, object]) -> Preprocess:
         resample=resample,
         scale=1 / factor if found.get("do_rescale", True) else 1.0,
         mean=_three(found, "image_mean") if normal else (0.0, 0.0, 0.0),
-        deviation=_three(found, "image_std") if normal else (1.0, 1.0, 1.0),
+        std=_three(found, "image_std") if normal else (1.0, 1.0, 1.0),
     )
 
 

@@ -10,7 +10,7 @@ from pipeline.segment.shared.fields import check_flag, check_number, check_whole
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class SlidingWindow:
     """overlap: 0 shrinks an image to `side`; above it, full-size tiles of `side` that overlap by at least so many
     pixels are seen, and the logits blended where they do: choose at least the network's receptive field. scales: sizes
     at which each tile is seen, as shares of its own; mirror: each also with left and right swapped. The logits of all
@@ -19,20 +19,20 @@ class Look:
 
     overlap: int = 0
     scales: tuple[float, ...] = (1.0,)
-    mirror: bool = False
+    flip: bool = False
 
     def __post_init__(self) -> None:
-        check_whole("look.overlap", self.overlap, 0, 1 << 13)
+        check_whole("sliding_window.overlap", self.overlap, 0, 1 << 13)
         if not isinstance(self.scales, tuple) or not self.scales:
-            raise ConfigError(f"segment.look.scales: expected at least one number, got {self.scales!r}")
+            raise ConfigError(f"segment.sliding_window.scales: expected at least one number, got {self.scales!r}")
         for scale in self.scales:
-            check_number("look.scales", scale, 0.125, 8)
-        check_flag("look.mirror", self.mirror)
+            check_number("sliding_window.scales", scale, 0.125, 8)
+        check_flag("sliding_window.flip", self.flip)
 
     @property
     def plain(self) -> bool:
         """True: one look at the whole image."""
-        return not self.overlap and self.scales == (1.0,) and not self.mirror
+        return not self.overlap and self.scales == (1.0,) and not self.flip
 
     def view(self, side: int, multiple: int) -> Fit | Tiles:
         """multiple: of pixels, that each side of what the network sees must be. Raises ConfigError."""
@@ -41,5 +41,7 @@ class Look:
         if side % multiple:
             raise ConfigError(f"segment.side: expected a multiple of {multiple} for tiles, got {side}")
         if 2 * self.overlap > side:
-            raise ConfigError(f"segment.look.overlap: expected at most half of side={side}, got {self.overlap}")
+            raise ConfigError(
+                f"segment.sliding_window.overlap: expected at most half of side={side}, got {self.overlap}"
+            )
         return Tiles(side=side, overlap=self.overlap)

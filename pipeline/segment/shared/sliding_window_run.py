@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ImageError
-from pipeline.models.prefetch import ahead
+from pipeline.models.prefetch import prefetch
 from pipeline.records import Rgb, Segment, Segments, Tile, View
 from pipeline.segment.shared.class_map import ClassMap, class_segments, fit
-from pipeline.segment.shared.fields import Named, segment, whole
-from pipeline.segment.shared.sliding_window import Look
+from pipeline.segment.shared.fields import HasTag, segment, whole
+from pipeline.segment.shared.sliding_window import SlidingWindow
 
 if TYPE_CHECKING:
     import torch
@@ -31,12 +31,12 @@ _NONE: Final = (1 << 16) - 1
 """No class of any pixel; classes.check_names allows fewer."""
 
 
-class Eyes(Protocol[Planes]):
+class TileScorer(Protocol[Planes]):
     """A network, and the arrays that it computes with. ahead: answers that it may be started on before the first is
     waited for."""
 
     @property
-    def ahead(self) -> int: ...
+    def prefetch(self) -> int: ...
 
     def seen(self, tiles: Sequence[Rgb]) -> Iterator[Planes]:
         """The scores of each tile at the tile's own size, in order. All are of one size."""
@@ -52,12 +52,14 @@ class Eyes(Protocol[Planes]):
         """The values, of the kind and on the device of `like`."""
 
 
-class HotTiled(Generic[Planes]):
+class SlidingWindowModel(Generic[Planes]):
     """One segment for each class that a network of classes sees, as `look` says it looks."""
 
-    def __init__(self, eyes: Eyes[Planes], look: Look, names: Sequence[str], model: Named) -> None:
-        self._eyes: Eyes[Planes] = eyes
-        self._look, self._names, self._model = look, names, model
+    def __init__(
+        self, scorer: TileScorer[Planes], sliding_window: SlidingWindow, names: Sequence[str], model: HasTag
+    ) -> None:
+        self._scorer: TileScorer[Planes] = scorer
+        self._sliding_window, self._names, self._model = sliding_window, names, model
 
     def __call__(self, views: Sequence[View]) -> list[Segments]:
         return [self._one(view) for view in views]
@@ -67,21 +69,21 @@ class HotTiled(Generic[Planes]):
         return Segments(image_id=view.image_id, height=view.height, width=view.width, segments=tuple(found))
 
     def _whole(self, view: View) -> Iterator[Segment]:
-        (planes,) = self._eyes.seen([whole(view).pixels])
-        for found in self._eyes.best(planes, fit(view.height, view.width)):
+        (planes,) = self._scorer.seen([whole(view).pixels])
+        for found in self._scorer.best(planes, fit(view.height, view.width)):
             yield from class_segments(found(), view, self._names, self._model).segments
 
     def _tiled(self, view: View) -> Iterator[Segment]:
         tops, lefts = _grid(view)
-        seen = self._eyes.seen([tile.pixels for tile in view.tiles])
+        seen = self._scorer.seen([tile.pixels for tile in view.tiles])
         tallies: list[_Tally] = []
-        blocks = blended(self._eyes, seen, tops, lefts, view, self._look.overlap)
+        blocks = blend_tiles(self._scorer, seen, tops, lefts, view, self._sliding_window.overlap)
         asked = (
             ((number, top, left), found)
             for top, left, block in blocks
-            for number, found in enumerate(self._eyes.best(block, (block.shape[1], block.shape[2])))
+            for number, found in enumerate(self._scorer.best(block, (block.shape[1], block.shape[2])))
         )
-        for (number, top, left), found in ahead(asked, self._eyes.ahead):
+        for (number, top, left), found in prefetch(asked, self._scorer.prefetch):
             if number == len(tallies):
                 tallies.append(_Tally(view))
             tallies[number].add(top, left, found)
@@ -89,8 +91,13 @@ class HotTiled(Generic[Planes]):
             yield from tally.segments(self._names, self._model)
 
 
-def blended(
-    eyes: Eyes[Planes], seen: Iterator[Planes], tops: Sequence[int], lefts: Sequence[int], view: View, overlap: int
+def blend_tiles(
+    scorer: TileScorer[Planes],
+    seen: Iterator[Planes],
+    tops: Sequence[int],
+    lefts: Sequence[int],
+    view: View,
+    overlap: int,
 ) -> Iterator[tuple[int, int, Planes]]:
     """Blocks that cover the view without gap or overlap: top, left and mean scores (classes, h, w).
 
@@ -108,16 +115,16 @@ def blended(
         for column, (left, right) in enumerate(pairwise((*lefts, view.width))):
             tile = next(seen)
             if window is None or kept is None:
-                window = eyes.zeros(tile, tuple(tile.shape))
-                kept = eyes.zeros(tile, (len(tile), high - ready, view.width))
+                window = scorer.zeros(tile, tuple(tile.shape))
+                kept = scorer.zeros(tile, (len(tile), high - ready, view.width))
             if above is not None:
                 window[:, : above.shape[1], entered:] += above[:, :, left + entered : left + wide]
-            window += tile * eyes.moved(np.outer(down[row], across[column]), tile)
+            window += tile * scorer.moved(np.outer(down[row], across[column]), tile)
             done = right - left
             kept[:, :, left:right] = window[:, ready:, :done]
             yield top, left, window[:, :ready, :done]
             entered = wide - done
-            rest = eyes.zeros(tile, tuple(tile.shape))
+            rest = scorer.zeros(tile, tuple(tile.shape))
             rest[:, :, :entered] = window[:, :, done:]
             window = rest
         above = kept
@@ -167,7 +174,7 @@ class _Tally:
         self._pixels[: len(pixels)] += pixels
         self._scores[: len(pixels)] += np.bincount(found.ids[there], weights=found.scores[there])
 
-    def segments(self, names: Sequence[str], model: Named) -> Iterator[Segment]:
+    def segments(self, names: Sequence[str], model: HasTag) -> Iterator[Segment]:
         for number in np.flatnonzero(self._pixels).tolist():
             if number < len(names) and names[number]:
                 score = min(1.0, self._scores[number] / self._pixels[number])

@@ -6,36 +6,38 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pipeline.contracts import HotSegmenter
+from pipeline.contracts import SegmentModel
 from pipeline.image.view import Fit, Tiles
 from pipeline.models.torch_options import TorchOptions, need
 from pipeline.records import Device
-from pipeline.segment.shared.class_map import HotNetwork, OneFile, class_segments
+from pipeline.segment.shared.class_map import NetworkModel, OneFile, class_segments
 from pipeline.segment.shared.fields import check_whole
 from pipeline.segment.shared.preprocess import Preprocess
-from pipeline.segment.shared.sliding_window import Look
-from pipeline.segment.shared.sliding_window_run import HotTiled
-from pipeline.segment.shared.warm_up import Warmed
+from pipeline.segment.shared.sliding_window import SlidingWindow
+from pipeline.segment.shared.sliding_window_run import SlidingWindowModel
+from pipeline.segment.shared.warm_up import WarmStart
 
 if TYPE_CHECKING:
     import torch
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnNetwork(OneFile, Warmed):
+class OwnNetwork(OneFile, WarmStart):
     """One segment for each class present.
 
     model: a .safetensors file with the network's state. names: of class 0, 1, ...; "" is never a segment. side: the
-    longer side that the network sees; larger images are shrunk, or, with look.overlap, seen in tiles of that side.
-    width: channels of the first stage. mean, deviation: of red, green, blue in 0..1. look: tiles, sizes, mirror images.
+    longer side that the network sees; larger images are shrunk, or, with sliding_window.overlap, seen in tiles of
+    that side.
+    width: channels of the first stage. mean, std: of red, green, blue in 0..1. sliding_window: tiles,
+    sizes, mirror images.
     run: how torch runs.
     """
 
     side: int = 1024
     width: int = 64
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    deviation: tuple[float, ...] = (0.229, 0.224, 0.225)
-    look: Look = field(default_factory=Look)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    sliding_window: SlidingWindow = field(default_factory=SlidingWindow)
     run: TorchOptions = field(default_factory=TorchOptions)
 
     def __post_init__(self) -> None:
@@ -56,11 +58,11 @@ class OwnNetwork(OneFile, Warmed):
 
     @property
     def _how(self) -> Preprocess:
-        return Preprocess(mean=self.mean, deviation=self.deviation, multiple=self.multiple)
+        return Preprocess(mean=self.mean, std=self.std, multiple=self.multiple)
 
     @property
     def view(self) -> Fit | Tiles:
-        return self.look.view(self.side, self.multiple)
+        return self.sliding_window.view(self.side, self.multiple)
 
     def check(self) -> None:
         """Raises ConfigError or WeightsError when the file holds another network."""
@@ -69,16 +71,18 @@ class OwnNetwork(OneFile, Warmed):
 
         check_file(self.network(), self.model.fetch())
 
-    def hot(self, device: Device, threads: int) -> HotSegmenter:
+    def load_network(self, device: Device, threads: int) -> SegmentModel:
         need(f"segment.{type(self).__name__.lower()}", "torch", "safetensors")
         from pipeline.segment.shared.torch_runner import ClassNet, Net, fill_in
 
         net = Net(fill_in(self.network(), self.model.fetch()), device, threads, self.run)
-        if self.look.plain:
-            return HotNetwork(ClassNet(net, self._how, _logits).each, class_segments, self.names, self.model)
-        from pipeline.segment.shared.torch_scorer import TorchEyes
+        if self.sliding_window.plain:
+            return NetworkModel(ClassNet(net, self._how, _logits).each, class_segments, self.names, self.model)
+        from pipeline.segment.shared.torch_scorer import TorchScorer
 
-        return HotTiled(TorchEyes(net, self._how, _logits, self.look), self.look, self.names, self.model)
+        return SlidingWindowModel(
+            TorchScorer(net, self._how, _logits, self.sliding_window), self.sliding_window, self.names, self.model
+        )
 
 
 def _logits(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from pipeline.models.torch_device import sent
+from pipeline.models.torch_device import to_device
 
 _BITS = 22
 """Of a weight, behind the point: Pillow computes in whole numbers (Resample.c, PRECISION_BITS)."""
@@ -50,7 +50,7 @@ def _taps(length: int, new: int, resample: str, device: torch.device) -> tuple[t
     values = np.where(places < high, _bicubic(far) if resample == "bicubic" else np.maximum(0, 1 - far), 0)
     values = values / values.sum(0) * (1 << _BITS)
     weights = np.trunc(values + np.copysign(0.5, values)).astype(np.int32)
-    return sent(np.minimum(places, length - 1), torch.int64, device), sent(weights, torch.int32, device)
+    return to_device(np.minimum(places, length - 1), torch.int64, device), to_device(weights, torch.int32, device)
 
 
 def _bicubic(far: NDArray[np.float64]) -> NDArray[np.float64]:

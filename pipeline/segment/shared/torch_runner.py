@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from pipeline.errors import ImageError, WeightsError
 from pipeline.models.batch_size import Batches
-from pipeline.models.prefetch import ahead
-from pipeline.models.torch_device import AHEAD, Late, inferred, ready, sent, torch_device
+from pipeline.models.prefetch import prefetch
+from pipeline.models.torch_device import PREFETCH, PendingArrays, infer, prepare_module, to_device, torch_device
 from pipeline.models.torch_options import TorchOptions
 from pipeline.records import Device, Rgb
 from pipeline.segment.shared.class_map import ClassMap, Floats, Ids
@@ -38,25 +38,25 @@ class Net:
         self.device = torch_device(device, threads)
         self.options = options
         self.sizes = Batches()
-        self.ahead = AHEAD if self.device.type == "cuda" else 0
+        self.prefetch = PREFETCH if self.device.type == "cuda" else 0
         self._normal: dict[Preprocess, tuple[torch.Tensor, torch.Tensor]] = {}
-        self.module = ready(module, self.device, options)
+        self.module = prepare_module(module, self.device, options)
 
     def prepared(self, tile: Rgb, how: Preprocess) -> torch.Tensor:
         """HWC uint8 to (3, height, width) float32, as the network sees it."""
-        pixels = sent(tile, torch.uint8, self.device).permute(2, 0, 1)
+        pixels = to_device(tile, torch.uint8, self.device).permute(2, 0, 1)
         pixels = resized(pixels, how.size(*tile.shape[:2]), how.resample)
         if how.pad:
             height, width = pixels.shape[1:]
             pixels = functional.pad(pixels, (0, max(0, how.pad - width), 0, max(0, how.pad - height)))
         if how not in self._normal:  # numbers that are copied anew for each image would make the GPU wait for them
-            self._normal[how] = (_column(how.mean, self.device), _column(how.deviation, self.device))
-        mean, deviation = self._normal[how]
-        return (pixels / how.scale - mean) / deviation
+            self._normal[how] = (_column(how.mean, self.device), _column(how.std, self.device))
+        mean, std = self._normal[how]
+        return (pixels / how.scale - mean) / std
 
     def run(self, call: Callable[[torch.nn.Module], Answer]) -> Answer:
         """What `call` computes with the network, without gradients, at the precision of the options."""
-        return inferred(self.device, self.options, lambda: call(self.module))
+        return infer(self.device, self.options, lambda: call(self.module))
 
     def answers(
         self, tiles: Sequence[Rgb], how: Preprocess, call: Callable[[torch.nn.Module, torch.Tensor], Answer]
@@ -117,10 +117,10 @@ class ClassNet:
             for positions, batch in answers
             for position, answer in zip(positions, batch, strict=True)
         )
-        return ahead(found, self._net.ahead)
+        return prefetch(found, self._net.prefetch)
 
 
-def winners(logits: torch.Tensor, size: tuple[int, int]) -> Late[ClassMap]:
+def winners(logits: torch.Tensor, size: tuple[int, int]) -> PendingArrays[ClassMap]:
     """`classes.winners` on the device: (classes, h, w) logits, the best class at each pixel of `size`. The call raises
     ImageError (`nan_scores`)."""
     best = logits.new_full(size, -torch.inf)
@@ -133,7 +133,7 @@ def winners(logits: torch.Tensor, size: tuple[int, int]) -> Late[ClassMap]:
         higher = torch.maximum(best, top)
         total = total * (best - higher).exp() + (large - higher).exp().sum(0)
         best = higher
-    return Late(class_map, torch.isfinite(logits).all(), ids, total.reciprocal())
+    return PendingArrays(class_map, torch.isfinite(logits).all(), ids, total.reciprocal())
 
 
 def class_map(fine: NDArray[np.bool_], ids: Ids, scores: Floats) -> ClassMap:

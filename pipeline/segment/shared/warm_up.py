@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.contracts import HotSegmenter
+from pipeline.contracts import SegmentModel
 from pipeline.errors import ImageError
 from pipeline.image.view import ViewSpec
 from pipeline.records import Device, Tile, View
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pipeline.models.torch_options import TorchOptions
 
 
-class Warmed:
-    """A cold segmenter whose `load` is `hot` and then the images of `run.warm_up`."""
+class WarmStart:
+    """A cold segmenter whose `load` is `load_network` and then the images of `run.warm_up`."""
 
     if TYPE_CHECKING:
         run: TorchOptions
@@ -28,10 +28,10 @@ class Warmed:
     def view(self) -> ViewSpec: ...
 
     @abstractmethod
-    def hot(self, device: Device, threads: int) -> HotSegmenter: ...
+    def load_network(self, device: Device, threads: int) -> SegmentModel: ...
 
-    def load(self, device: Device, threads: int) -> HotSegmenter:
-        made = self.hot(device, threads)
+    def load(self, device: Device, threads: int) -> SegmentModel:
+        made = self.load_network(device, threads)
         for height, width in self.run.warm_up:
             with suppress(ImageError):  # of a black image: nobody's answer; an image of that size will get its own
                 made([black(self.view, height, width)] * self.run.batch)

@@ -9,7 +9,16 @@ from pipeline.errors import ConfigError
 from pipeline.estimate.sample import Group, Memory, Sample
 from pipeline.estimate.sizing import Machine, binding, fused, staged, text
 
-COST = {"read": 0.1, "decode": 0.2, "segment": 0.5, "select": 0.0, "fill": 0.3, "render": 0.2, "sink": 0.2}
+COST = {
+    "read": 0.1,
+    "decode": 0.2,
+    "segment": 0.5,
+    "select": 0.0,
+    "fill": 0.3,
+    "crop": 0.0,
+    "render": 0.2,
+    "commit": 0.2,
+}
 GIB = 1 << 30
 
 

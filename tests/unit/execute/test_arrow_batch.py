@@ -12,7 +12,6 @@ from hypothesis.extra import numpy as hnp
 
 from pipeline.execute.arrow_batch import pack, unpack
 from pipeline.records import (
-    Batch,
     Crop,
     EncodedImage,
     Filled,
@@ -28,6 +27,7 @@ from pipeline.records import (
     Sidecar,
     Tile,
     Unit,
+    UnitBatch,
     View,
     Viewed,
 )
@@ -101,7 +101,7 @@ def same(left: Any, right: Any) -> bool:
 def test_round_trip_of_any_batch(kind: type, data: st.DataObject) -> None:
     batch = data.draw(
         st.builds(
-            Batch,
+            UnitBatch,
             unit=UNITS,
             items=some(st.one_of(ITEMS[kind], REJECTED)),
             seconds=st.dictionaries(NAMES, NUMBERS, max_size=3),
@@ -120,8 +120,8 @@ def viewed(pixels: np.ndarray[Any, Any]) -> Viewed:
     return Viewed(image=EncodedImage(ref=REF, data=b"jpeg"), views=(view,))
 
 
-def batch(*items: Any) -> Batch[Any]:
-    return Batch(unit=UNIT, items=items, seconds={"read": 0.25})
+def batch(*items: Any) -> UnitBatch[Any]:
+    return UnitBatch(unit=UNIT, items=items, seconds={"read": 0.25})
 
 
 def test_pixels_are_views_into_the_cell_and_read_only() -> None:

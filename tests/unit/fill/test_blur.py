@@ -27,13 +27,13 @@ def test_agrees_with_the_gaussian_it_stands_for():
     step[:, 100:] = 200
     mask = np.zeros((200, 200), bool)
     mask[40:160, 40:160] = True
-    made = filled(step, mask, Blur(share=0.1, allow_reversible=True))  # sigma 12
+    made = filled(step, mask, Blur(ratio=0.1, allow_reversible=True))  # sigma 12
     assert abs(int(made[100, 99, 0]) - 97) <= 4
     assert abs(int(made[100, 88, 0]) - 34) <= 5  # one sigma before: 16 %, less half a pixel
     assert abs(int(made[100, 112, 0]) - 170) <= 5
 
 
-@pytest.mark.parametrize(("wrong", "key"), [({"share": -0.1}, "fill.share"), ({"least_px": 0}, "fill.least_px")])
+@pytest.mark.parametrize(("wrong", "key"), [({"ratio": -0.1}, "fill.ratio"), ({"min_px": 0}, "fill.min_px")])
 def test_wrong_parameters_are_named(wrong, key):
     with pytest.raises(ConfigError, match=f"{key}: expected .* got"):
         Blur(allow_reversible=True, **wrong)

@@ -5,12 +5,12 @@ import pytest
 
 from pipeline.errors import ConfigError, ImageError, WeightsError
 from pipeline.fill.lama import Lama
-from pipeline.fill.shared.windows import Fit
+from pipeline.fill.shared.windows import Windowing
 from pipeline.models.weights import Weights
 from tests.unit.fill import networks
 from tests.unit.fill.drawn import ellipse, face, filled, gradient
 
-FIXED = Fit(fixed=True)
+FIXED = Windowing(fixed=True)
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def made(path, **more):
-    return Lama(model=networks.weights(path), fit=FIXED, **more)
+    return Lama(model=networks.weights(path), windowing=FIXED, **more)
 
 
 def test_the_network_paints_what_is_hidden_and_sees_nothing_of_it(tmp_path):
@@ -53,23 +53,27 @@ def test_the_wrong_scale_is_found_before_a_run(tmp_path, real, said):
 
 
 @pytest.mark.parametrize(
-    ("size", "fit", "said"),
+    ("size", "windowing", "said"),
     [
-        ((256, 256), FIXED, r"windows of 512x512 \(fill.fit.fixed=true, .*, got image \?x3x256x256 float"),
-        ((512, 512), Fit(), r"windows of any size \(fill.fit.fixed=false, .*, got image \?x3x512x512 float"),
-        ((512, 512), Fit(side=256, fixed=True), r"windows of 256x256 .*, got image \?x3x512x512 float"),
+        ((256, 256), FIXED, r"windows of 512x512 \(fill.windowing.fixed=true, .*, got image \?x3x256x256 float"),
+        (
+            (512, 512),
+            Windowing(),
+            r"windows of any size \(fill.windowing.fixed=false, .*, got image \?x3x512x512 float",
+        ),
+        ((512, 512), Windowing(side=256, fixed=True), r"windows of 256x256 .*, got image \?x3x512x512 float"),
     ],
 )
-def test_a_file_for_another_size_is_refused(tmp_path, size, fit, said):
-    fill = Lama(model=networks.weights(networks.lama(tmp_path / "lama.onnx", size=size)), fit=fit)
+def test_a_file_for_another_size_is_refused(tmp_path, size, windowing, said):
+    fill = Lama(model=networks.weights(networks.lama(tmp_path / "lama.onnx", size=size)), windowing=windowing)
     with pytest.raises(ConfigError, match=f"fill.model: lama.onnx does not fit this fill: expected {said}"):
         fill.check()
 
 
 def test_a_file_for_another_batch_or_of_another_network_is_refused(tmp_path):
     one = networks.weights(networks.lama(tmp_path / "one.onnx", batch=1))
-    with pytest.raises(ConfigError, match=r"batches of up to 4 \(fill.fit.batch\), got one made for 1"):
-        Lama(model=one, fit=Fit(fixed=True, batch=4)).check()
+    with pytest.raises(ConfigError, match=r"batches of up to 4 \(fill.windowing.batch\), got one made for 1"):
+        Lama(model=one, windowing=Windowing(fixed=True, batch=4)).check()
     with pytest.raises(ConfigError, match=r"expected an input of \?x3x\?x\? float, got image \?x3x\?x\? uint8; mask"):
         made(networks.migan(tmp_path / "migan.onnx")).check()
     with pytest.raises(ConfigError, match="expected 2 inputs, got 1: x"):
@@ -92,29 +96,29 @@ def test_torchscript_only_by_an_explicit_word(tmp_path):
         networks.weights(networks.lama(tmp_path / "lama.onnx"), torchscript=True)
     model = networks.weights(path, torchscript=True)
     with pytest.raises(ConfigError, match=r"fill.allow_torchscript: big-lama.pt is a program .* expected true"):
-        Lama(model=model, fit=Fit(), white=1.0)
-    fill = Lama(model=model, fit=Fit(side=128, overlap=16), white=1.0, allow_torchscript=True)
+        Lama(model=model, windowing=Windowing(), white=1.0)
+    fill = Lama(model=model, windowing=Windowing(side=128, overlap=16), white=1.0, allow_torchscript=True)
     fill.check()
     rgb, mask = face()
     first = filled(rgb, mask, fill)
     assert (first == filled(rgb, mask, fill)).all()
     assert (first[~mask] == rgb[~mask]).all()
     with pytest.raises(ConfigError, match=r"fill.white: .* got 0.5"):
-        Lama(model=model, fit=Fit(), allow_torchscript=True).check()
+        Lama(model=model, windowing=Windowing(), allow_torchscript=True).check()
 
 
 def test_a_file_that_is_no_torchscript_is_refused(tmp_path):
     (tmp_path / "other.pt").write_bytes(b"PK\x03\x04 no archive")
     model = networks.weights(tmp_path / "other.pt", torchscript=True)
     with pytest.raises(WeightsError, match=r"other.pt: expected a TorchScript file"):
-        Lama(model=model, fit=Fit(), white=1.0, allow_torchscript=True).check()
+        Lama(model=model, windowing=Windowing(), white=1.0, allow_torchscript=True).check()
 
 
 def test_parts_that_cannot_be_are_named(tmp_path):
     file = networks.weights(networks.lama(tmp_path / "lama.onnx"))
     with pytest.raises(ConfigError, match=r"fill.model: expected the weights of a .onnx or .pt file"):
-        Lama(model=Weights(uri="file:/a.safetensors", sha256="0" * 64, licence="MIT"), fit=FIXED)
+        Lama(model=Weights(uri="file:/a.safetensors", sha256="0" * 64, licence="MIT"), windowing=FIXED)
     with pytest.raises(ConfigError, match=r"fill.white: expected a number from 0.001"):
-        Lama(model=file, fit=FIXED, white=0)
+        Lama(model=file, windowing=FIXED, white=0)
     with pytest.raises(ConfigError, match=r"fill.context: expected a number from 0 to 10"):
-        Lama(model=file, fit=FIXED, context=-1)
+        Lama(model=file, windowing=FIXED, context=-1)

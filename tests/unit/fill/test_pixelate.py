@@ -15,7 +15,7 @@ def test_each_block_is_the_mean_of_what_it_covers():
     rgb = gradient(60, 80)
     mask = np.zeros((60, 80), bool)
     mask[10:50, 20:60] = True
-    made = filled(rgb, mask, Pixelate(share=0.25, allow_reversible=True))
+    made = filled(rgb, mask, Pixelate(ratio=0.25, allow_reversible=True))
     for top in range(10, 50, 10):
         for left in range(20, 60, 10):
             block = np.s_[top : top + 10, left : left + 10]
@@ -28,7 +28,7 @@ def test_a_face_is_a_few_dozen_colours():
     assert len(np.unique(made[mask], axis=0)) <= 36
 
 
-@pytest.mark.parametrize(("wrong", "key"), [({"share": 2}, "fill.share"), ({"least_px": 1}, "fill.least_px")])
+@pytest.mark.parametrize(("wrong", "key"), [({"ratio": 2}, "fill.ratio"), ({"min_px": 1}, "fill.min_px")])
 def test_wrong_parameters_are_named(wrong, key):
     with pytest.raises(ConfigError, match=f"{key}: expected .* got"):
         Pixelate(allow_reversible=True, **wrong)

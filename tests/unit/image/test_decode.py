@@ -120,9 +120,9 @@ def test_turn_is_the_standard_for_masks_and_colours(orientation: int) -> None:
 def test_a_draft_is_turned_like_the_full_image(orientation: int, resample: Resample, size: tuple[int, int]) -> None:
     """Of odd sizes too, where a draft ends within a pixel: half a pixel off gives a mean error of 2.2."""
     data = save(photo(width=size[0], height=size[1]), "JPEG", quality=90, exif=orientation_exif(orientation))
-    hot = decoder()
-    (view,) = hot.views(encoded(data), (Fit(side=640, multiple=1, resample=resample),))
-    full = hot.full(encoded(data)).rgb
+    loaded = decoder()
+    (view,) = loaded.views(encoded(data), (Fit(side=640, multiple=1, resample=resample),))
+    full = loaded.full(encoded(data)).rgb
     assert (view.height, view.width) == full.shape[:2]
     tile = view.tiles[0].pixels
     expected = cv2.resize(full, tile.shape[1::-1], interpolation=cv2.INTER_AREA)
@@ -142,9 +142,9 @@ def test_a_draft_view_shows_what_a_full_decode_shows(
 ) -> None:
     """Against the area average of the full decode, the ideal that a plain bilinear shrink only approximates."""
     data = save(photo(name, *size), "JPEG", quality=88)
-    hot = decoder()
-    (view,) = hot.views(encoded(data), (spec,))
-    full = hot.full(encoded(data)).rgb
+    loaded = decoder()
+    (view,) = loaded.views(encoded(data), (spec,))
+    full = loaded.full(encoded(data)).rgb
     tile = view.tiles[0].pixels
     ideal = cv2.resize(full, tile.shape[1::-1], interpolation=cv2.INTER_AREA).astype(int)
     error = np.abs(tile - ideal)
@@ -174,9 +174,9 @@ def test_a_large_view_is_not_made_from_a_small_draft() -> None:
 
 def test_tiles_are_cut_out_of_the_full_image_exactly() -> None:
     data = save(photo(), "JPEG", quality=88)
-    hot = decoder()
-    (view,) = hot.views(encoded(data), (Tiles(side=512, overlap=64),))
-    full = hot.full(encoded(data)).rgb
+    loaded = decoder()
+    (view,) = loaded.views(encoded(data), (Tiles(side=512, overlap=64),))
+    full = loaded.full(encoded(data)).rgb
     assert len(view.tiles) == 9
     for tile in view.tiles:
         x, y, width, height = (int(v) for v in tile.box)
@@ -187,12 +187,12 @@ def test_tiles_are_cut_out_of_the_full_image_exactly() -> None:
 def test_thin_and_tiny_images_have_views_and_previews(size: tuple[int, int]) -> None:
     data = save(Image.new("RGB", size, (10, 200, 30)), "JPEG", quality=95)
     specs = (Fit(side=64), Square(side=8, resample="lanczos"), AtLeast(side=40, longest=80), Tiles(side=64, overlap=8))
-    hot = decoder(cache_bytes=0)
-    for view in (*hot.views(encoded(data), specs), *hot.views(encoded(data), specs[:1])):
+    loaded = decoder(cache_bytes=0)
+    for view in (*loaded.views(encoded(data), specs), *loaded.views(encoded(data), specs[:1])):
         assert (view.width, view.height) == size
         for tile in view.tiles:
             assert np.abs(tile.pixels.astype(int) - (10, 200, 30)).max() <= 3
-    assert max(hot.preview(encoded(data), 16).shape[:2]) == min(16, max(size))
+    assert max(loaded.preview(encoded(data), 16).shape[:2]) == min(16, max(size))
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -211,12 +211,12 @@ def test_a_preview_is_small_whole_and_never_enlarged(kind: str) -> None:
 
 def rejection(data: bytes, **limits: Any) -> ImageError:
     """The same answer from every way in."""
-    hot = decoder(**limits)
+    loaded = decoder(**limits)
     ways = (
-        lambda: hot.views(encoded(data), (Fit(side=32),)),
-        lambda: hot.views(encoded(data), ()),
-        lambda: hot.full(encoded(data)),
-        lambda: hot.preview(encoded(data), 16),
+        lambda: loaded.views(encoded(data), (Fit(side=32),)),
+        lambda: loaded.views(encoded(data), ()),
+        lambda: loaded.full(encoded(data)),
+        lambda: loaded.preview(encoded(data), 16),
     )
     errors = []
     for way in ways:
@@ -306,15 +306,15 @@ def test_damaged_pixels_raise_image_errors_only(kind: str) -> None:
     """Warnings are errors here, so none may escape either. What decodes has the size of its own header."""
     data = save(photo("rocket.jpg", 64, 48), kind)
     rng = np.random.default_rng(11)
-    hot = decoder(cache_bytes=0, max_pixels=1_000_000)
+    loaded = decoder(cache_bytes=0, max_pixels=1_000_000)
     outcomes = {"image": 0, "error": 0}
     for _ in range(120):
         damaged = bytearray(data)
         for at in rng.integers(4, len(data), 6):
             damaged[at] = rng.integers(256)
         try:
-            (view,) = hot.views(encoded(bytes(damaged)), (Fit(side=32),))
-            assert hot.full(encoded(bytes(damaged))).rgb.shape == (view.height, view.width, 3)
+            (view,) = loaded.views(encoded(bytes(damaged)), (Fit(side=32),))
+            assert loaded.full(encoded(bytes(damaged))).rgb.shape == (view.height, view.width, 3)
             outcomes["image"] += 1
         except ImageError:
             outcomes["error"] += 1
@@ -329,12 +329,12 @@ def test_full_images_are_kept_up_to_a_number_of_bytes() -> None:
     files = {
         name: encoded(save(Image.new("RGB", (100, 10), (shade, 0, 0)), "PNG"), name) for shade, name in enumerate("abc")
     }
-    hot = decoder(cache_bytes=6000)  # two images of 3000 bytes
-    a, b = hot.full(files["a"]), hot.full(files["b"])
-    assert hot.full(files["a"]) is a
-    hot.full(files["c"])  # drops b, the one that was not asked for of late
-    assert hot.full(files["a"]) is a
-    assert hot.full(files["b"]) is not b
+    loaded = decoder(cache_bytes=6000)  # two images of 3000 bytes
+    a, b = loaded.full(files["a"]), loaded.full(files["b"])
+    assert loaded.full(files["a"]) is a
+    loaded.full(files["c"])  # drops b, the one that was not asked for of late
+    assert loaded.full(files["a"]) is a
+    assert loaded.full(files["b"]) is not b
     none = decoder(cache_bytes=2999)
     assert none.full(files["a"]) is not none.full(files["a"])
 
@@ -342,9 +342,9 @@ def test_full_images_are_kept_up_to_a_number_of_bytes() -> None:
 def test_a_full_size_view_spares_the_second_decode_and_agrees_with_it() -> None:
     image = encoded(save(photo(width=700, height=500), "JPEG", quality=90))
     specs = (Fit(side=640), Tiles(side=512, overlap=64))
-    hot = decoder()
-    first = hot.views(image, specs)
-    again = hot.views(image, specs)  # out of the cache
+    loaded = decoder()
+    first = loaded.views(image, specs)
+    again = loaded.views(image, specs)  # out of the cache
     fresh = decoder(cache_bytes=0).views(image, specs)
     for one, two, three in zip(first, again, fresh, strict=True):
         for x, y, z in zip(one.tiles, two.tiles, three.tiles, strict=True):
@@ -354,19 +354,19 @@ def test_a_full_size_view_spares_the_second_decode_and_agrees_with_it() -> None:
 
 def test_views_and_previews_do_not_depend_on_what_is_kept() -> None:
     image = encoded(save(photo(width=1403, height=997), "JPEG", quality=90))
-    hot = decoder()
-    before = (hot.views(image, (Fit(side=640),))[0].tiles[0].pixels, hot.preview(image, 128))
-    hot.full(image)
-    after = (hot.views(image, (Fit(side=640),))[0].tiles[0].pixels, hot.preview(image, 128))
+    loaded = decoder()
+    before = (loaded.views(image, (Fit(side=640),))[0].tiles[0].pixels, loaded.preview(image, 128))
+    loaded.full(image)
+    after = (loaded.views(image, (Fit(side=640),))[0].tiles[0].pixels, loaded.preview(image, 128))
     assert all(np.array_equal(x, y) for x, y in zip(before, after, strict=True))
 
 
 def test_nobody_can_write_into_what_is_kept() -> None:
-    hot = decoder()
+    loaded = decoder()
     image = encoded(save(Image.new("RGBA", (64, 32), (1, 2, 3, 4)), "PNG"))
-    pixels = hot.full(image)
-    (view,) = hot.views(image, (Fit(side=64),))
-    for array in (pixels.rgb, pixels.alpha, view.tiles[0].pixels, hot.preview(image, 64)):
+    pixels = loaded.full(image)
+    (view,) = loaded.views(image, (Fit(side=64),))
+    for array in (pixels.rgb, pixels.alpha, view.tiles[0].pixels, loaded.preview(image, 64)):
         with pytest.raises(ValueError, match="read-only"):
             array[0, 0] = 0
 

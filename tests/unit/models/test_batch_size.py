@@ -11,13 +11,13 @@ from pipeline.image.view import Tiles
 from pipeline.models.batch_size import Batches, is_out_of_memory
 from pipeline.models.torch_options import TorchOptions
 from pipeline.records import Tile, View
-from pipeline.segment.shared.class_map import HotNetwork, class_segments
+from pipeline.segment.shared.class_map import NetworkModel, class_segments
 from pipeline.segment.shared.onnx_runner import Floats, Model
 from pipeline.segment.shared.preprocess import Preprocess
-from pipeline.segment.shared.sliding_window import Look
-from pipeline.segment.shared.sliding_window_run import HotTiled
+from pipeline.segment.shared.sliding_window import SlidingWindow
+from pipeline.segment.shared.sliding_window_run import SlidingWindowModel
 from pipeline.segment.shared.torch_runner import ClassNet, Net
-from pipeline.segment.shared.torch_scorer import TorchEyes
+from pipeline.segment.shared.torch_scorer import TorchScorer
 
 
 class Tag:
@@ -56,9 +56,11 @@ def views(count: int, side: int = 8) -> list[View]:
 def test_a_network_out_of_memory_answers_for_every_image_and_remembers() -> None:
     module = Short(most=3)
     net = Net(module, "cpu", 1, TorchOptions(batch=16))
-    hot = HotNetwork(ClassNet(net, Preprocess(), lambda m, x: m(x)).each, class_segments, ("dark", "bright"), Tag())
+    loaded = NetworkModel(
+        ClassNet(net, Preprocess(), lambda m, x: m(x)).each, class_segments, ("dark", "bright"), Tag()
+    )
     for _ in range(2):
-        found = hot(views(21))
+        found = loaded(views(21))
         assert [one.image_id for one in found] == [str(number) for number in range(21)]
         assert [one.segments[0].label for one in found] == ["dark", "bright"] * 10 + ["dark"]
     assert module.seen == [16, 8, 4, *[2] * 10, 1, *[2] * 10, 1]
@@ -73,10 +75,10 @@ def test_tiles_out_of_memory_are_the_same_tiles() -> None:
     found = []
     for most, batch in ((1 << 20, 1), (3, 16)):
         net = Net(Short(most), "cpu", 1, TorchOptions(batch=batch))
-        look = Look(overlap=8, mirror=True)
-        found += HotTiled(TorchEyes(net, Preprocess(), lambda m, x: m(x), look), look, ("dark", "bright"), Tag())(
-            [view]
-        )
+        sliding_window = SlidingWindow(overlap=8, flip=True)
+        found += SlidingWindowModel(
+            TorchScorer(net, Preprocess(), lambda m, x: m(x), sliding_window), sliding_window, ("dark", "bright"), Tag()
+        )([view])
     assert found[0] == found[1]
 
 

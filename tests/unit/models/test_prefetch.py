@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.models.prefetch import ahead
-from pipeline.models.torch_device import Late, sent
+from pipeline.models.prefetch import prefetch
+from pipeline.models.torch_device import PendingArrays, to_device
 
 
 @pytest.mark.parametrize("most", [0, 1, 3, 9])
@@ -20,7 +20,7 @@ def test_answers_come_in_order_and_at_most_so_many_are_started_before_one_is_awa
             yield number, lambda number=number: log.append(f"wait {number}") or 10 * number  # type: ignore[misc]
 
     found = []
-    for key, answer in ahead(asked(), most):
+    for key, answer in prefetch(asked(), most):
         found.append((key, answer))
         log.append(f"look {key}")
     assert found == [(number, 10 * number) for number in range(5)]
@@ -31,14 +31,14 @@ def test_answers_come_in_order_and_at_most_so_many_are_started_before_one_is_awa
 
 
 def test_nothing_asked_is_nothing_answered() -> None:
-    assert list(ahead(iter(()), 3)) == []
+    assert list(prefetch(iter(()), 3)) == []
 
 
 def test_numbers_get_to_a_device_and_back() -> None:
     values = np.arange(6, dtype=np.float32).reshape(2, 3)
     values.setflags(write=False)
-    there = sent(values, torch.float32, torch.device("cpu"))
+    there = to_device(values, torch.float32, torch.device("cpu"))
     there += 1  # a copy of its own
-    late = Late(lambda one, all_fine: (one.tolist(), bool(all_fine)), there * 2, torch.isfinite(there).all())
+    late = PendingArrays(lambda one, all_fine: (one.tolist(), bool(all_fine)), there * 2, torch.isfinite(there).all())
     assert late() == ([[2.0, 4.0, 6.0], [8.0, 10.0, 12.0]], True)
     assert values[0, 0] == 0

@@ -18,7 +18,7 @@ from pipeline.models.weights import Weights
 from pipeline.records import Tile, View
 from pipeline.segment.nets.unet import UNet
 from pipeline.segment.shared.preprocess import Preprocess
-from pipeline.segment.shared.sliding_window import Look
+from pipeline.segment.shared.sliding_window import SlidingWindow
 from pipeline.segment.shared.torch_runner import ClassNet, Net
 from pipeline.segment.unet import Unet
 
@@ -64,22 +64,24 @@ def test_without_a_compiler_it_is_refused_as_it_is_loaded(tmp_path: Path, monkey
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("look", [Look(), Look(overlap=8, mirror=True)])
-def test_what_it_saw_while_it_warmed_up_changes_no_answer(look: Look, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sliding_window", [SlidingWindow(), SlidingWindow(overlap=8, flip=True)])
+def test_what_it_saw_while_it_warmed_up_changes_no_answer(sliding_window: SlidingWindow, tmp_path: Path) -> None:
     file = tmp_path / "unet.safetensors"
     save_file({name: value.contiguous() for name, value in network().state_dict().items()}, file)
     model = Weights(uri=file.as_uri(), sha256=hashlib.sha256(file.read_bytes()).hexdigest(), licence="MIT")
     answers = []
     for warm_up in ((), ((32, 48), (100, 30), (1, 1))):
         run = TorchOptions(batch=2, warm_up=warm_up)
-        cold = Unet(model=model, names=("a", "b", "c"), side=32, width=4, depth=1, look=look, run=run)
+        spec = Unet(
+            model=model, names=("a", "b", "c"), side=32, width=4, depth=1, sliding_window=sliding_window, run=run
+        )
         tiles = [
             Tile(pixels=PIXELS[int(w.box[1]) :, int(w.box[0]) :][: w.height, : w.width], box=w.box)
-            for w in cold.view.windows(32, 48)
+            for w in spec.view.windows(32, 48)
         ]
-        if isinstance(cold.view, Fit):
+        if isinstance(spec.view, Fit):
             tiles = [Tile(pixels=PIXELS, box=(0.0, 0.0, 48.0, 32.0))]
-        answers.append(cold.load("cpu", 1)([View(image_id="i", height=32, width=48, tiles=tuple(tiles))] * 3))
+        answers.append(spec.load("cpu", 1)([View(image_id="i", height=32, width=48, tiles=tuple(tiles))] * 3))
     assert answers[0] == answers[1]
     assert answers[0][0].segments
 

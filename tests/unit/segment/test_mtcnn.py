@@ -10,7 +10,7 @@ from pipeline.segment.mtcnn import Sums, moved, proposals, square, suppress
 from pipeline.segment.nets.mtcnn import graph
 from pipeline.segment.nets.torch_pickle import read_state_dict
 from tests.golden.make import HERE, PHOTOS, photo
-from tests.unit.segment.views import check_records, cold, hot, masks_of, view_of
+from tests.unit.segment.views import check_records, loaded, masks_of, spec_of, view_of
 
 GOLDEN = json.loads((HERE / "mtcnn.json").read_text())["faces"]
 
@@ -18,7 +18,7 @@ GOLDEN = json.loads((HERE / "mtcnn.json").read_text())["faces"]
 @pytest.mark.parametrize("name", PHOTOS)
 def test_the_same_boxes_as_facenet_pytorch(name: str) -> None:
     expected = np.array(GOLDEN[name], np.float32).reshape(-1, 5)
-    found = hot("mtcnn").detect(photo(name))
+    found = loaded("mtcnn").detect(photo(name))
     assert found.shape == expected.shape
     np.testing.assert_allclose(found[np.argsort(found[:, 0])], expected[np.argsort(expected[:, 0])], atol=0.05)
 
@@ -33,7 +33,7 @@ def test_the_golden_photographs_do_hold_faces() -> None:
 
 
 def test_one_segment_a_face_in_full_size_pixels() -> None:
-    (found,) = hot("mtcnn", side=700)([view_of(photo("crowd"), cold("mtcnn", side=700).view)])
+    (found,) = loaded("mtcnn", side=700)([view_of(photo("crowd"), spec_of("mtcnn", side=700).view)])
     check_records(found, "face", "onet-165bfbe4")
     masks = masks_of(found)
     assert len(masks) == 3  # the smallest has 15 pixels, half of that where it is looked for
@@ -74,7 +74,7 @@ def test_of_two_boxes_that_overlap_the_better_one_stays() -> None:
 
 
 def test_an_image_too_small_for_a_face_has_none() -> None:
-    assert hot("mtcnn").detect(np.full((5, 9, 3), 200, np.uint8)).shape == (0, 5)
+    assert loaded("mtcnn").detect(np.full((5, 9, 3), 200, np.uint8)).shape == (0, 5)
 
 
 def test_an_answer_that_is_no_number_is_refused() -> None:
@@ -85,11 +85,11 @@ def test_an_answer_that_is_no_number_is_refused() -> None:
             return np.full((3, height, width), np.nan, np.float32)
 
     with pytest.raises(ImageError, match="not finite"):
-        hot("mtcnn")._propose(Nan())
+        loaded("mtcnn")._propose(Nan())
 
 
 def test_weights_of_another_network_are_refused() -> None:
-    weights = read_state_dict(cold("mtcnn").pnet.fetch())
+    weights = read_state_dict(spec_of("mtcnn").pnet.fetch())
     with pytest.raises(WeightsError, match="not the weights of rnet"):
         graph("rnet", weights)
 
@@ -107,5 +107,5 @@ def test_weights_of_another_network_are_refused() -> None:
 )
 def test_a_wrong_value_is_named(changes: dict[str, object], key: str) -> None:
     with pytest.raises(Exception, match=key) as caught:
-        cold("mtcnn", **changes)
+        spec_of("mtcnn", **changes)
     assert isinstance(caught.value.__cause__, ConfigError)

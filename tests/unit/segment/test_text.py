@@ -10,7 +10,7 @@ from pipeline.errors import ConfigError, ImageError
 from pipeline.segment import text
 from pipeline.segment.text import Text, grown, mean_inside, smallest_rectangle
 from tests.golden.make import HERE, PHOTOS, photo
-from tests.unit.segment.views import check_records, cold, hot, masks_of, overlap, view_of
+from tests.unit.segment.views import check_records, loaded, masks_of, overlap, spec_of, view_of
 
 GOLDEN = json.loads((HERE / "text.json").read_text())["text"]
 
@@ -25,7 +25,7 @@ def drawn(quads: list[list[list[int]]], height: int, width: int) -> np.ndarray:
 @pytest.mark.parametrize("name", PHOTOS)
 def test_the_same_regions_as_rapidocr(name: str) -> None:
     pixels = photo(name)
-    (found,) = hot("text")([view_of(pixels, cold("text").view)])
+    (found,) = loaded("text")([view_of(pixels, spec_of("text").view)])
     check_records(found, "text", "PP-OCRv6_det_small-090f04ab")
     masks, expected = masks_of(found), drawn([box["quad"] for box in GOLDEN[name]], *pixels.shape[:2])
     assert len(masks) == len(expected)
@@ -40,21 +40,21 @@ def test_the_same_regions_as_rapidocr(name: str) -> None:
 def test_a_drawn_caption_is_covered(name: str) -> None:
     pixels = photo(f"{name}-captioned")
     letters = (pixels != photo(name)).any(axis=2)
-    (found,) = hot("text")([view_of(pixels, cold("text").view)])
+    (found,) = loaded("text")([view_of(pixels, spec_of("text").view)])
     assert letters.sum() > 1000
     assert masks_of(found).any(axis=0)[letters].mean() == 1.0
 
 
 def test_regions_come_from_above_to_below() -> None:
-    (found,) = hot("text")([view_of(photo("page"), cold("text").view)])
+    (found,) = loaded("text")([view_of(photo("page"), spec_of("text").view)])
     tops = [segment.box[1] for segment in found.segments]
     assert len(tops) == 7
     assert tops == sorted(tops)
 
 
 def test_answers_keep_the_order_of_views() -> None:
-    views = [view_of(photo(name), cold("text").view, name) for name in ("page", "astronaut", "chelsea-captioned")]
-    found = hot("text", batch=2)(views)
+    views = [view_of(photo(name), spec_of("text").view, name) for name in ("page", "astronaut", "chelsea-captioned")]
+    found = loaded("text", batch=2)(views)
     assert [(one.image_id, len(one.segments)) for one in found] == [
         ("page", 7),
         ("astronaut", 0),
@@ -64,7 +64,7 @@ def test_answers_keep_the_order_of_views() -> None:
 
 def test_nothing_computed_is_never_nothing_found() -> None:
     with pytest.raises(ImageError, match="nan_scores"):
-        text.HotText(cold("text"), Broken())([view_of(photo("page"), cold("text").view)])  # type: ignore[arg-type]
+        text.TextModel(spec_of("text"), Broken())([view_of(photo("page"), spec_of("text").view)])  # type: ignore[arg-type]
 
 
 def test_a_turned_rectangle_is_found_again() -> None:
@@ -91,11 +91,19 @@ def test_mean_inside_is_the_mean_of_the_covered_pixels() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("side", 0), ("longest", 700), ("pixel", 0), ("score", 1.5), ("unclip", -1), ("most", True), ("batch", "2")],
+    [
+        ("side", 0),
+        ("longest", 700),
+        ("pixel", 0),
+        ("score", 1.5),
+        ("unclip", -1),
+        ("max_detections", True),
+        ("batch", "2"),
+    ],
 )
 def test_a_value_that_cannot_work_is_named(key: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"segment.text.{key}: expected .* got "):
-        Text(**{"model": cold("text").model, key: value})  # type: ignore[arg-type]
+        Text(**{"model": spec_of("text").model, key: value})  # type: ignore[arg-type]
 
 
 class Broken:

@@ -18,15 +18,15 @@ from pipeline.records import EncodedImage, ImageRef, Segments, View
 CONF = Path(__file__).parents[3] / "conf" / "segment"
 
 
-def cold(name: str, **changes: Any) -> Any:
+def spec_of(name: str, **changes: Any) -> Any:
     """The segmenter of conf/segment/<name>.yaml, with other values where told."""
     config = OmegaConf.merge({"private": False}, OmegaConf.load(CONF / f"{name}.yaml"))
     return instantiate(OmegaConf.merge(config[name], changes))
 
 
 @cache
-def hot(name: str, **changes: Any) -> Any:
-    return cold(name, **changes).load("cpu", 2)
+def loaded(name: str, **changes: Any) -> Any:
+    return spec_of(name, **changes).load("cpu", 2)
 
 
 def view_of(rgb: np.ndarray, spec: ViewSpec, name: str = "photo") -> View:

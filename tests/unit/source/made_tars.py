@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.records import Batch, EncodedImage, Rejected, Shard
+from pipeline.records import EncodedImage, Rejected, Shard, UnitBatch
 from pipeline.source.webdataset import WebDataset
 
 
@@ -71,19 +71,19 @@ def write(folder: Path, data: bytes, name: str = "a.tar") -> tuple[WebDataset, S
 
 def read(
     folder: Path, data: bytes, name: str = "a.tar", done: Mapping[int, int] | None = None
-) -> list[Batch[EncodedImage]]:
+) -> list[UnitBatch[EncodedImage]]:
     source, shard = write(folder, data, name)
     return list(source.units(shard, done or {}))
 
 
-def images(batches: Sequence[Batch[EncodedImage]]) -> list[tuple[str, bytes]]:
+def images(batches: Sequence[UnitBatch[EncodedImage]]) -> list[tuple[str, bytes]]:
     return [(i.ref.member, i.data) for b in batches for i in b.items if isinstance(i, EncodedImage)]
 
 
-def rejects(batches: Sequence[Batch[EncodedImage]]) -> list[tuple[str, str]]:
+def rejects(batches: Sequence[UnitBatch[EncodedImage]]) -> list[tuple[str, str]]:
     return [(i.ref.member, i.reason) for b in batches for i in b.items if isinstance(i, Rejected)]
 
 
-def bare(batches: Sequence[Batch[EncodedImage]]) -> list[tuple[object, object]]:
+def bare(batches: Sequence[UnitBatch[EncodedImage]]) -> list[tuple[object, object]]:
     """Batches without their times."""
     return [(b.unit, b.items) for b in batches]

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import ConfigError, SourceError
-from pipeline.records import Batch, EncodedImage, Shard, image_id
+from pipeline.records import EncodedImage, Shard, UnitBatch, image_id
 from pipeline.source.parquet import Parquet
 from tests.unit.source.made_tars import bare, image_bytes, images, rejects
 
@@ -26,7 +26,7 @@ def write(folder: Path, table: pa.Table, name: str = "a.parquet", rows: int = 7,
     return Parquet(uri=str(folder), unit_images=4)
 
 
-def read(source: Parquet) -> list[Batch[EncodedImage]]:
+def read(source: Parquet) -> list[UnitBatch[EncodedImage]]:
     return [b for shard in source.shards() for b in source.units(shard, {})]
 
 

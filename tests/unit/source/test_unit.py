@@ -1,6 +1,6 @@
 from pipeline.errors import ShardError
 from pipeline.records import ImageRef, Shard, Sidecar
-from pipeline.source.unit import ENDED, Limits, UnitBuilder, hop
+from pipeline.source.unit import ENDED, UnitBuilder, UnitLimits, hop
 
 SHARD = Shard(path="d/a.tar", uri="/x/d/a.tar", size=10, etag="e")
 REF = ImageRef(image_id="i", key="k", member="k.jpg")
@@ -15,18 +15,18 @@ def test_hop_follows_the_chain_of_committed_units() -> None:
 
 
 def test_sidecars_and_rejects_fill_a_unit_too() -> None:
-    by_bytes = UnitBuilder(shard=SHARD, start=0, limits=Limits(uri="x", unit_bytes=10))
+    by_bytes = UnitBuilder(shard=SHARD, start=0, limits=UnitLimits(uri="x", unit_bytes=10))
     by_bytes.image(REF, b"12345", (Sidecar(name="txt", data=b"1234"),))
     assert not by_bytes.full
     by_bytes.image(REF, b"1")
     assert by_bytes.full
-    by_rows = UnitBuilder(shard=SHARD, start=0, limits=Limits(uri="x", unit_images=1))
+    by_rows = UnitBuilder(shard=SHARD, start=0, limits=UnitLimits(uri="x", unit_images=1))
     by_rows.reject(REF, "no_image_member", "why")
     assert by_rows.full
 
 
 def test_a_failed_unit_says_why_and_where() -> None:
-    unit = UnitBuilder(shard=SHARD, start=7, limits=Limits(uri="x"))
+    unit = UnitBuilder(shard=SHARD, start=7, limits=UnitLimits(uri="x"))
     unit.image(REF, b"1")
     batch = unit.failed(ShardError("tar_truncated", "cut", offset=99))
     assert (batch.unit.start, batch.unit.stop, batch.unit.last, batch.unit.failure) == (7, 7, True, "tar_truncated")

@@ -32,20 +32,20 @@ class Training:
     device: str
     precision: str
     threads: int
-    rate: float
-    judge_rate: float
-    judge_width: int
+    lr: float
+    discriminator_lr: float
+    discriminator_width: int
     warm_up: int
     inside: float
     outside: float
     detail: float
-    fool: float
-    match: float
+    adversarial_weight: float
+    feature_weight: float
     penalty: float
     penalty_every: int
     pool: int
-    follow: float
-    say_every: int
+    ema_decay: float
+    log_every: int
     sheet_every: int
     save_seconds: float
 
@@ -54,29 +54,29 @@ class Training:
             raise ConfigError(
                 "data: expected at least one collection, for instance data=[{uri: photos, licence: CC0-1.0}]"
             )
-        for key, least in (("steps", 1), ("threads", 1), ("judge_width", 1), ("penalty_every", 1), ("pool", 1),
-                           ("say_every", 1), ("sheet_every", 1), ("held_out", 0), ("warm_up", 0),
+        for key, least in (("steps", 1), ("threads", 1), ("discriminator_width", 1), ("penalty_every", 1), ("pool", 1),
+                           ("log_every", 1), ("sheet_every", 1), ("held_out", 0), ("warm_up", 0),
                            ("seed", 0)):  # fmt: skip
             value = getattr(self, key)
             if type(value) is not int or value < least:
                 raise ConfigError(f"{key}: expected a whole number of at least {least}, got {value!r}")
         for key in (
-            "rate",
-            "judge_rate",
+            "lr",
+            "discriminator_lr",
             "inside",
             "outside",
             "detail",
-            "fool",
-            "match",
+            "adversarial_weight",
+            "feature_weight",
             "penalty",
-            "follow",
+            "ema_decay",
             "save_seconds",
         ):
             value = getattr(self, key)
             if type(value) not in (int, float) or not value >= 0:
                 raise ConfigError(f"{key}: expected a number of at least 0, got {value!r}")
-        if not self.follow < 1:
-            raise ConfigError(f"follow: expected a number below 1, got {self.follow!r}")
+        if not self.ema_decay < 1:
+            raise ConfigError(f"follow: expected a number below 1, got {self.ema_decay!r}")
         for key, known in (("device", ("cpu", "cuda")), ("precision", ("float32", "bfloat16"))):
             if getattr(self, key) not in known:
                 raise ConfigError(f"{key}: expected {' or '.join(known)}, got {getattr(self, key)!r}")

@@ -47,10 +47,10 @@ class Run:
         self._pixels = Pixels()
         self._device = torch.device(training.device)
         self.generator = Generator().to(self._device)
-        self.judge = Discriminator(training.judge_width).to(self._device)
+        self.judge = Discriminator(training.discriminator_width).to(self._device)
         self.smooth = copy.deepcopy(self.generator).requires_grad_(False)
-        self._paint = torch.optim.Adam(self.generator.parameters(), lr=training.rate, betas=(0.5, 0.99))
-        self._doubt = torch.optim.Adam(self.judge.parameters(), lr=training.judge_rate, betas=(0.5, 0.99))
+        self._paint = torch.optim.Adam(self.generator.parameters(), lr=training.lr, betas=(0.5, 0.99))
+        self._doubt = torch.optim.Adam(self.judge.parameters(), lr=training.discriminator_lr, betas=(0.5, 0.99))
         self.step = 0
         self._maker = ThreadPoolExecutor(1)
         self._ahead: tuple[int, Future[_Batch]] | None = None
@@ -76,7 +76,11 @@ class Run:
             self.judge.requires_grad_(True)
             told["fooled"] = losses.fooled(logits.float(), mask)
             told["matched"] = losses.matched(features, seen)
-            total = total + self.training.fool * told["fooled"] + self.training.match * told["matched"]
+            total = (
+                total
+                + self.training.adversarial_weight * told["fooled"]
+                + self.training.feature_weight * told["matched"]
+            )
         _descend(self._paint, total, self.generator)
         self._follow()
         self.step += 1
@@ -112,7 +116,7 @@ class Run:
 
     def _follow(self) -> None:
         """The moving average of the weights, which is what is kept in the end."""
-        decay = min(self.training.follow, (1 + self.step) / (10 + self.step))
+        decay = min(self.training.ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for slow, fast in zip(self.smooth.parameters(), self.generator.parameters(), strict=True):
                 slow.lerp_(fast, 1 - decay)
@@ -144,9 +148,9 @@ class Run:
         state = torch.load(folder / CHECKPOINT, map_location=self._device, weights_only=True)
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
-        for optimizer, rate in ((self._paint, self.training.rate), (self._doubt, self.training.judge_rate)):
+        for optimizer, lr in ((self._paint, self.training.lr), (self._doubt, self.training.discriminator_lr)):
             for group in optimizer.param_groups:
-                group["lr"] = rate  # what it is told now, not what it was told then
+                group["lr"] = lr  # what it is told now, not what it was told then
         self.step = int(state["step"])
         return True
 
@@ -174,8 +178,8 @@ def train(training: Training, say: Say, open_source: Callable[[str], Source]) ->
     began, saved = time.monotonic(), time.monotonic()
     while run.step < training.steps:
         told = run.advance()
-        if run.step % training.say_every == 0:
-            speed = (time.monotonic() - began) / training.say_every
+        if run.step % training.log_every == 0:
+            speed = (time.monotonic() - began) / training.log_every
             began = time.monotonic()
             say(f"step {run.step}: {' '.join(f'{n}={v:.4f}' for n, v in told.items())} ({speed:.2f} s a step)")
         if run.step % training.sheet_every == 0 or run.step == training.steps:

@@ -17,7 +17,7 @@ from pipeline.fill.generative.layout import CHANNELS, PAINTED, shapes
 from pipeline.fill.generative.onnx_net import INPUT, OUTPUT, graph, read
 from pipeline.fill.generative.torch_net import Generator
 from pipeline.fill.generative.train import validate
-from pipeline.fill.shared.windows import Fit, Window
+from pipeline.fill.shared.windows import FillWindow, Windowing
 from pipeline.models.onnx_session import session
 from pipeline.models.weights import Weights
 from tests.unit.fill.drawn import face, filled
@@ -41,7 +41,7 @@ def file(drawn, tmp_path_factory):
 
 def made(path: Path, **more: object) -> Generative:
     weights = Weights(uri=path.as_uri(), sha256=sha256(path.read_bytes()).hexdigest(), licence="Apache-2.0")
-    return Generative(model=weights, fit=Fit(side=256), **more)
+    return Generative(model=weights, windowing=Windowing(side=256), **more)
 
 
 def test_the_plan_is_the_network_and_it_is_small(drawn, file):
@@ -72,7 +72,7 @@ def test_training_and_running_see_a_window_alike(drawn, file):
     expected = validate.fill(half, rgb, mask).astype(int)
     network = session(graph(read(file)), "cpu", 1)
     blank = np.where(mask[..., None], 7, rgb).astype(np.uint8)
-    (answer,) = network.run([OUTPUT], {INPUT: inputs([Window(pixels=blank, mask=mask, seed=11)])})
+    (answer,) = network.run([OUTPUT], {INPUT: inputs([FillWindow(pixels=blank, mask=mask, seed=11)])})
     painted = ((answer[0].transpose(1, 2, 0) + 1) * 127.5).clip(0, 255)
     assert np.abs(painted - expected)[mask].max() <= 1
 
@@ -108,10 +108,10 @@ def test_weights_of_another_network_are_refused(drawn, tmp_path):
 
 def test_mistakes_are_named(file):
     weights = made(file).model
-    with pytest.raises(ConfigError, match=r"fit.multiple: expected a multiple of 8, got 4"):
-        Generative(model=weights, fit=Fit(side=256, multiple=4))
+    with pytest.raises(ConfigError, match=r"windowing.multiple: expected a multiple of 8, got 4"):
+        Generative(model=weights, windowing=Windowing(side=256, multiple=4))
     with pytest.raises(ConfigError, match=r"safetensors file"):
-        Generative(model=Weights(uri="file:/m.onnx", sha256="0" * 64, licence="MIT"), fit=Fit())
+        Generative(model=Weights(uri="file:/m.onnx", sha256="0" * 64, licence="MIT"), windowing=Windowing())
 
 
 def test_torch_is_not_needed():

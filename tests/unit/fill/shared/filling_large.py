@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from pipeline.fill.shared.crops import cut
-from pipeline.fill.shared.windows import Fit, Fitted
+from pipeline.fill.shared.windows import WindowedFill, Windowing
 from pipeline.fill.solid import Solid
 from pipeline.image import rle
 from pipeline.records import Pixels, Region
@@ -30,7 +30,7 @@ def main() -> None:
     del drawn
     region = Region(image_id="a", height=SIDE, width=SIDE, rle=code, area=area, chosen=(0,))
     crops = cut(Pixels(rgb=rgb, alpha=np.zeros((0, 0), np.uint8)), region, Solid(context=0.5))
-    (patch,) = Fitted(Fit(fixed=True), mean)(crops)
+    (patch,) = WindowedFill(Windowing(fixed=True), mean)(crops)
     wrong = np.abs(patch.pixels[::97, ::97].astype(int) - rgb[::97, ::97]).max()
     peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) // 1000
     print(peak, area, wrong)

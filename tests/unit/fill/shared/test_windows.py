@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.contracts import HotFill
+from pipeline.contracts import FillModel
 from pipeline.errors import ConfigError, ImageError
 from pipeline.fill.shared.crops import GREY
 from pipeline.fill.shared.inpaint import inpaint
-from pipeline.fill.shared.windows import Fit, Fitted, Window
+from pipeline.fill.shared.windows import FillWindow, WindowedFill, Windowing
 from tests.unit.fill.drawn import crops_of, ellipse, face, filled
 
 PERIOD = 24
@@ -21,11 +21,11 @@ class Fill:
 
     active, reversible, weights = True, False, ()
 
-    def __init__(self, fit: Fit, paint, context: float = 0.5):
-        self.fit, self.paint, self.context = fit, paint, context
+    def __init__(self, windowing: Windowing, paint, context: float = 0.5):
+        self.windowing, self.paint, self.context = windowing, paint, context
 
-    def load(self, device, threads) -> HotFill:
-        return Fitted(self.fit, self.paint)
+    def load(self, device, threads) -> FillModel:
+        return WindowedFill(self.windowing, self.paint)
 
 
 def plane(windows, cast=(0, 0, 0), tilt=0.0):
@@ -68,23 +68,25 @@ def slope(height, width):
 
 
 FITS = [
-    Fit(side=512),
-    Fit(side=320, fixed=True),
-    Fit(side=128, overlap=16, multiple=32),
-    Fit(side=128, overlap=32, fixed=True),
-    Fit(side=64, overlap=8, blend="feather"),
-    Fit(side=64, overlap=16, blend="poisson"),
-    Fit(side=128, overlap=0),
+    Windowing(side=512),
+    Windowing(side=320, fixed=True),
+    Windowing(side=128, overlap=16, multiple=32),
+    Windowing(side=128, overlap=32, fixed=True),
+    Windowing(side=64, overlap=8, blend="feather"),
+    Windowing(side=64, overlap=16, blend="poisson"),
+    Windowing(side=128, overlap=0),
 ]
-fits = pytest.mark.parametrize("fit", FITS, ids=lambda f: f"{f.side}-{f.overlap}-{f.blend}{'-fixed' * f.fixed}")
+fits = pytest.mark.parametrize("windowing", FITS, ids=lambda f: f"{f.side}-{f.overlap}-{f.blend}{'-fixed' * f.fixed}")
 
 
-@pytest.mark.parametrize("fit", [f for f in FITS if f != Fit(side=320, fixed=True)], ids=repr)  # no slope in a mirror
-def test_a_slope_goes_on_whatever_the_size(fit):
+@pytest.mark.parametrize(
+    "windowing", [f for f in FITS if f != Windowing(side=320, fixed=True)], ids=repr
+)  # no slope in a mirror
+def test_a_slope_goes_on_whatever_the_size(windowing):
     picture, mask = slope(300, 400), ellipse(300, 400, 210, 150, 130, 90)
     holed = np.where(mask[..., None], np.uint8(255), picture)
-    made = filled(holed, mask, Fill(fit, plane))
-    allowed = 8 if fit.blend == "poisson" else 2  # which only has the sketch where a window ends in the hole
+    made = filled(holed, mask, Fill(windowing, plane))
+    allowed = 8 if windowing.blend == "poisson" else 2  # which only has the sketch where a window ends in the hole
     assert np.abs(made.astype(int) - picture).max() <= allowed
 
 
@@ -95,7 +97,7 @@ def test_stripes_go_on_over_the_borders_of_windows(side):
     holed = np.where(mask[..., None], np.uint8(255), picture)
     # A shrunk stripe has no phase of this network's, so the sketch is another one's, with no stripes at all.
     both = lambda windows: stripes_like(windows) if windows[0].mask.shape == (side, side) else flowing(windows)  # noqa: E731
-    made = filled(holed, mask, Fill(Fit(side=side, overlap=16), both))
+    made = filled(holed, mask, Fill(Windowing(side=side, overlap=16), both))
     light, dark = made[mask & (picture[..., 0] > 100)], made[mask & (picture[..., 0] < 100)]
     assert (light[:, 0] > 120).mean() > 0.97
     assert (dark[:, 0] < 120).mean() > 0.97
@@ -105,8 +107,8 @@ def test_stripes_go_on_over_the_borders_of_windows(side):
 def test_colours_are_shifted_to_agree_with_the_surroundings(cast):
     picture, mask = slope(300, 400), ellipse(300, 400, 210, 150, 130, 90)
     off = lambda windows: plane(windows, cast, tilt=0.05)  # noqa: E731  # up to 20 levels more on the right
-    wrong = filled(picture, mask, Fill(Fit(colour=False), off)).astype(int) - picture
-    right = filled(picture, mask, Fill(Fit(), off)).astype(int) - picture
+    wrong = filled(picture, mask, Fill(Windowing(colour=False), off)).astype(int) - picture
+    right = filled(picture, mask, Fill(Windowing(), off)).astype(int) - picture
     assert np.abs(wrong[mask]).mean() > 15
     assert np.abs(right[mask]).max() <= 4
     assert np.abs(right[mask]).mean() < 2  # one shift for the whole hole would leave 3
@@ -124,37 +126,39 @@ def test_a_border_is_faded_inside_the_hole_only(blend):
         ]
 
     rim = mask & ~ellipse(300, 400, 210, 150, 78, 58)
-    plain, faded = (filled(picture, mask, Fill(Fit(blend=kind), off)).astype(int) - picture for kind in ("none", blend))
+    plain, faded = (
+        filled(picture, mask, Fill(Windowing(blend=kind), off)).astype(int) - picture for kind in ("none", blend)
+    )
     assert plain[rim].mean() > 20
     assert np.abs(faded[rim]).mean() < 10
     assert (faded[~mask] == 0).all()
 
 
 @fits
-def test_what_is_hidden_makes_no_difference(fit):
+def test_what_is_hidden_makes_no_difference(windowing):
     """In the strongest form: not even crops that were not blanked change a byte of the fill."""
     rgb, mask = face()
     rng = np.random.default_rng(1)
-    crops = crops_of(rgb, mask, Fill(fit, flowing, context=1.0))
+    crops = crops_of(rgb, mask, Fill(windowing, flowing, context=1.0))
     other = [c.pixels.copy() for c in crops]
     for crop, pixels in zip(crops, other, strict=True):
         pixels[~crop.known] = rng.integers(0, 256, (int((~crop.known).sum()), 3))
-    hot = Fitted(fit, flowing)
-    first = hot(crops)
-    second = hot([replace(c, pixels=p) for c, p in zip(crops, other, strict=True)])
+    loaded = WindowedFill(windowing, flowing)
+    first = loaded(crops)
+    second = loaded([replace(c, pixels=p) for c, p in zip(crops, other, strict=True)])
     for a, b, crop in zip(first, second, crops, strict=True):
         assert (a.pixels[crop.mask] == b.pixels[crop.mask]).all()
         assert (a.pixels[crop.known] == crop.pixels[crop.known]).all()
 
 
 @fits
-def test_the_same_bytes_one_by_one_and_all_at_once(fit):
+def test_the_same_bytes_one_by_one_and_all_at_once(windowing):
     rgb, mask = face()
     mask |= ellipse(512, 512, 400, 420, 40, 60) | ellipse(512, 512, 60, 430, 40, 60)
-    crops = crops_of(rgb, mask, Fill(fit, flowing))
+    crops = crops_of(rgb, mask, Fill(windowing, flowing))
     assert len(crops) == 3
-    once = Fitted(fit, flowing)(crops)
-    again = [patch for crop in crops for patch in Fitted(fit, flowing)([crop])]
+    once = WindowedFill(windowing, flowing)(crops)
+    again = [patch for crop in crops for patch in WindowedFill(windowing, flowing)([crop])]
     assert all((a.pixels == b.pixels).all() for a, b in zip(once, again, strict=True))
 
 
@@ -169,25 +173,25 @@ def test_crops_of_one_shape_share_a_call_and_every_window_is_what_the_network_ta
         seen.append([w.mask.shape for w in windows])
         return flowing(windows)
 
-    crops = crops_of(rgb, mask, Fill(Fit(multiple=32, batch=2), watching))
-    Fitted(Fit(multiple=32, batch=2), watching)(crops)
+    crops = crops_of(rgb, mask, Fill(Windowing(multiple=32, batch=2), watching))
+    WindowedFill(Windowing(multiple=32, batch=2), watching)(crops)
     assert sorted(map(len, seen)) == [1, 2]
     assert all(size % 32 == 0 for shapes in seen for shape in shapes for size in shape)
     seen.clear()
-    Fitted(Fit(side=256, fixed=True, batch=8), watching)(crops)
+    WindowedFill(Windowing(side=256, fixed=True, batch=8), watching)(crops)
     assert seen == [[(256, 256)] * 3]
 
 
 def test_a_window_shows_only_what_is_known():
     rgb, mask = face()
     rgb[mask] = [255, 0, 255]
-    shown: list[Window] = []
+    shown: list[FillWindow] = []
 
     def watching(windows):
         shown.extend(windows)
         return flowing(windows)
 
-    filled(rgb, mask, Fill(Fit(side=64, overlap=16), watching))
+    filled(rgb, mask, Fill(Windowing(side=64, overlap=16), watching))
     assert len(shown) > 6
     assert not any((w.pixels == [255, 0, 255]).all(axis=-1).any() for w in shown)
     assert len({w.seed for w in shown}) == len(shown) - 1  # the sketch and nothing else has the crop's
@@ -202,8 +206,8 @@ def test_small_parts_of_a_large_crop_are_filled_at_full_size():
         sizes.extend(w.mask.shape for w in windows)
         return plane(windows)
 
-    crops = crops_of(picture, mask, Fill(Fit(), watching, context=2.0))
-    Fitted(Fit(side=256, overlap=32), watching)(crops)
+    crops = crops_of(picture, mask, Fill(Windowing(), watching, context=2.0))
+    WindowedFill(Windowing(side=256, overlap=32), watching)(crops)
     assert all(max(size) <= 256 for size in sizes)
     assert sum(max(crop.mask.shape) > 256 for crop in crops) >= 1
 
@@ -211,13 +215,16 @@ def test_small_parts_of_a_large_crop_are_filled_at_full_size():
 @pytest.mark.parametrize("blend", ["none", "feather", "poisson"])
 def test_nothing_known_and_tiny_images(blend):
     rng = np.random.default_rng(3)
-    for fit in (Fit(side=64, overlap=8, blend=blend), Fit(side=16, overlap=4, fixed=True, blend=blend)):
+    for windowing in (
+        Windowing(side=64, overlap=8, blend=blend),
+        Windowing(side=16, overlap=4, fixed=True, blend=blend),
+    ):
         for height, width in [(1, 1), (1, 7), (7, 1), (2, 2), (30, 40), (1, 90)]:
             rgb = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
             mask = np.ones((height, width), bool)
-            assert (filled(rgb, mask, Fill(fit, flowing)) == GREY).all()
+            assert (filled(rgb, mask, Fill(windowing, flowing)) == GREY).all()
             mask[0, 0] = False
-            assert (filled(rgb, mask, Fill(fit, flowing))[0, 0] == rgb[0, 0]).all()
+            assert (filled(rgb, mask, Fill(windowing, flowing))[0, 0] == rgb[0, 0]).all()
 
 
 @pytest.mark.parametrize(
@@ -230,9 +237,9 @@ def test_nothing_known_and_tiny_images(blend):
 def test_an_answer_that_is_no_picture_of_the_window_is_refused(answer, said):
     rgb, mask = face()
     with pytest.raises(ImageError, match=said):
-        filled(rgb, mask, Fill(Fit(side=64, overlap=8, fixed=True), lambda windows: [answer(w) for w in windows]))
+        filled(rgb, mask, Fill(Windowing(side=64, overlap=8, fixed=True), lambda windows: [answer(w) for w in windows]))
     with pytest.raises(ImageError, match="wrong_count"):
-        filled(rgb, mask, Fill(Fit(), lambda windows: []))
+        filled(rgb, mask, Fill(Windowing(), lambda windows: []))
 
 
 @pytest.mark.parametrize(
@@ -251,4 +258,4 @@ def test_an_answer_that_is_no_picture_of_the_window_is_refused(answer, said):
 )
 def test_what_cannot_be_is_named(wrong, said):
     with pytest.raises(ConfigError, match=said):
-        Fit(**wrong)
+        Windowing(**wrong)

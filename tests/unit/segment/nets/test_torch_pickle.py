@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import ConfigError, WeightsError
 from pipeline.models.weights import Weights
 from pipeline.segment.nets.torch_pickle import read_state_dict
-from tests.unit.segment.views import cold
+from tests.unit.segment.views import spec_of
 
 MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2)
 FACTS = pickle.dumps({"little_endian": True}, 2)
@@ -43,7 +43,7 @@ def test_tensors_in_either_order(tmp_path: Path) -> None:
 
 
 def test_the_real_weights() -> None:
-    weights = read_state_dict(cold("mtcnn").onet.fetch())
+    weights = read_state_dict(spec_of("mtcnn").onet.fetch())
     assert weights["dense5.weight"].shape == (256, 1152)
     assert sum(array.size for array in weights.values()) == 389040
 

@@ -11,10 +11,10 @@ from pipeline.image.view import Tiles, ViewSpec
 from pipeline.models.torch_options import TorchOptions
 from pipeline.records import Tile, View
 from pipeline.segment.shared.preprocess import Preprocess
-from pipeline.segment.shared.sliding_window import Look
-from pipeline.segment.shared.sliding_window_run import HotTiled, blended
+from pipeline.segment.shared.sliding_window import SlidingWindow
+from pipeline.segment.shared.sliding_window_run import SlidingWindowModel, blend_tiles
 from pipeline.segment.shared.torch_runner import Net
-from pipeline.segment.shared.torch_scorer import Scores, TorchEyes
+from pipeline.segment.shared.torch_scorer import Scores, TorchScorer
 
 
 class Tag:
@@ -38,21 +38,21 @@ def view_of(pixels: np.ndarray, spec: ViewSpec) -> View:
     return View(image_id="i", height=height, width=width, tiles=tuple(tiles))
 
 
-def hot(look: Look, batch: int = 1) -> HotTiled[torch.Tensor]:
+def loaded(sliding_window: SlidingWindow, batch: int = 1) -> SlidingWindowModel[torch.Tensor]:
     net = Net(Bright(), "cpu", 1, TorchOptions(batch=batch))
-    how = Preprocess(mean=(0.0, 0.0, 0.0), deviation=(1.0, 1.0, 1.0))
-    return HotTiled(TorchEyes(net, how, ask, look), look, ("dark", "bright"), Tag())
+    how = Preprocess(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    return SlidingWindowModel(TorchScorer(net, how, ask, sliding_window), sliding_window, ("dark", "bright"), Tag())
 
 
 def ask(module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
     return module(x)  # type: ignore[no-any-return]
 
 
-def eyes(net: Net, look: Look, scores: Scores = ask) -> TorchEyes:
-    return TorchEyes(net, Preprocess(), scores, look)
+def scorer(net: Net, sliding_window: SlidingWindow, scores: Scores = ask) -> TorchScorer:
+    return TorchScorer(net, Preprocess(), scores, sliding_window)
 
 
-PLAIN = eyes(Net(Bright(), "cpu", 1, TorchOptions()), Look())
+PLAIN = scorer(Net(Bright(), "cpu", 1, TorchOptions()), SlidingWindow())
 
 
 def photo(height: int, width: int) -> np.ndarray:
@@ -68,7 +68,7 @@ def test_constant_logits_stay_what_they_are_and_every_pixel_comes_once(height: i
     shape = view.tiles[0].pixels.shape[:2]
     ones = (torch.ones(1, *shape) for _ in view.tiles)
     sums = np.zeros((height, width))
-    for top, left, block in blended(PLAIN, ones, tops, lefts, view, 16):
+    for top, left, block in blend_tiles(PLAIN, ones, tops, lefts, view, 16):
         sums[top : top + block.shape[1], left : left + block.shape[2]] += block[0].numpy()
     np.testing.assert_allclose(sums, 1, rtol=1e-6)
 
@@ -82,28 +82,28 @@ def test_where_tiles_agree_the_blend_is_the_whole(height: int, width: int) -> No
     high, wide = view.tiles[0].pixels.shape[:2]
     pieces = (torch.from_numpy(field[:, y : y + high, x : x + wide]) for y, x in product(tops, lefts))
     found = np.full_like(field, np.nan)
-    for top, left, block in blended(PLAIN, pieces, tops, lefts, view, 16):
+    for top, left, block in blend_tiles(PLAIN, pieces, tops, lefts, view, 16):
         found[:, top : top + block.shape[1], left : left + block.shape[2]] = block.numpy()
     np.testing.assert_allclose(found, field, atol=1e-5)
 
 
 def test_tiles_find_what_one_look_at_the_whole_finds() -> None:
     pixels = photo(300, 421)
-    (whole,) = hot(Look(mirror=False))([view_of(pixels, Tiles(side=512, overlap=16))])
-    (tiled,) = hot(Look(overlap=16))([view_of(pixels, Tiles(side=64, overlap=16))])
+    (whole,) = loaded(SlidingWindow(flip=False))([view_of(pixels, Tiles(side=512, overlap=16))])
+    (tiled,) = loaded(SlidingWindow(overlap=16))([view_of(pixels, Tiles(side=64, overlap=16))])
     assert [s.label for s in tiled.segments] == ["dark", "bright"]
     assert [s.area for s in tiled.segments] == pytest.approx([s.area for s in whole.segments], rel=0.01)
     assert [s.score for s in tiled.segments] == pytest.approx([s.score for s in whole.segments], abs=0.01)
-    assert hot(Look(overlap=16))([view_of(pixels, Tiles(side=64, overlap=16))]) == [tiled]
-    assert hot(Look(overlap=16), batch=4)([view_of(pixels, Tiles(side=64, overlap=16))])[0].segments[0].rle == (
-        tiled.segments[0].rle
-    )
+    assert loaded(SlidingWindow(overlap=16))([view_of(pixels, Tiles(side=64, overlap=16))]) == [tiled]
+    assert loaded(SlidingWindow(overlap=16), batch=4)([view_of(pixels, Tiles(side=64, overlap=16))])[0].segments[
+        0
+    ].rle == (tiled.segments[0].rle)
 
 
 def test_a_mirror_look_at_a_mirror_image_is_the_mirror_of_the_look() -> None:
     pixels = photo(80, 120)
     plain, mirrored = (
-        hot(Look(mirror=True, scales=(0.5, 1.0, 1.5)))([view_of(p, Tiles(side=512, overlap=0))])[0]
+        loaded(SlidingWindow(flip=True, scales=(0.5, 1.0, 1.5)))([view_of(p, Tiles(side=512, overlap=0))])[0]
         for p in (pixels, pixels[:, ::-1].copy())
     )
     assert [s.area for s in mirrored.segments] == pytest.approx([s.area for s in plain.segments], abs=40)
@@ -119,15 +119,19 @@ def test_scales_average_the_logits() -> None:
     net = Net(Wide(), "cpu", 1, TorchOptions())
     view = view_of(np.zeros((80, 100, 3), np.uint8), Tiles(side=512, overlap=0))
     for scales, winner in (((1.0,), "first"), ((0.5, 1.0), "second"), ((0.5, 1.0, 2.0), "first")):
-        model = HotTiled(eyes(net, Look(scales=scales)), Look(scales=scales), ("first", "second"), Tag())
+        model = SlidingWindowModel(
+            scorer(net, SlidingWindow(scales=scales)), SlidingWindow(scales=scales), ("first", "second"), Tag()
+        )
         assert [s.label for s in model([view])[0].segments] == [winner]
 
 
 def test_nan_anywhere_rejects_the_image() -> None:
     net = Net(torch.nn.Identity(), "cpu", 1, TorchOptions())
     calls = iter([0.0] * 7 + [float("nan")] + [0.0] * 100)
-    look = Look(overlap=16)
-    model = HotTiled(eyes(net, look, lambda _, x: x[:, :2] + next(calls)), look, ("a", "b"), Tag())
+    sliding_window = SlidingWindow(overlap=16)
+    model = SlidingWindowModel(
+        scorer(net, sliding_window, lambda _, x: x[:, :2] + next(calls)), sliding_window, ("a", "b"), Tag()
+    )
     with pytest.raises(ImageError, match="finite"):
         model([view_of(photo(200, 200), Tiles(side=64, overlap=16))])
 
@@ -135,12 +139,12 @@ def test_nan_anywhere_rejects_the_image() -> None:
 @pytest.mark.parametrize(
     ("make", "key"),
     [
-        (lambda: Look(overlap=-1), "look.overlap"),
-        (lambda: Look(scales=()), "look.scales"),
-        (lambda: Look(scales=(0.0,)), "look.scales"),
-        (lambda: Look(mirror=1), "look.mirror"),  # type: ignore[arg-type]
-        (lambda: Look(overlap=40).view(64, 32), "look.overlap"),
-        (lambda: Look(overlap=8).view(65, 32), "side"),
+        (lambda: SlidingWindow(overlap=-1), "sliding_window.overlap"),
+        (lambda: SlidingWindow(scales=()), "sliding_window.scales"),
+        (lambda: SlidingWindow(scales=(0.0,)), "sliding_window.scales"),
+        (lambda: SlidingWindow(flip=1), "sliding_window.flip"),  # type: ignore[arg-type]
+        (lambda: SlidingWindow(overlap=40).view(64, 32), "sliding_window.overlap"),
+        (lambda: SlidingWindow(overlap=8).view(65, 32), "side"),
     ],
 )
 def test_what_cannot_be_is_refused(make, key: str) -> None:  # type: ignore[no-untyped-def]

@@ -51,6 +51,6 @@ def test_every_reference_processor_shows_a_network_the_same(family: str) -> None
     wanted = processor(Image.fromarray(rgb), return_tensors="pt")["pixel_values"][0]
     how = from_config(json.loads(processor.to_json_string()))
     found = Net(torch.nn.Identity(), "cpu", 1, TorchOptions()).prepared(rgb, how)
-    grey_level = 1 / how.scale / torch.tensor(how.deviation).view(3, 1, 1)
+    grey_level = 1 / how.scale / torch.tensor(how.std).view(3, 1, 1)
     assert found.shape == wanted.shape
     assert float(((found - wanted).abs() / grey_level).max()) < 0.01

@@ -35,8 +35,8 @@ def photographs(uri: str) -> Auto:
 
 
 def told(drawn: Path, folder: Path, *more: str) -> list[str]:
-    small = ["sizes=[[64,2]]", "judge_width=4", "held_out=2", "warm_up=2", "penalty_every=2", "sheet_every=3"]
-    return [f"data=[{{uri:{drawn},licence:CC0-1.0}}]", f"folder={folder}", *small, "say_every=1", *more]
+    small = ["sizes=[[64,2]]", "discriminator_width=4", "held_out=2", "warm_up=2", "penalty_every=2", "sheet_every=3"]
+    return [f"data=[{{uri:{drawn},licence:CC0-1.0}}]", f"folder={folder}", *small, "log_every=1", *more]
 
 
 def state(folder: Path) -> dict[str, torch.Tensor]:
@@ -73,7 +73,7 @@ def test_what_was_used_is_listed_and_what_is_held_out_is_not_learnt_from(drawn: 
 
 
 def test_it_learns_what_it_is_shown(drawn: Path, tmp_path: Path) -> None:
-    training = train_fill.configured(told(drawn, tmp_path, "warm_up=1000", "rate=0.0005"))
+    training = train_fill.configured(told(drawn, tmp_path, "warm_up=1000", "lr=0.0005"))
     torch.set_num_threads(1)
     run = loop.Run(training, loop.gather(training.data, 64, photographs)[0])
     losses = []
@@ -116,7 +116,7 @@ def test_mixed_precision_runs(drawn: Path, tmp_path: Path) -> None:
     [
         ("sizes=[[100,2]]", "sizes"),
         ("steps=0", "steps"),
-        ("follow=1", "follow"),
+        ("ema_decay=1", "ema_decay"),
         ("device=tpu", "device"),
         ("penalty=-1", "penalty"),
         ("pool=0", "pool"),

@@ -3,7 +3,6 @@
 import io
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,12 @@ import pytest
 from PIL import Image
 
 from jobs.demo_shards import build as build_shards
-from pipeline import build, driver, flow
+from pipeline import build, driver
 from pipeline.execute import isolate
-from pipeline.execute.isolate import Limits, journalled
+from pipeline.execute.isolate import ImageLimits
+from pipeline.flow import STAGES
 from pipeline.plan import make
-from pipeline.records import Batch
+from pipeline.records import UnitBatch
 from pipeline.storage.store import open_store
 from tests.flow.outputs import everything, published, totals
 from tests.planted import photo
@@ -130,23 +130,23 @@ def test_alone_gives_the_bytes_of_the_plain_loop(tmp_path: Path, request: pytest
 
 
 @pytest.mark.promise("One image at a time in a process of its own gives the same bytes")
-def test_each_word_alone_gives_what_it_gives_together(
+def test_each_stage_alone_gives_what_it_gives_together(
     folder: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     config = build.compose("anonymize", [f"source.uri={folder}", f"sink.uri={tmp_path}", "fill=diffuse"])
     line = build.build(config).flow
-    hot = line.load("cpu", 1)
+    worker = line.load("cpu", 1)
     pending = make(line.source.shards(), ()).pending[0]
-    batch: Batch[Any] = next(iter(line.source.units(pending.shard, pending.done)))
-    together: list[Batch[Any]] = [batch]
-    words: list[Callable[[flow.Hot, Batch[Any]], Any]] = [flow.decode, flow.segment, flow.select, flow.fill]
-    for word in words:
-        together.append(word(hot, together[-1]))
+    batch: UnitBatch[Any] = next(iter(line.source.units(pending.shard, pending.done)))
+    together: list[UnitBatch[Any]] = [batch]
+    *stages, _ = STAGES
+    for stage in stages:
+        together.append(stage.run(worker, together[-1]))
     request.getfixturevalue("suspicious")
-    for word, before, after in zip(words, together, together[1:], strict=False):
-        alone = journalled(word, hot, before, Limits())
+    for stage, before, after in zip(stages, together, together[1:], strict=False):
+        alone = isolate.run_attempt(isolate.part(stage.name), worker, before, ImageLimits())
         assert repr(alone.items) == repr(after.items)  # type: ignore[union-attr]
-    committed = journalled(flow.finish, hot, together[-1], Limits())
+    committed = isolate.run_attempt(isolate.part("render", commits=True), worker, together[-1], ImageLimits())
     assert committed.counts.images == 12  # type: ignore[union-attr]
 
 
