@@ -8,14 +8,12 @@ allowlist.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import json
-import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Final, TypeAlias, cast
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
@@ -24,6 +22,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field
 
 import conf
 from pipeline import credentials
@@ -33,6 +32,7 @@ from pipeline.driver import Executor, Job
 from pipeline.errors import ConfigError, WeightsError
 from pipeline.flow import Flow
 from pipeline.models.licence import Policy
+from pipeline.spec import FieldError, nearest, spec
 
 CONF: Final = Path(conf.__file__).parent
 JOBS: Final = ("annotate", "clean", "anonymize")
@@ -55,6 +55,24 @@ _NOT_SEMANTIC: Final = (
 
 # `${key}` refers to another key. A resolver (`${oc.env:X}`) would run code or read what is none of a config's business.
 _REFERENCE: Final = re.compile(r"\$\{[\w.\[\]]+\}")
+
+
+@spec
+class RunKeys:
+    """The keys of conf/base.yaml that belong to the run and to no stage."""
+
+    job: str
+    """Name of the job."""
+    private: bool = False
+    """Originals never reach the output, its report or its metadata."""
+    chunk: Annotated[int, Field(ge=1)] = 16
+    """Images of a unit that are decoded in memory at one time; no result depends on it."""
+    review_seam: Annotated[float, Field(ge=0)] = 3.0
+    """The report lists filled images whose seam is above this; 1 is an invisible border; 0 lists none."""
+    max_reject_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Above this share of rejected images the exit code is 3."""
+    plugins: tuple[str, ...] = ()
+    """Packages besides `pipeline` whose classes `_target_` may name."""
 
 
 def groups() -> dict[str, dict[str, str]]:
@@ -103,30 +121,26 @@ def build(config: DictConfig) -> Job:
         raise ConfigError(
             f"{missing[0]} is required: give {missing[0]}=VALUE, for instance {missing[0]}={_example(missing[0])}"
         )
-    plugins = tuple(str(p) for p in cast("list[Node]", tree.pop("plugins")))
-    executor = construct(tree.pop("execute"), "execute", ("pipeline", *plugins))
-    share, review, name = tree.pop("max_reject_share"), tree.pop("review_seam"), str(tree.pop("job"))
-    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-        raise ConfigError(f"max_reject_share: expected a number from 0 to 1, got {share!r}")
-    if isinstance(review, bool) or not isinstance(review, int | float) or not 0 <= review < math.inf:
-        raise ConfigError(f"review_seam: expected a number of at least 0 (0 lists none), got {review!r}")
-    tree.pop("private")  # read by interpolation, in the stages that it changes
+    keys = {field.name: _tuples(tree.pop(field.name)) for field in dataclasses.fields(RunKeys)}
+    run = cast("RunKeys", _made(RunKeys, "", keys))
+    packages = ("pipeline", *run.plugins)
+    executor = construct(tree.pop("execute"), "execute", packages)
     policy = cast("Policy", construct(tree.pop("policy"), "policy", ("pipeline",)))
     audit = construct(tree.pop("audit"), "audit", ("pipeline",))
-    flow = _flow(name, tree, ("pipeline", *plugins))
+    flow = _flow(run, tree, packages)
     policy.check(flow.weights)
     return Job(
         flow=flow,
         executor=cast("Executor", executor),
-        max_reject_share=float(share),
-        review_seam=float(review),
+        max_reject_share=run.max_reject_share,
+        review_seam=run.review_seam,
         config=semantic(config),
         yaml=OmegaConf.to_yaml(config),
         audit=cast("Auditor", audit),
     )
 
 
-def _flow(name: str, tree: dict[str, Node], packages: Sequence[str]) -> Flow:
+def _flow(run: RunKeys, tree: dict[str, Node], packages: Sequence[str]) -> Flow:
     nodes = tree.pop("segment")
     if not isinstance(nodes, dict) or not nodes:
         raise ConfigError("segment: expected at least one segmenter, for instance segment=[faces]")
@@ -136,7 +150,7 @@ def _flow(name: str, tree: dict[str, Node], packages: Sequence[str]) -> Flow:
         if key not in known:
             raise ConfigError(f"{key} is not a part of a flow{nearest(key, known)}")
     segmenters = tuple(cast("Segmenter", construct(node, f"segment.{key}", packages)) for key, node in nodes.items())
-    flow = Flow(name=name, segment=segmenters, **parts)  # type: ignore[arg-type]  # each is what its yaml's class is
+    flow = Flow(name=run.job, chunk=run.chunk, segment=segmenters, **parts)  # type: ignore[arg-type]  # each is what its yaml's class is
     labels = tuple(dict.fromkeys(label for segmenter in segmenters for label in segmenter.labels))
     flow.select.check(labels)
     return dataclasses.replace(flow, render=dataclasses.replace(flow.render, labels=flow.render.labels or labels))
@@ -184,61 +198,29 @@ def construct(node: Node, path: str, packages: Sequence[str]) -> object:
     if "_target_" not in node:
         return {key: construct(child, f"{path}.{key}", packages) for key, child in node.items()}
     cls = _locate(node["_target_"], path, packages)
-    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
-    arguments = {key: child for key, child in node.items() if key != "_target_"}
-    for key in arguments:
-        if key not in fields:
-            raise ConfigError(f"{path}.{key} is not a key of {cls.__name__}{nearest(key, fields, prefix=path + '.')}")
-    for name, field in fields.items():
-        if (
-            name not in arguments
-            and field.default is dataclasses.MISSING
-            and field.default_factory is dataclasses.MISSING
-        ):
-            raise ConfigError(f"{path}.{name} is required by {cls.__name__}: give {path}.{name}=VALUE")
-    values = {key: construct(child, f"{path}.{key}", packages) for key, child in arguments.items()}
-    hints = get_type_hints(cls)
-    for key, value in values.items():
-        if not _fits(value, hints[key]):
-            raise ConfigError(f"{path}.{key}: expected {_say(hints[key])}, got {value!r}")
+    values = {key: construct(child, f"{path}.{key}", packages) for key, child in node.items() if key != "_target_"}
+    return _made(cls, path, values)
+
+
+def _tuples(node: Node) -> object:
+    return tuple(map(_tuples, node)) if isinstance(node, list) else node
+
+
+def _made(cls: type[object], path: str, values: Mapping[str, object]) -> object:
+    """An instance of a spec, or of a dataclass of a plugin. Errors name the key by its whole path."""
     try:
+        if "__is_pydantic_dataclass__" not in vars(cls):
+            spec(cls)(**values)  # a plain dataclass checks nothing by itself
         return cls(**values)
+    except FieldError as error:
+        key = f"{path}.{error.key}".strip(".")
+        raise ConfigError(error.text(key, prefix=f"{path}." if path else "")) from error
     except ConfigError as error:
         raise ConfigError(str(error) if str(error).startswith(path) else f"{path}: {error}") from error
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{path}: {cls.__name__} does not take these values: {_one_line(error)}") from error
-
-
-def _fits(value: object, hint: object) -> bool:
-    """The plain types that yaml can hold; a dataclass does not check its own. Other hints are the class's own
-    affair."""
-    origin = get_origin(hint)
-    if origin is Literal:
-        return value in get_args(hint)
-    if origin is tuple and get_args(hint)[1:] == (...,):
-        return isinstance(value, tuple) and all(_fits(item, get_args(hint)[0]) for item in value)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint) if hint in (bool, str) and isinstance(hint, type) else True
-
-
-def _say(hint: object) -> str:
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(str(choice) for choice in get_args(hint))
-    return hint.__name__ if isinstance(hint, type) and get_origin(hint) is None else str(hint)
-
-
-def nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
-    """`; did you mean X?` or `; known: ...`, for the end of a message."""
-    known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {prefix}{close[0]}?"
-    return f"; known here: {', '.join(known[:12])}" if known else ""
 
 
 def _locate(target: Node, path: str, packages: Sequence[str]) -> type:

@@ -2,55 +2,43 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from pipeline.errors import ConfigError, ImageError
 from pipeline.image import rle
 from pipeline.records import Region, Segment, Segments
+from pipeline.spec import Share, nearest, spec
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Select:
-    """Chooses segments, grows each one, and unites them.
+    """Chooses segments, grows each one, and unites them."""
 
-    labels: those to choose; none given = all. min_score: 0..1. min_area: pixels, before growing. max_segment_share: a
-    segment that covers more of the image than this is left alone: no caption fills a picture, but a text detector takes
-    a cup, a shirt or a cat's face for one now and then. 1 (never leave one alone) is right for faces.
-    dilate_px, dilate_share: each chosen mask grows by dilate_px pixels plus this share of its box's longer side: a
-    mask that ends exactly at an edge leaves a rim of what was to go. max_share: an image of which a larger share would
-    have to be filled is rejected instead of ruined.
-    """
-
-    labels: tuple[str, ...] = ()
-    min_score: float = 0.0
-    min_area: int = 0
-    max_segment_share: float = 1.0
-    dilate_px: int = 0
-    dilate_share: float = 0.0
-    max_share: float = 1.0
-
-    def __post_init__(self) -> None:
-        labels = self.labels
-        if not isinstance(labels, (list, tuple)) or not all(isinstance(n, str) and n for n in labels):
-            raise ConfigError(f"select.labels: expected a list of labels such as [face], got {labels!r}")
-        object.__setattr__(self, "labels", tuple(labels))  # a config brings a list
-        _number("min_score", self.min_score, 0, 1)
-        _number("min_area", self.min_area, 0, whole=True)
-        _number("max_segment_share", self.max_segment_share, 0, 1)
-        _number("dilate_px", self.dilate_px, 0, whole=True)
-        _number("dilate_share", self.dilate_share, 0, 1)
-        _number("max_share", self.max_share, 0, 1)
+    labels: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Labels of the segments to choose; none given: all."""
+    min_score: Share = 0.0
+    """Minimum score of a segment."""
+    min_area: Annotated[int, Field(ge=0)] = 0
+    """Minimum area of a segment in pixels, before it grows."""
+    max_segment_share: Share = 1.0
+    """Maximum share of the image that a segment may cover; a larger one is left alone. No caption fills a picture, but
+    a text detector takes a cup, a shirt or a cat's face for one now and then. 1 leaves none alone: right for faces."""
+    dilate_px: Annotated[int, Field(ge=0)] = 0
+    """Pixels by which each chosen mask grows: a mask that ends exactly at an edge leaves a rim of what was to go."""
+    dilate_share: Share = 0.0
+    """Further growth, as a share of the longer side of the mask's box."""
+    max_share: Share = 1.0
+    """Maximum share of the image to fill; an image that needs more is rejected instead of ruined."""
 
     def check(self, known: Sequence[str]) -> None:
         """Raises ConfigError for a label that none of the segmenters gives. known: the labels of all of them."""
         for label in self.labels:
             if label not in known:
-                near = difflib.get_close_matches(label, known, n=1, cutoff=0.5)
-                hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(known) or 'none'}"
-                raise ConfigError(f"select.labels: no segmenter of this run gives {label!r}; {hint}")
+                raise ConfigError(f"select.labels: no segmenter of this run gives {label!r}{nearest(label, known)}")
 
     def __call__(self, segments: Segments) -> Region:
         """Raises ImageError `bad_score` (a score that is no number says nothing about what was found, so the image
@@ -77,10 +65,3 @@ class Select:
         longer = max(segment.box[2], segment.box[3])
         radius = self.dilate_px + math.ceil(round(self.dilate_share * longer, 6))
         return rle.dilate(segment.rle, height, width, radius)
-
-
-def _number(key: str, value: object, low: float, high: float = math.inf, *, whole: bool = False) -> None:
-    kinds = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
-        bounds = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
-        raise ConfigError(f"select.{key}: expected a {'whole ' if whole else ''}number {bounds}, got {value!r}")

@@ -15,16 +15,32 @@ import math
 import textwrap
 from collections.abc import Iterable, Mapping
 from functools import cache
+from itertools import pairwise
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    TypeVar,
+    Union,
+    cast,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import pydantic.dataclasses
 from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import rebuild_dataclass
 from pydantic.fields import FieldInfo
 
 from pipeline.errors import ConfigError
 
 T = TypeVar("T")
+Share = Annotated[float, Field(ge=0, le=1)]
+"""Of a whole."""
 
 # Validators are built at the first instance: a job imports some sixty specs and uses a dozen. Docstrings of fields are
 # read by `fields_of`, because pydantic's own reader costs every import and leaves out the fields of base classes.
@@ -36,17 +52,21 @@ _CONFIG: Final = ConfigDict(
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field, Field))
 def spec(cls: type[T]) -> type[T]:
     """Make a class a spec: frozen, keyword-only, validated. Its constructor raises ConfigError."""
-    made = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=_CONFIG)(cls)
+    made: Any = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=_CONFIG)(cls)
     validated = made.__init__
 
     def __init__(self: object, **values: object) -> None:
+        nonlocal validated
+        if not made.__pydantic_fields_complete__ or not made.__pydantic_complete__:
+            rebuild_dataclass(made)  # which sets another __init__
+            validated, made.__init__ = made.__init__, __init__
         try:
-            validated(self, **values)  # type: ignore[misc]
+            validated(self, **values)
         except ValidationError as error:
             raise _config_error(made, error) from error
 
-    made.__init__ = __init__  # type: ignore[method-assign, assignment]
-    return made  # type: ignore[return-value]
+    made.__init__ = __init__
+    return cast("type[T]", made)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +164,7 @@ def _default(field: dataclasses.Field[Any]) -> object:
     default = field.default
     factory = field.default_factory
     if isinstance(default, FieldInfo):
-        default, factory = default.default, default.default_factory or dataclasses.MISSING  # type: ignore[assignment]
+        default, factory = default.default, default.default_factory or dataclasses.MISSING
         default = dataclasses.MISSING if repr(default) == "PydanticUndefined" else default
     if default is dataclasses.MISSING and factory is not dataclasses.MISSING:
         return factory()
@@ -159,15 +179,30 @@ def _docstrings(cls: type) -> dict[str, str]:
             continue
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
         body = tree.body if isinstance(tree, ast.ClassDef) else []
-        for node, after in zip(body, body[1:], strict=False):
-            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and isinstance(after, ast.Expr):
-                if isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
-                    found[node.target.id] = " ".join(after.value.value.split())
+        for node, after in pairwise(body):
+            match node, after:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    found[name] = " ".join(text.split())
     return found
 
 
+class FieldError(ConfigError):
+    """A value that one field of a spec does not take, an unknown or a missing key. `text` says so with the key's whole
+    path, which only the composed config tells."""
+
+    def __init__(self, key: str, problem: str, known: tuple[str, ...] = ()) -> None:
+        super().__init__(key, problem, known)
+        self.key, self.problem, self.known = key, problem, known
+
+    def text(self, key: str, prefix: str = "") -> str:
+        return f"{key}{self.problem}" + (nearest(self.key, self.known, prefix) if self.known else "")
+
+    def __str__(self) -> str:
+        return self.text(self.key)
+
+
 def _config_error(cls: type, error: ValidationError) -> Exception:
-    """The first fault as one line; the very error that a `__post_init__` raised."""
+    """The first fault; the very error that a `__post_init__` raised."""
     fault = error.errors()[0]
     cause = fault.get("ctx", {}).get("error")
     if isinstance(cause, Exception):
@@ -175,10 +210,9 @@ def _config_error(cls: type, error: ValidationError) -> Exception:
     key, *inside = [str(part) for part in fault["loc"]] or [""]
     known = {field.name: field for field in fields_of(cls)}
     if fault["type"] == "unexpected_keyword_argument":
-        return ConfigError(f"{key} is not a key of {cls.__name__}{nearest(key, known)}")
-    if fault["type"] in ("missing", "missing_keyword_only_argument", "missing_argument"):
-        return ConfigError(f"{key} is required by {cls.__name__}")
-    value = fault["input"]
+        return FieldError(key, f" is not a key of {cls.__name__}", tuple(known))
+    if key in known and known[key].required and fault["type"].startswith("missing"):
+        return FieldError(key, f" is required by {cls.__name__}: give a value")
     where = "".join(f"[{part}]" for part in inside if part.isdigit())
     wanted = known[key].expected if key in known else fault["msg"]
-    return ConfigError(f"{key}{where}: expected {wanted}, got {value!r}")
+    return FieldError(key, f"{where}: expected {wanted}, got {fault['input']!r}")
