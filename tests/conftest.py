@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.s3.server import S3, serve
+from tests.fakes.s3_server import S3, serve
 
-pytest_plugins = ["tests.gpu.option", "tests.promises"]
+pytest_plugins = ["tests.fakes.gpu_option", "tests.fakes.promise_table"]
 
 
 @pytest.fixture(scope="session")

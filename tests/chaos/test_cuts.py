@@ -14,9 +14,9 @@ from PIL import Image
 from jobs.entry import main
 from pipeline.records import EncodedImage
 from pipeline.source.webdataset import WebDataset
-from tests.flow.catalogue import entry, tar
-from tests.flow.outputs import totals
-from tests.planted import saved
+from tests.fakes.input_catalogue import entry, tar
+from tests.fakes.metadata_samples import saved
+from tests.fakes.published_output import totals
 
 PROMISE = "A tar cut at any byte loses nothing in silence: its whole members are read, a row names the cut"
 REASONS = {"tar": {"tar_truncated", "tar_no_end"}, "tgz": {"gzip_truncated", "tar_truncated", "tar_no_end"}}

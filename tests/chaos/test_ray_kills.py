@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.storage.store import open_store
-from tests.chaos.cluster import LOOPBACK, Nodes, running
-from tests.chaos.drivers import PATIENCE, UNITS, Driver, arguments, fault, finished
-from tests.chaos.points import DRIVER, WORKER, Trap, sprung
-from tests.chaos.reader import Reader
+from tests.fakes.crash_points import DRIVER, WORKER, Trap, sprung
+from tests.fakes.driver_processes import PATIENCE, UNITS, Driver, arguments, fault, finished
+from tests.fakes.output_reader import Reader
+from tests.fakes.ray_cluster import LOOPBACK, Nodes, running
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 

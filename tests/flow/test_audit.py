@@ -23,7 +23,7 @@ from pipeline.errors import ConfigError
 from pipeline.image.header import read_header
 from pipeline.image.strip import strip
 from pipeline.storage.store import open_store
-from tests.planted import jpeg, photo, png, saved, tiff
+from tests.fakes.metadata_samples import jpeg, photo, png, saved, tiff
 
 PROMISE = "The privacy receipt passes a sound run and fails one that leaks: a face, a tag, a canary"
 

@@ -15,7 +15,7 @@ import pytest
 from jobs.demo_shards import build as build_shards
 from jobs.entry import main
 from pipeline.storage.store import open_store
-from tests.flow.outputs import published, totals
+from tests.fakes.published_output import published, totals
 
 PROMISE = "A full disk ends a run with one line and nothing half-written; the same command resumes it"
 

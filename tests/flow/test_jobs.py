@@ -11,7 +11,7 @@ from PIL import Image
 from jobs.demo_shards import build as build_shards
 from jobs.entry import main
 from pipeline import build, driver
-from tests.flow.outputs import everything, published, totals
+from tests.fakes.published_output import everything, published, totals
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from jobs.entry import main
-from tests.exiftool import EXIFTOOL, MISSING, beyond_the_picture, tags
-from tests.flow.leaks import blobs
-from tests.planted import SECRET, SRGB, avif, bmp, gif, jpeg, mpo, photo, png, tiff, webp
+from tests.fakes.exiftool import EXIFTOOL, MISSING, beyond_the_picture, tags
+from tests.fakes.leak_scan import blobs
+from tests.fakes.metadata_samples import SECRET, SRGB, avif, bmp, gif, jpeg, mpo, photo, png, tiff, webp
 
 INPUTS: dict[str, Callable[[Image.Image], bytes]] = {
     "jpeg.jpg": jpeg,

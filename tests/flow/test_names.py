@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.entry import main
-from tests.flow import catalogue
-from tests.planted import saved
+from tests.fakes import input_catalogue
+from tests.fakes.metadata_samples import saved
 
 LONG = "long" * 60
 HOSTILE = [
@@ -73,7 +73,7 @@ HOSTILE = [
     LONG,
     f"{LONG}/{LONG}/{LONG}/{LONG}/{LONG}",
 ]
-PICTURE = saved(catalogue.plain(), "PNG")
+PICTURE = saved(input_catalogue.plain(), "PNG")
 PLAIN = ["execute=local", "segment=[faces]", "select=faces"]
 KEPT = "a published name stays inside the output, whatever the source calls its images"
 
@@ -81,11 +81,11 @@ KEPT = "a published name stays inside the output, whatever the source calls its 
 def as_tar(folder: Path) -> int:
     """As a tar writer without scruples packs them: image and caption by turns."""
     entries = [
-        catalogue.entry(name + suffix, data)
+        input_catalogue.entry(name + suffix, data)
         for name in HOSTILE
         for suffix, data in ((".png", PICTURE), (".txt", b"text"))
     ]
-    (folder / "names.tar").write_bytes(catalogue.tar(*entries))
+    (folder / "names.tar").write_bytes(input_catalogue.tar(*entries))
     return len(HOSTILE)
 
 
@@ -211,7 +211,7 @@ def test_names_cannot_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureF
     given.mkdir()
     for name in ("\x1b[2Jred\x9b31m.tar", "two\r\nlines.tar", "\u202eturned.tar"):
         (given / name).write_bytes(b"no tar")
-    (given / "good.tar").write_bytes(catalogue.tar(catalogue.entry("a.png", PICTURE)))
+    (given / "good.tar").write_bytes(input_catalogue.tar(input_catalogue.entry("a.png", PICTURE)))
     assert main("clean", [*PLAIN, f"source.uri={given}", f"sink.uri={tmp_path / 'out'}"]) == 3
     assert main("clean", [f"source.uri='{given}/\x1b[31mnone'", f"sink.uri={tmp_path / 'other'}"]) == 2
     said = capsys.readouterr()

@@ -9,20 +9,20 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from jobs.entry import main
-from tests.flow.outputs import published, totals
-from tests.planted import photo
-from tests.unit.fill import networks
+from tests.fakes import fill_networks
+from tests.fakes.metadata_samples import photo
+from tests.fakes.published_output import published, totals
 
 FAMILIES = ("lama", "migan", pytest.param("lama_torchscript", marks=pytest.mark.chaos))  # which takes torch
 
 
 def choice(family: str, folder: Path, **more: bool) -> list[str]:
     if family == "lama_torchscript":
-        path = networks.torchscript(folder / "big-lama.pt")
+        path = fill_networks.torchscript(folder / "big-lama.pt")
         word = ["fill.allow_torchscript=true", "fill.windowing.side=256"]
     else:
-        path, word = getattr(networks, family)(folder / f"{family}.onnx", **more), []
-    model = networks.weights(path, torchscript=path.suffix == ".pt")
+        path, word = getattr(fill_networks, family)(folder / f"{family}.onnx", **more), []
+    model = fill_networks.weights(path, torchscript=path.suffix == ".pt")
     return [f"fill={family}", f"fill.model.uri={model.uri}", f"fill.model.sha256={model.sha256}", *word]
 
 
@@ -97,7 +97,7 @@ def test_another_network_is_refused_before_anything_is_written(
     family: str, other: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slide(tmp_path / "in" / "a.png", shade=10)
-    model = networks.weights(getattr(networks, other)(tmp_path / "other.onnx"))
+    model = fill_networks.weights(getattr(fill_networks, other)(tmp_path / "other.onnx"))
     fill = [f"fill={family}", f"fill.model.uri={model.uri}", f"fill.model.sha256={model.sha256}"]
     assert run("clean", tmp_path / "in", tmp_path / "out", *fill) == 2
     message = capsys.readouterr().err

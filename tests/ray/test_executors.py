@@ -10,8 +10,8 @@ from jobs.demo_shards import build as build_shards
 from pipeline import build, driver
 from pipeline.execute.ray_data import RayData
 from pipeline.storage.store import open_store
-from tests.flow.outputs import published, totals
-from tests.unit.fill import networks
+from tests.fakes import fill_networks
+from tests.fakes.published_output import published, totals
 
 SMALL_UNITS = ["source.unit_images=4", "max_reject_share=0.2", "chunk=3", "audit=none"]
 ONCE = "segment.faces.thorough=false"
@@ -51,7 +51,7 @@ def test_local_fused_and_staged_write_the_same_bytes(
     name: str, kind: str, options: list[str], shards: Path, tmp_path: Path
 ) -> None:
     if "fill=lama" in options:
-        model = networks.weights(networks.lama(tmp_path / "lama.onnx"))
+        model = fill_networks.weights(fill_networks.lama(tmp_path / "lama.onnx"))
         options = [*options, f"fill.model.uri={model.uri}", f"fill.model.sha256={model.sha256}"]
     outputs = {}
     for executor in ("local", "ray", "staged"):

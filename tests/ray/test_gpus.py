@@ -14,9 +14,9 @@ import ray
 from pipeline import build, driver
 from pipeline.errors import ConfigError
 from pipeline.execute.ray_data import _hushed, _on_loopback
-from tests.flow.drawings import folder_of
-from tests.flow.outputs import published, totals
-from tests.unit.fill import networks
+from tests.fakes import fill_networks
+from tests.fakes.drawn_images import folder_of
+from tests.fakes.published_output import published, totals
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +39,10 @@ def run(name: str, source: Path, out: Path, *overrides: str) -> int:
 @pytest.mark.promise("local, fused and staged write the same bytes")
 def test_both_stages_share_one_gpu_and_more_than_fits_is_refused(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", range(8))
-    model = networks.weights(networks.lama(tmp_path / "lama.onnx"))
+    model = fill_networks.weights(fill_networks.lama(tmp_path / "lama.onnx"))
     common = [
-        "source.unit_images=2", "segment.faces._target_=tests.flow.slow.SlowFaces", "fill=lama",
-        "fill._target_=tests.ray.anywhere.AnywhereLama", f"fill.model.uri={model.uri}",
+        "source.unit_images=2", "segment.faces._target_=tests.fakes.slow_stages.SlowFaces", "fill=lama",
+        "fill._target_=tests.fakes.cpu_lama.AnywhereLama", f"fill.model.uri={model.uri}",
         f"fill.model.sha256={model.sha256}",
     ]  # fmt: skip
     assert run("anonymize", source, tmp_path / "local", "execute=local", *common) == 0

@@ -18,13 +18,13 @@ from pipeline.flow import STAGES
 from pipeline.plan import make
 from pipeline.records import UnitBatch
 from pipeline.storage.store import open_store
-from tests.flow.outputs import everything, published, totals
-from tests.planted import photo
+from tests.fakes.metadata_samples import photo
+from tests.fakes.published_output import everything, published, totals
 
 DEADLY = [
     "plugins=[tests]",
-    "decode._target_=tests.flow.deadly.DeadlyDecode",
-    "segment.faces._target_=tests.flow.deadly.DeadlyFaces",
+    "decode._target_=tests.fakes.deadly_stages.DeadlyDecode",
+    "segment.faces._target_=tests.fakes.deadly_stages.DeadlyFaces",
 ]
 KILLERS = {
     "03-segfault": ("decode", "killed_worker"),

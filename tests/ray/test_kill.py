@@ -11,7 +11,7 @@ import pytest
 
 from jobs.demo_shards import build_bench
 from pipeline.storage.store import open_store
-from tests.flow.outputs import published, totals
+from tests.fakes.published_output import published, totals
 
 IMAGES = 48
 

@@ -12,8 +12,8 @@ from pipeline.execute.ray_data import RayData
 from pipeline.execute.ray_rows import shard_of, shard_row
 from pipeline.plan import Pending
 from pipeline.records import Member, Shard
-from tests.flow.drawings import folder_of
-from tests.flow.outputs import published, totals
+from tests.fakes.drawn_images import folder_of
+from tests.fakes.published_output import published, totals
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_an_actor_that_holds_several_units_shows_the_model_all_and_writes_the_sa
     """12 images in units of 2: the model sees up to 6 at once, and one that it refuses costs nobody else."""
     source, log = folder_of(tmp_path / "in", range(12)), tmp_path / "log"
     (source / "broken.png").write_bytes(b"no image")
-    faces = ["segment.faces._target_=tests.flow.slow.SlowFaces", f"+segment.faces.log={log}"]
+    faces = ["segment.faces._target_=tests.fakes.slow_stages.SlowFaces", f"+segment.faces.log={log}"]
     common = [*faces, "source.unit_images=2", "max_reject_share=0.2"]
     assert run(source, tmp_path / "local", "execute=local", *common) == 0
     assert most_at_once(log) == 2
@@ -55,7 +55,7 @@ def test_an_actor_that_holds_several_units_shows_the_model_all_and_writes_the_sa
 def test_what_the_listing_tells_reaches_the_readers(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", range(2))
     (source / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    faces = ["segment.faces._target_=tests.flow.slow.SlowFaces", "max_reject_share=0.5"]
+    faces = ["segment.faces._target_=tests.fakes.slow_stages.SlowFaces", "max_reject_share=0.5"]
     for executor in ("local", "ray"):
         assert run(source, tmp_path / executor, f"execute={executor}", *faces) == 0
         rows = [row for path in (tmp_path / executor / "images").glob("*") for row in pq.read_table(path).to_pylist()]

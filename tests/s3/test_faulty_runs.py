@@ -11,9 +11,9 @@ from jobs.demo_shards import build as build_shards
 from jobs.entry import main
 from pipeline.storage import s3 as backend
 from pipeline.storage.store import open_store
-from tests.flow.outputs import published, totals
-from tests.s3.proxy import Choose, Proxy, Request, always, between, never, seeded
-from tests.s3.server import S3
+from tests.fakes.published_output import published, totals
+from tests.fakes.s3_proxy import Choose, Proxy, Request, always, between, never, seeded
+from tests.fakes.s3_server import S3
 
 QUICK = ["segment.faces.thorough=false", "audit=none"]
 SMALL = ["execute=local", *QUICK, "sink=files", "source.unit_images=4", "max_reject_share=0.2"]

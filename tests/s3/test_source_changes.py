@@ -16,8 +16,8 @@ from PIL import Image
 from jobs.entry import main
 from pipeline.ledger.ledger import Ledger
 from pipeline.storage.store import Store, open_store
-from tests.s3.server import S3
-from tests.unit.source.made_tars import packed, tar_of
+from tests.fakes.s3_server import S3
+from tests.fakes.tar_samples import packed, tar_of
 
 IMAGES = 12
 """In each shard: together more than is read ahead, so that the second half is not yet read when the source changes."""
@@ -89,7 +89,7 @@ def test_a_source_that_changes_fails_and_is_never_mixed_in(
     out = f"{root}/out"
     command = [
         *(f"source.uri={source}", f"sink.uri={out}", "source.unit_images=2", "execute=local", "plugins=[tests]"),
-        *("sink=parquet", "sink._target_=tests.flow.changing.ChangingSink", "segment.faces.thorough=false"),
+        *("sink=parquet", "sink._target_=tests.fakes.changing_sink.ChangingSink", "segment.faces.thorough=false"),
         *(f"+sink.source={source}", f"+sink.others={others}"),
     ]
     code, said = main("anonymize", command), capsys.readouterr()

@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import ConfigError, WeightsError
 from pipeline.models.weights import Weights
 from pipeline.segment.nets.torch_pickle import read_state_dict
-from tests.unit.segment.views import spec_of
+from tests.fakes.segmenter_views import spec_of
 
 MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2)
 FACTS = pickle.dumps({"little_endian": True}, 2)

@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageCms, PngImagePlugin
 
-from tests.flow import crafted
-from tests.planted import SRGB, chunk, exif, jpeg, mpo, photo, saved, small
+from tests.fakes import crafted_images
+from tests.fakes.metadata_samples import SRGB, chunk, exif, jpeg, mpo, photo, saved, small
 
 WRITTEN = "written"
 UNCHANGED = "unchanged"
@@ -118,40 +118,40 @@ def images() -> Images:
         "zip.png": (b"PK\x03\x04" + bytes(40), REFUSED),
         "bomb.png": (_png_header(50_000, 50_000), TOO_LARGE),
         "bomb_most.png": (_png_header(2**31 - 1, 2**31 - 1), TOO_LARGE),
-        "bomb.jpg": (crafted.resized_jpeg(whole[".jpg"], 65535, 65535), TOO_LARGE),
-        "bomb.tif": (crafted.tiff(crafted.tiff_entries(65535, 65535)), TOO_LARGE),
+        "bomb.jpg": (crafted_images.resized_jpeg(whole[".jpg"], 65535, 65535), TOO_LARGE),
+        "bomb.tif": (crafted_images.tiff(crafted_images.tiff_entries(65535, 65535)), TOO_LARGE),
         "bomb.gif": (_gif_bomb(), TOO_LARGE),
         "bomb_text.png": (_text_bomb(), BROKEN),
         "no_pixels.png": (_png_header(0, 0), BROKEN),
-        "bomb_frame.gif": (crafted.gif_frame(plain(), 65535), TOO_LARGE),
+        "bomb_frame.gif": (crafted_images.gif_frame(plain(), 65535), TOO_LARGE),
         "bomb_frames.gif": (_frames("GIF", 300), FRAMES),
-        "frame_beyond.gif": (crafted.gif_frame(plain(), 60), TRUNCATED),
-        "bomb_lossless.webp": (crafted.webp_lossless(plain(), 16384), TOO_LARGE),
-        "bomb_lossy.webp": (crafted.webp_lossy(plain(), 16383), TOO_LARGE),
-        "bomb_canvas.webp": (crafted.webp_canvas(plain(), 60_000), TOO_LARGE),
-        "canvas_too_large.webp": (crafted.webp_canvas(plain(), 1 << 24), BROKEN),
+        "frame_beyond.gif": (crafted_images.gif_frame(plain(), 60), TRUNCATED),
+        "bomb_lossless.webp": (crafted_images.webp_lossless(plain(), 16384), TOO_LARGE),
+        "bomb_lossy.webp": (crafted_images.webp_lossy(plain(), 16383), TOO_LARGE),
+        "bomb_canvas.webp": (crafted_images.webp_canvas(plain(), 60_000), TOO_LARGE),
+        "canvas_too_large.webp": (crafted_images.webp_canvas(plain(), 1 << 24), BROKEN),
         # Every viewer shows the missing part grey, and none the part that the header leaves out.
-        "size_beyond.jpg": (crafted.resized_jpeg(whole[".jpg"], 400, 300), LYING),
-        "size_below.jpg": (crafted.resized_jpeg(saved(face, "JPEG"), 256, 40), LYING),
+        "size_beyond.jpg": (crafted_images.resized_jpeg(whole[".jpg"], 400, 300), LYING),
+        "size_below.jpg": (crafted_images.resized_jpeg(saved(face, "JPEG"), 256, 40), LYING),
         "size_below_restarts.jpg": (
-            crafted.resized_jpeg(saved(face, "JPEG", restart_marker_rows=1), 256, 40),
+            crafted_images.resized_jpeg(saved(face, "JPEG", restart_marker_rows=1), 256, 40),
             LYING,
         ),
         "size_below_progressive.jpg": (
-            crafted.resized_jpeg(saved(face, "JPEG", progressive=True), 256, 40),
+            crafted_images.resized_jpeg(saved(face, "JPEG", progressive=True), 256, 40),
             "render: size_mismatch",
         ),
         "face.jpg": (saved(face, "JPEG", quality=90), WRITTEN),
         "face.png": (saved(face, "PNG"), WRITTEN),
         "face.webp": (saved(face, "WEBP"), WRITTEN),
-        "face_ultra_hdr.jpg": (crafted.ultra_hdr(face), WRITTEN),
+        "face_ultra_hdr.jpg": (crafted_images.ultra_hdr(face), WRITTEN),
         "face_mpo.jpg": (mpo(face), WRITTEN),
-        "loop.tif": (crafted.tiff(crafted.tiff_entries(8, 8), after=8), UNCHANGED),
-        "ring_2.tif": (crafted.tiff_ring(2), FRAMES),
-        "ring_9.tif": (crafted.tiff_ring(9), FRAMES),
-        "loop_sub.tif": (crafted.tiff_inner_loop(330), UNCHANGED),
-        "loop_exif.tif": (crafted.tiff_inner_loop(34665), UNCHANGED),
-        "loop_gps.tif": (crafted.tiff_inner_loop(34853), UNCHANGED),
+        "loop.tif": (crafted_images.tiff(crafted_images.tiff_entries(8, 8), after=8), UNCHANGED),
+        "ring_2.tif": (crafted_images.tiff_ring(2), FRAMES),
+        "ring_9.tif": (crafted_images.tiff_ring(9), FRAMES),
+        "loop_sub.tif": (crafted_images.tiff_inner_loop(330), UNCHANGED),
+        "loop_exif.tif": (crafted_images.tiff_inner_loop(34665), UNCHANGED),
+        "loop_gps.tif": (crafted_images.tiff_inner_loop(34853), UNCHANGED),
         "no_directory.tif": (b"II*\0" + struct.pack("<I", 1 << 30) + bytes(8), BROKEN),
         "pages.tif": (_frames("TIFF"), FRAMES),
         "animated.gif": (_frames("GIF", duration=50), FRAMES),
@@ -160,7 +160,7 @@ def images() -> Images:
         "mpo.jpg": (mpo(plain()), UNCHANGED),
         "motion.jpg": (whole[".jpg"] + b"\0\0\0\x18ftypmp42" + bytes(3000), UNCHANGED),
         "second.jpg": (whole[".jpg"] + whole[".jpg"], UNCHANGED),
-        "ultra_hdr.jpg": (crafted.ultra_hdr(plain(400, 300)), UNCHANGED),
+        "ultra_hdr.jpg": (crafted_images.ultra_hdr(plain(400, 300)), UNCHANGED),
         "tail.png": (whole[".png"] + b"tail" * 99, UNCHANGED),
         "icc_broken.jpg": (saved(plain(), "JPEG", icc_profile=b"no profile at all"), UNCHANGED),
         "icc_other_space.png": (saved(plain(), "PNG", icc_profile=LAB), UNCHANGED),

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from tests.flow.training import DEVIATION, MEAN
+from tests.fakes.network_training import DEVIATION, MEAN
 
 ID2LABEL = {0: "ground", 1: "disc", 2: "square"}
 

@@ -1,4 +1,7 @@
-"""A segmenter that finds what is drawn in two loud colours, exactly: `_target_: tests.flow.marked.Marked`."""
+"""A segmenter that finds exactly what is drawn in one of two marker colours.
+
+`plugins=[tests]` and `_target_: tests.fakes.marked_segmenter.Marked` put it into a run.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import psutil
 from ray._private import ray_constants
 from ray.cluster_utils import Cluster
 
-from tests.chaos.points import FOLDER, Trap
+from tests.fakes.crash_points import FOLDER, Trap
 
 LOOPBACK = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
 """Without clusters, as Ray calls it, all of its sockets are on loopback (see execute/ray_data.py). For drivers, too."""

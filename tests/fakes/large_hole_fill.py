@@ -1,5 +1,5 @@
 """Fills a hole of 30 megapixels in a picture of 100 with a network that is a mean, in a process of its own, and says
-the peak of its memory in MB: `python -m tests.unit.fill.shared.filling_large`."""
+the peak of its memory in MB: `python -m tests.fakes.large_hole_fill`."""
 
 from pathlib import Path
 

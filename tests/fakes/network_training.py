@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from tests.flow.drawings import drawing
+from tests.fakes.drawn_images import drawing
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

@@ -20,15 +20,15 @@ from PIL import Image, ImageDraw
 from jobs.entry import main
 from pipeline.ledger import verify
 from pipeline.storage.store import open_store
-from tests.chaos import points
-from tests.flow.outputs import everything, published, totals
+from tests.fakes import crash_points
+from tests.fakes.published_output import everything, published, totals
 
 SHARDS, UNITS, IMAGES = 2, 6, 12
 """What `build` makes: units of two images, three in each of two tars."""
 PATIENCE = 240
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["jobs.entry", "pipeline.execute.local", "tests.chaos.red", "pandas", "s3fs"])
+_context.set_forkserver_preload(["jobs.entry", "pipeline.execute.local", "tests.fakes.red_segmenter", "pandas", "s3fs"])
 
 
 def build(folder: Path) -> Path:
@@ -63,7 +63,7 @@ def arguments(source: Path, out: str, *more: str) -> list[str]:
         "execute=local",
         "plugins=[tests]",
         "segment=[faces]",
-        "segment.faces._target_=tests.chaos.red.Red",
+        "segment.faces._target_=tests.fakes.red_segmenter.Red",
         "select=faces",
         "fill=solid",
         *more,
@@ -104,9 +104,9 @@ def _drive(arguments: list[str], environment: dict[str, str], log: str) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     sys.stdout = sys.stderr = os.fdopen(1, "w", closefd=False)
-    if (folder := Path(os.environ.get(points.FOLDER, "/nowhere"))).is_dir():
+    if (folder := Path(os.environ.get(crash_points.FOLDER, "/nowhere"))).is_dir():
         (folder / "driver").write_text(str(os.getpid()))
-    points.arm()
+    crash_points.arm()
     code = main("clean", arguments)
     sys.stdout.flush()
     sys.exit(code)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, NoReturn
 
-from tests.s3.server import HOST, S3
+from tests.fakes.s3_server import HOST, S3
 
 PASS: Final = ""
 FAULTS: Final = ("slow_down", "reset_request", "reset_answer", "lost_answer", "truncated", "latency")

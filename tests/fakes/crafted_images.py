@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from tests.planted import saved
+from tests.fakes.metadata_samples import saved
 
 Entry = tuple[int, int, int, int]
 """Of a TIFF directory: tag, type (4: 32 bits), count, value."""

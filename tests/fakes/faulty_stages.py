@@ -1,4 +1,7 @@
-"""Stages that break in a chosen way: `plugins=[tests]` and `_target_: tests.flow.faults.NAME` put them into a run."""
+"""Stages that fail in a chosen way.
+
+`plugins=[tests]` and `_target_: tests.fakes.faulty_stages.NAME` put one into a run.
+"""
 
 from __future__ import annotations
 

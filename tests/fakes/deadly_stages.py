@@ -1,4 +1,4 @@
-"""Images that kill their worker: `plugins=[tests]` and `_target_: tests.flow.deadly.NAME` put them into a run.
+"""Images that kill their worker: `plugins=[tests]` and `_target_: tests.fakes.deadly_stages.NAME` put them into a run.
 
 What happens to an image is said by its name: `segfault`, `hang` (with the interpreter's lock held), `memory`.
 """

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import build, driver
 from pipeline.execute import isolate
-from tests.flow.leaks import leaks, pictures
+from tests.fakes.leak_scan import leaks, pictures
 
 STAGES = {
     "decode": ("BrokenDecode", "hang_views"),
@@ -32,7 +32,11 @@ def check(
     patch.setattr(isolate, "_TRUSTED_ATTEMPTS", 0)  # as if two workers had been stuck in it before
     name, how = STAGES[stage]
     part = stage.partition(",")[0]
-    broken = ["plugins=[tests]", f"{part}._target_=tests.flow.faults.{name}", *([f"+{part}.how={how}"] if how else [])]
+    broken = [
+        "plugins=[tests]",
+        f"{part}._target_=tests.fakes.faulty_stages.{name}",
+        *([f"+{part}.how={how}"] if how else []),
+    ]
     where = [f"source.uri={source}", f"sink.uri={out}", "execute=local", "execute.image_seconds=4", "audit=none"]
     config = build.compose("anonymize", [*where, *broken, "segment.faces.thorough=false"])
     assert driver.run(build.build(config), io.StringIO(), io.StringIO()) == 3

@@ -1,4 +1,4 @@
-"""Stages that take a known time: `plugins=[tests]` and `_target_: tests.flow.slow.NAME` put them into a run."""
+"""Stages that take a known time: `plugins=[tests]` and `_target_: tests.fakes.slow_stages.NAME` put them into a run."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""A segmenter that costs nothing: what is red is a face. Importing it arms the crash point of `points.py`, so that
-every process that does a part of a run, Ray's workers included, can be made to die at it.
+"""A segmenter without a model: red pixels are a face.
+
+Importing it arms the crash point of `crash_points.py`, so that every process of a run, Ray's workers included, can be
+made to die there.
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ from pipeline.models.weights import Weights
 from pipeline.records import Device, Segments, View
 from pipeline.segment.faces import Faces
 from pipeline.segment.shared.fields import segment, whole
-from tests.chaos import points
+from tests.fakes import crash_points
 
 GROWN = "SEGFILL_TEST_GROWN"
 """Pixels by which every mask grows: with it two runs of one identity make different bytes."""
 
-points.arm()
+crash_points.arm()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -161,7 +161,7 @@ def _is_free(port: int) -> bool:
         return True
 
 
-if __name__ == "__main__":  # python -m tests.s3.server: prints the environment, serves until interrupted
+if __name__ == "__main__":  # python -m tests.fakes.s3_server: prints the environment, serves until interrupted
     with serve() as running, contextlib.suppress(KeyboardInterrupt):
         for name, value in running.environment().items():
             print(f"export {name}={value}", flush=True)

@@ -1,5 +1,8 @@
-"""Run as `python -m tests.flow.big SIDE FOLDER`: fills discs in a drawing of SIDE x SIDE pixels with a small U-Net in
-tiles, and prints the exit code, the images written, and the peak of resident memory in MiB before and after it."""
+"""One large image through `clean`: `python -m tests.fakes.large_image_run SIDE FOLDER`.
+
+Fills discs in a drawing of SIDE x SIDE pixels with a small U-Net in tiles, and prints the exit code, the number of images
+written, and the peak resident memory in MiB before and after.
+"""
 
 import resource
 import sys
@@ -11,8 +14,8 @@ import torch
 
 from jobs.entry import main
 from pipeline.segment.nets.unet import UNet
-from tests.flow.outputs import totals
-from tests.flow.training import cross_entropy, saved, train
+from tests.fakes.network_training import cross_entropy, saved, train
+from tests.fakes.published_output import totals
 
 TILES = [
     "unet.side=512",

@@ -1,4 +1,7 @@
-"""A plugin whose errors quote secrets: `plugins=[tests] segment.faces._target_=tests.ray.leaky.LeakyFaces`."""
+"""A segmenter whose errors quote secrets.
+
+`plugins=[tests] segment.faces._target_=tests.fakes.leaky_segmenter.LeakyFaces` puts it into a run.
+"""
 
 from __future__ import annotations
 

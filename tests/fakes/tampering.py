@@ -11,7 +11,7 @@ from pipeline import build, driver
 from pipeline.errors import OutputError
 from pipeline.ledger.verify import check
 from pipeline.storage.store import Store, open_store
-from tests.planted import jpeg, photo, png, saved
+from tests.fakes.metadata_samples import jpeg, photo, png, saved
 
 WAYS = ("flip", "truncate", "delete", "extra", "swap", "swap_records", "append")
 SINKS = ("tar", "files", "parquet")

@@ -1,7 +1,8 @@
 """A batch of mutated inputs in a process of its own, with a limit on its memory and on each input's time.
 
-`python -m tests.chaos.fuzz KIND FIRST COUNT` mutates seed inputs FIRST, FIRST + 1, ... and feeds them to `decode` or to
-the `tar` reader. Exit 0: each was read or refused with an error of ours. It prints what it met, for a test to judge.
+`python -m tests.fakes.fuzz_batch KIND FIRST COUNT` mutates the inputs of seeds FIRST, FIRST + 1, ... and feeds them to
+`decode` or to the `tar` reader. Exit 0: each was read or refused with a Segfill error. Prints the outcomes and their
+counts, which the test judges.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from pipeline.image.view import Fit
 from pipeline.records import EncodedImage, ImageRef
 from pipeline.source.stream import GzipStream
 from pipeline.source.tar import TarReader
-from tests.flow import catalogue
-from tests.unit.source.made_tars import BytesStream
+from tests.fakes import input_catalogue
+from tests.fakes.tar_samples import BytesStream
 
 MEMORY = 1 << 30
 """Bytes beyond what the process holds when it starts."""
@@ -82,9 +83,9 @@ def tar(data: bytes) -> str:
 
 def inputs(kind: str) -> tuple[Callable[[bytes], str], list[bytes]]:
     if kind == "decode":
-        cases = [data for data, _ in catalogue.images().values() if 0 < len(data) < 100_000]
+        cases = [data for data, _ in input_catalogue.images().values() if 0 < len(data) < 100_000]
         return decode, cases
-    return tar, [data for name, (data, _) in catalogue.tars().items() if 0 < len(data) < 100_000]
+    return tar, [data for name, (data, _) in input_catalogue.tars().items() if 0 < len(data) < 100_000]
 
 
 def main(kind: str, first: int, count: int) -> None:

@@ -15,7 +15,7 @@ from pipeline.image.decode import Decode
 from pipeline.image.view import ViewSpec
 from pipeline.records import EncodedImage, ImageRef, Segments, View
 
-CONF = Path(__file__).parents[3] / "conf" / "segment"
+CONF = Path(__file__).parents[2] / "conf" / "segment"
 
 
 def spec_of(name: str, **changes: Any) -> Any:

@@ -10,7 +10,7 @@ from jobs.demo_shards import photograph
 from pipeline.records import Committed, FileEntry
 from pipeline.sink.tables import IMAGES, MASKS, PREVIEWS, parquet
 from pipeline.storage.store import Store
-from tests.unit.report.made_records import committed
+from tests.fakes.commit_records import committed
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "page.png", "coins.png")
