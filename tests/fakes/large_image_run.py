@@ -1,7 +1,7 @@
 """One large image through `clean`: `python -m tests.fakes.large_image_run SIDE FOLDER`.
 
-Fills discs in a drawing of SIDE x SIDE pixels with a small U-Net in tiles, and prints the exit code, the number of images
-written, and the peak resident memory in MiB before and after.
+Fills discs in a drawing of SIDE x SIDE pixels with a small U-Net in tiles, and prints the exit code, the number of
+images written, and the peak resident memory in MiB before and after.
 """
 
 import resource
