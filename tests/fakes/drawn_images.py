@@ -1,15 +1,14 @@
 """Drawings whose classes are exactly known, and how well an annotate run found them."""
 
-import io
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline import build, driver
 from pipeline.image import rle
+from tests.fakes.job_run import run
+from tests.fakes.published_output import rows
 
 NAMES = ("ground", "disc", "square")
 _COLOURS = ((90, 90, 90), (220, 60, 50), (40, 70, 210))
@@ -37,36 +36,29 @@ def folder_of(folder: Path, seeds: range, height: int = 96, width: int = 128) ->
     return folder
 
 
-def annotate(source: Path, out: Path, *overrides: str) -> list[dict[str, object]]:
-    """Runs the whole line of annotate; the rows of the masks table, each with its `seed` and `mask`."""
-    places = [f"source.uri={source}", f"sink.uri={out}", "execute=local"]
-    said = io.StringIO()
-    code = driver.run(build.build(build.compose("annotate", [*places, *overrides])), said, said)
-    assert code == 0, said.getvalue()
-    members = {str(row["image_id"]): str(row["member"]) for row in _rows(out / "images")}
-    rows = list(_rows(out / "masks"))
-    for row in rows:
+def annotate(source: Path, out: Path, *overrides: str) -> list[dict[str, Any]]:
+    """Run `annotate`. Returns the rows of its masks table, each with its `seed` and its `mask`."""
+    ended = run("annotate", source, out, "execute=local", *overrides)
+    assert ended.code == 0, ended.out + ended.err
+    members = {str(row["image_id"]): str(row["member"]) for row in rows(out)}
+    found = rows(out, "masks")
+    for row in found:
         height, width = row["height"], row["width"]
         row["seed"] = int(Path(members[str(row["image_id"])]).stem)
-        row["mask"] = rle.decode(str(row["rle"]).encode(), height, width)  # type: ignore[arg-type]
-    return rows
+        row["mask"] = rle.decode(str(row["rle"]).encode(), height, width)
+    return found
 
 
-def _rows(folder: Path) -> Iterator[dict[str, object]]:
-    for path in sorted(folder.glob("*.parquet")):
-        yield from pq.read_table(path).to_pylist()
-
-
-def mean_overlap(rows: list[dict[str, object]], seeds: range, height: int = 96, width: int = 128) -> float:
+def mean_overlap(found: list[dict[str, Any]], seeds: range, height: int = 96, width: int = 128) -> float:
     """mIoU over the three classes, each class's pixels counted over all drawings together."""
     both, either = np.zeros(len(NAMES)), np.zeros(len(NAMES))
     for seed in seeds:
         _, classes = drawing(seed, height, width)
         for number, name in enumerate(NAMES):
-            found = np.zeros((height, width), bool)
-            for row in rows:
+            mask = np.zeros((height, width), bool)
+            for row in found:
                 if row["seed"] == seed and row["label"] == name:
-                    found |= row["mask"]  # type: ignore[arg-type]
-            both[number] += (found & (classes == number)).sum()
-            either[number] += (found | (classes == number)).sum()
+                    mask |= row["mask"]
+            both[number] += (mask & (classes == number)).sum()
+            either[number] += (mask | (classes == number)).sum()
     return float((both / either).mean())

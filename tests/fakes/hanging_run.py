@@ -3,12 +3,12 @@
 import io
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from pipeline import build, driver
 from pipeline.execute import isolate
 from tests.fakes.leak_scan import leaks, pictures
+from tests.fakes.published_output import rows
 
 STAGES = {
     "decode": ("BrokenDecode", "hang_views"),
@@ -40,8 +40,8 @@ def check(
     where = [f"source.uri={source}", f"sink.uri={out}", "execute=local", "execute.image_seconds=4", "audit=none"]
     config = build.compose("anonymize", [*where, *broken, "segment.faces.thorough=false"])
     assert driver.run(build.build(config), io.StringIO(), io.StringIO()) == 3
-    rows = [row for path in sorted((out / "images").glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
-    assert len(rows) == len(list(source.iterdir()))
-    assert {(row["status"], row["reason"], row["output"]) for row in rows} == {("rejected", "timed_out", "")}
+    found = rows(out)
+    assert len(found) == len(list(source.iterdir()))
+    assert {(row["status"], row["reason"], row["output"]) for row in found} == {("rejected", "timed_out", "")}
     assert list(pictures(out)) == []
     assert leaks(out, secrets, colour) == []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ImageDraw, ImageFont
 
 from jobs.entry import main
 from pipeline import build
@@ -20,8 +20,7 @@ from pipeline.models.checkpoint import Checkpoint
 from tests.fakes import diffusers_pipelines
 from tests.fakes.marked_segmenter import marks
 from tests.fakes.metadata_samples import photo
-from tests.fakes.published_output import published
-from tests.flow.test_jobs import index
+from tests.fakes.published_output import index, pixels, published
 
 # Its schedulers convert tensors in a way that NumPy will drop one day; that is its own affair.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:diffusers.*")
@@ -61,10 +60,6 @@ def pictures(folder: Path, shade: int = 255) -> Path:
             draw.rectangle((150, 50, 170, 75), fill=(255 - shade, shade, shade))
         image.save(folder / name)
     return folder
-
-
-def pixels(path: Path) -> np.ndarray:
-    return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
 
 def filled(out: Path, name: str) -> np.ndarray:

@@ -4,14 +4,13 @@ what was there, or of what is around it, is other than it should be."""
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from jobs.entry import main
 from tests.fakes import fill_networks
 from tests.fakes.metadata_samples import photo
-from tests.fakes.published_output import published, totals
+from tests.fakes.published_output import pixels, published, rows, totals
 
 FAMILIES = ("lama", "migan", pytest.param("lama_torchscript", marks=pytest.mark.chaos))  # which takes torch
 
@@ -45,10 +44,6 @@ def slide(path: Path, shade: int) -> np.ndarray:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
     return ink
-
-
-def pixels(path: Path) -> np.ndarray:
-    return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -120,6 +115,6 @@ def test_a_program_needs_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_an_answer_that_is_no_picture_rejects_the_image(family: str, wrong: str, reason: str, tmp_path: Path) -> None:
     slide(tmp_path / "in" / "a.png", shade=10)
     assert run("clean", tmp_path / "in", tmp_path / "out", *choice(family, tmp_path, **{wrong: True})) == 0
-    (row,) = [row for path in (tmp_path / "out/images").glob("*.parquet") for row in pq.read_table(path).to_pylist()]
+    (row,) = rows(tmp_path / "out")
     assert (row["status"], row["reason"]) == ("rejected", reason)
     assert not (tmp_path / "out/rendered/filled/a.png").exists()

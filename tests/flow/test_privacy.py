@@ -5,7 +5,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageOps
 
@@ -16,6 +15,7 @@ from pipeline.records import EncodedImage, ImageRef, Mask, Selected, Unit, UnitB
 from tests.fakes import hanging_run
 from tests.fakes.leak_scan import blobs, leaks, pictures
 from tests.fakes.metadata_samples import SECRET, jpeg, photo, png, saved, tiff
+from tests.fakes.published_output import index
 
 COLOUR = (255, 0, 160)
 """Of squares painted on the planted face: no photograph here holds it, and no fill can invent it."""
@@ -50,11 +50,6 @@ def broken(part: str, how: str) -> list[str]:
 
 def anonymize(source: Path, out: Path, *overrides: str) -> int:
     return main("anonymize", [f"source.uri={source}", f"sink.uri={out}", "execute=local", "audit=none", *overrides])
-
-
-def index(out: Path) -> dict[str, dict[str, object]]:
-    rows = [row for path in sorted((out / "images").glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
-    return {str(row["member"]): row for row in rows}
 
 
 def marked() -> Image.Image:

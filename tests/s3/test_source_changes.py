@@ -16,6 +16,7 @@ from PIL import Image
 from jobs.entry import main
 from pipeline.ledger.ledger import Ledger
 from pipeline.storage.store import Store, open_store
+from tests.fakes.published_output import rows
 from tests.fakes.s3_server import S3
 from tests.fakes.tar_samples import packed, tar_of
 
@@ -71,12 +72,6 @@ def put(store: Store, objects: dict[str, bytes]) -> str:
     return store.uri
 
 
-def index(out: str) -> list[dict[str, object]]:
-    store = open_store(out)
-    tables = [pq.read_table(pa.BufferReader(store.read(info.path))) for info in store.list("images")]
-    return [row for table in tables for row in table.to_pylist()]
-
-
 @pytest.mark.parametrize("kind", MAKERS)
 @pytest.mark.parametrize("where", ["disk", "s3"])
 @pytest.mark.promise("A source object that changes between plan and read fails its shard; nothing of it gets in")
@@ -94,9 +89,9 @@ def test_a_source_that_changes_fails_and_is_never_mixed_in(
     ]
     code, said = main("anonymize", command), capsys.readouterr()
     assert code == 3, said.err
-    rows, old = index(out), {hashlib.sha256(picture(i)).hexdigest() for i in range(2 * IMAGES)}
-    read = [row for row in rows if row["status"] != "rejected"]
-    changed = [row for row in rows if row["status"] == "rejected"]
+    found, old = rows(out), {hashlib.sha256(picture(i)).hexdigest() for i in range(2 * IMAGES)}
+    read = [row for row in found if row["status"] != "rejected"]
+    changed = [row for row in found if row["status"] == "rejected"]
     assert {row["input_sha256"] for row in read} <= old
     assert 2 <= len(read) < IMAGES
     assert {(row["stage"], row["reason"]) for row in changed} == {("read", "source_changed")}
