@@ -82,7 +82,7 @@ def _run(flow: Flow, source: Path, output: Path) -> None:
 
 def _pictures(own: str) -> Iterator[tuple[str, bytes]]:
     """Two pictures full of one face, one of them stored lying on its side; and the user's own."""
-    head = Image.open(io.BytesIO(resources.files("pipeline.execute").joinpath("canary.jpg").read_bytes()))
+    head = Image.open(io.BytesIO(resources.files("pipeline.audit").joinpath("canary.jpg").read_bytes()))
     ground = np.linspace(60, 200, _SIDE).astype(np.uint8)[:, None, None].repeat(_SIDE, 1).repeat(3, 2)
     sheets = [Image.fromarray(ground), Image.fromarray(255 - ground)]
     for sheet, left, top, width, mirrored, brightness in _PLACES:
