@@ -1,27 +1,22 @@
-"""What the tests of the segmenters share: the segmenters as conf/ builds them, and views of photographs."""
+"""The segmenters as conf/ builds them, views of photographs for them, and what holds for all their segments."""
 
 import io
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from PIL import Image
 
 from pipeline.image import rle
 from pipeline.image.decode import Decode
 from pipeline.image.view import ViewSpec
 from pipeline.records import EncodedImage, ImageRef, Segments, View
-
-CONF = Path(__file__).parents[2] / "conf" / "segment"
+from tests.fakes.specs import preset
 
 
 def spec_of(name: str, **changes: Any) -> Any:
-    """The segmenter of conf/segment/<name>.yaml, with other values where told."""
-    config = OmegaConf.merge({"private": False}, OmegaConf.load(CONF / f"{name}.yaml"))
-    return instantiate(OmegaConf.merge(config[name], changes))
+    """The segmenter of conf/segment/<name>.yaml with `private=false`, and other values where given."""
+    return preset("segment", name, **changes)
 
 
 @cache
@@ -51,10 +46,10 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def check_records(found: Segments, label: str, model: str) -> None:
-    """What holds for every segment of every segmenter."""
+    """Check the label, score, area and box of every segment."""
     for segment, mask in zip(found.segments, masks_of(found), strict=True):
         assert (segment.label, segment.class_id, segment.model) == (label, 0, model)
         assert 0 < segment.score <= 1
         assert segment.area == mask.sum() > 0
         y, x = np.nonzero(mask)
-        assert segment.box == (x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1)
+        assert segment.box == tuple(float(edge) for edge in (x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1))
