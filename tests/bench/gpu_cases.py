@@ -13,9 +13,9 @@ import cv2
 import torch
 
 from pipeline import build
-from pipeline import flow as line
+from pipeline.flow import crop, decode, segment, select
 from pipeline.models.torch_options import TorchOptions
-from pipeline.records import Device, Selected
+from pipeline.records import Cropped, Device
 from pipeline.segment.shared.torch_runner import Net
 from tests.fakes.drawn_images import drawing
 
@@ -190,8 +190,8 @@ def _filling(fill: Sequence[str], folder: Path, case: Case, device: Device) -> M
     shards = flow.source.shards()
     worker = replace(flow, source=flow.source.resolve(shards)).load(device, 1)
     (unit,) = worker.flow.source.units(shards[0], {})
-    chosen = line.select(worker, line.segment(worker, line.decode(worker, unit)))
-    crops = [crop for item in chosen.items if isinstance(item, Selected) for crop in item.crops]
+    cut = crop(worker, select(worker, segment(worker, decode(worker, unit))))
+    crops = [one for item in cut.items if isinstance(item, Cropped) for one in item.crops]
     if not crops:
         raise MissingPartError("nothing was found to be filled")
 
