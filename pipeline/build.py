@@ -86,7 +86,7 @@ class RunKeys:
 
 
 def groups() -> dict[str, dict[str, str]]:
-    """Every config group: choice -> its one-line description (the first comment of its yaml)."""
+    """Every config group: choice -> its one-line description, the first comment of its yaml."""
     found: dict[str, dict[str, str]] = {}
     for path in sorted(CONF.rglob("*.yaml")):
         parts = path.relative_to(CONF).with_suffix("").parts
@@ -206,7 +206,7 @@ def construct(node: Node, path: str, packages: Sequence[str]) -> object:
         raise ConfigError(f"{path}.{reserved[0]}: only _target_ is understood here; remove it")
     if "_target_" not in node:
         return {key: construct(child, f"{path}.{key}", packages) for key, child in node.items()}
-    cls = _locate(node["_target_"], path, packages)
+    cls = located(node["_target_"], path, packages)
     values = {key: construct(child, f"{path}.{key}", packages) for key, child in node.items() if key != "_target_"}
     return _made(cls, path, values)
 
@@ -232,7 +232,8 @@ def _made(cls: type[object], path: str, values: Mapping[str, object]) -> object:
         raise ConfigError(f"{path}: {cls.__name__} does not take these values: {_one_line(error)}") from error
 
 
-def _locate(target: Node, path: str, packages: Sequence[str]) -> type:
+def located(target: Node, path: str = "", packages: Sequence[str] = ("pipeline",)) -> type:
+    """The class that `_target_` names. Raises ConfigError for one outside of `packages`."""
     if not isinstance(target, str) or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", target):
         raise ConfigError(f"{path}._target_: expected the dotted name of a class, got {target!r}")
     if not any(target.startswith(f"{package}.") for package in packages):
