@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.contracts import Checked, Fill, HotFill, HotSegmenter, Segmenter, Source
+    from pipeline.contracts import Checked, Fill, FillModel, Segmenter, SegmentModel, Source
     from pipeline.errors import (
         ConfigError,
         DeviceError,
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from pipeline.image.view import AtLeast, Exact, Fit, Square, Tiles
     from pipeline.models.weights import Weights
     from pipeline.records import (
-        Batch,
         Box,
         Crop,
         Device,
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
         Sidecar,
         Tile,
         Unit,
+        UnitBatch,
         View,
         image_id,
         seed_of,
@@ -57,7 +57,6 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AtLeast",
-    "Batch",
     "Box",
     "Checked",
     "ConfigError",
@@ -67,9 +66,8 @@ __all__ = [
     "EncodedImage",
     "Exact",
     "Fill",
+    "FillModel",
     "Fit",
-    "HotFill",
-    "HotSegmenter",
     "ImageError",
     "ImageRef",
     "Mask",
@@ -82,6 +80,7 @@ __all__ = [
     "RunError",
     "SegfillError",
     "Segment",
+    "SegmentModel",
     "Segmenter",
     "Segments",
     "Shard",
@@ -94,6 +93,7 @@ __all__ = [
     "Tiles",
     "TooManyRejected",
     "Unit",
+    "UnitBatch",
     "View",
     "Weights",
     "WeightsError",
