@@ -21,7 +21,7 @@ from jobs.demo_shards import photograph
 from jobs.entry import segfill
 from pipeline import build
 from pipeline.storage.store import open_store
-from tests.docs.blocks import Block, blocks
+from tests.fakes.doc_blocks import Block, blocks
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pipeline.records import Unit
 from pipeline.sink.unit_writer import Facts, Sink, UnitWriter
+from pipeline.spec import spec
 from pipeline.storage.store import open_store
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class ChangingSink(Sink):
     """The real sink. When the first unit has been read, the objects below `others` replace those of the same names
     below `source`."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pipeline.contracts import FillModel
 from pipeline.fill.lama import Lama
 from pipeline.records import Device
+from pipeline.spec import spec
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class AnywhereLama(Lama):
     def load(self, device: Device, threads: int) -> FillModel:
         return super().load("cpu", threads)

@@ -17,11 +17,12 @@ from pipeline.image.decode import Decode, Decoder
 from pipeline.image.view import ViewSpec
 from pipeline.records import Device, EncodedImage, Segments, View
 from pipeline.segment.faces import Faces, FacesModel
+from pipeline.spec import spec
 
 PIECE, PIECES = 32 << 20, 24
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class DeadlyDecode(Decode):
     def load(self) -> Decoder:
         return _DeadlyDecoder(self)
@@ -47,7 +48,7 @@ def _take_all() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class DeadlyFaces(Faces):
     """Raises on a picture that is all green, dies of one that is all blue."""
 

@@ -34,6 +34,7 @@ from pipeline.render.render import Render
 from pipeline.segment.faces import Faces, FacesModel
 from pipeline.select import Select
 from pipeline.sink.unit_writer import Facts, Sink, UnitFiles, UnitWriter
+from pipeline.spec import spec
 
 
 class BrokeOnPurpose(Exception):
@@ -48,7 +49,7 @@ def hang() -> NoReturn:
 # --- decode ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class BrokenDecode(Decode):
     """how: `raise_views`, `raise_full`, `hang_views`, `hang_full`, `no_views`, `other_size_views`, `other_size_full`,
     `float_full`."""
@@ -96,7 +97,7 @@ class _BrokenDecoder(Decoder):
 # --- segment ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class BrokenFaces(Faces):
     """The real detector, whose answer is then spoilt. how: `raise`, `hang`, `no_answers`, `too_many`, `nan_pixels`,
     `nan_score`, `nan_box`, `wrong_size`, `other_image`, `bad_rle`, `short_rle`."""
@@ -151,7 +152,7 @@ def _spoilt(how: str, found: list[Segments]) -> list[Segments]:
 # --- select ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class BrokenSelect(Select):
     """how: `raise`, `hang`, `wrong_size`, `bad_rle`, `lying_area`."""
 
@@ -175,7 +176,7 @@ class BrokenSelect(Select):
 # --- fill ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class BrokenFill(Solid):
     """how: `raise`, `hang`, `no_patches`, `too_many`, `not_finite`, `wrong_shape`, `empty_mask`, `half_mask`,
     `outside`; and `echo`, which gives back what it saw, the whole crop, claimed as filled."""
@@ -219,7 +220,7 @@ class _BrokenFill:
 # --- render and sink -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class BrokenRender(Render):
     """Raises when the picture is made already."""
 
@@ -228,7 +229,7 @@ class BrokenRender(Render):
         raise BrokeOnPurpose("render")
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class HangingRender(Render):
     """Never gives back the picture that is made already."""
 
@@ -237,7 +238,7 @@ class HangingRender(Render):
         hang()
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class BrokenSink(Sink):
     """how: `raise_add`, `raise_finish`."""
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pipeline.errors import ImageError
 from pipeline.records import Device, Segments, View
 from pipeline.segment.faces import Faces, FacesModel
+from pipeline.spec import spec
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class LeakyFaces(Faces):
     def load(self, device: Device, threads: int) -> _LeakyFaces:  # type: ignore[override]
         return _LeakyFaces(super().load(device, threads))

@@ -18,6 +18,7 @@ from pipeline.models.weights import Weights
 from pipeline.records import Device, Segments, View
 from pipeline.segment.faces import Faces
 from pipeline.segment.shared.fields import segment, whole
+from pipeline.spec import spec
 from tests.fakes import crash_points
 
 GROWN = "SEGFILL_TEST_GROWN"
@@ -26,7 +27,7 @@ GROWN = "SEGFILL_TEST_GROWN"
 crash_points.arm()
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Red(Faces):
     @property
     def view(self) -> Tiles:  # type: ignore[override]

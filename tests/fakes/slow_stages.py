@@ -14,9 +14,10 @@ from pipeline.models.weights import Weights
 from pipeline.records import Crop, Device, Rgb, Segments, View
 from pipeline.segment.faces import Faces
 from pipeline.segment.shared.fields import segment
+from pipeline.spec import spec
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class SlowFaces(Faces):
     """Finds a square in every image, without any model. seconds: for each image. log: a file that gets the number of
     images of each call."""
@@ -55,7 +56,7 @@ class _SlowFaces:
         ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class SlowFill(Solid):
     """seconds: for each crop."""
 

@@ -12,6 +12,7 @@ OF_SEVERAL_MODULES = {
     "storage/test_uris.py": "the URIs that a source and a sink accept, over the whole folder",
     "test_constraints.py": "constraints.txt",
     "test_mirror.py": "this folder",
+    "test_public_names.py": "what `from pipeline import ...` exports",
     "test_promises.py": "tests/fakes/promise_table.py",
     "test_security_page.py": "SECURITY.md",
 }
