@@ -106,11 +106,15 @@ def nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
 
 
 def expected(hint: object) -> str:
-    """The values that an annotation allows, in words: `a whole number from 0 to 8`."""
+    """The values that an annotation allows, in words: `a whole number from 0 to 8`. A `description` in its Field replaces
+    them, which a `pattern` needs."""
     rules: list[object] = []
     while get_origin(hint) is Annotated:
         hint, *more = get_args(hint)
         rules += more
+    for rule in rules:
+        if isinstance(rule, FieldInfo) and rule.description:
+            return rule.description
     bounds = _bounds(rules)
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:

@@ -16,12 +16,13 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
+from pydantic import Field
 
 from pipeline.errors import ConfigError, ImageError
 from pipeline.image.header import Header, header_of, open_image, undecodable
@@ -29,6 +30,7 @@ from pipeline.image.jpeg_scan import ScanStream
 from pipeline.image.to_rgb import load_rgb
 from pipeline.image.view import Fit, Resample, ViewSpec, Window
 from pipeline.records import Box, EncodedImage, Pixels, Rgb, Tile, View
+from pipeline.spec import spec
 
 # What follows the transpose of 5..8: mirror left-right (True, False), upside down (False, True), both.
 _MIRROR: Final = {
@@ -45,29 +47,22 @@ _STRETCH: Final = 1.1
 stretches, so it is no reason to decode four times the pixels."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Decode:
-    """The limits of decoding.
+    """The limits of decoding."""
 
-    max_pixels: width times height. max_bytes: of the encoded image. float_range: black and white of floating point
-    TIFFs that declare none. cache_bytes: decoded full-size images that one worker keeps. Raises ConfigError.
-    """
-
-    max_pixels: int = 100_000_000
-    max_bytes: int = 256 << 20
+    max_pixels: Annotated[int, Field(ge=1)] = 100_000_000
+    """Maximum width times height in pixels. A larger image is rejected by its header, before it is decoded."""
+    max_bytes: Annotated[int, Field(ge=1)] = 256 << 20
+    """Maximum encoded bytes of an image."""
     float_range: tuple[float, float] = (0.0, 1.0)
-    cache_bytes: int = 256 << 20
+    """Black and white of floating-point TIFFs that declare no range."""
+    cache_bytes: Annotated[int, Field(ge=0)] = 256 << 20
+    """Bytes of decoded full-size images that one worker keeps. 0 keeps none."""
 
     def __post_init__(self) -> None:
-        for key, least in (("max_pixels", 1), ("max_bytes", 1), ("cache_bytes", 0)):
-            value = getattr(self, key)
-            if type(value) is not int or value < least:
-                raise ConfigError(f"decode.{key}: expected a whole number of at least {least}, got {value!r}")
-        ends = tuple(self.float_range) if isinstance(self.float_range, Sequence) else ()
-        numbers = len(ends) == 2 and all(type(end) in (int, float) and math.isfinite(end) for end in ends)
-        if not numbers or ends[0] >= ends[1]:
-            raise ConfigError(f"decode.float_range: expected [black, white], rising, got {self.float_range!r}")
-        object.__setattr__(self, "float_range", (float(ends[0]), float(ends[1])))
+        if self.float_range[0] >= self.float_range[1]:
+            raise ConfigError(f"decode.float_range: expected black below white, got {self.float_range}")
 
     def load(self) -> Decoder:
         return Decoder(self)
@@ -93,15 +88,15 @@ class Decoder:
         """
         encoded, header = self._open(image)
         height, width = header.upright
-        windows = [spec.windows(height, width) for spec in specs]
+        windows = [view.windows(height, width) for view in specs]
         scale = _draft_scale(header, [window for fitted in windows for window in fitted])
         if scale > 1:  # even when the full image is at hand: the answer must not hang on what is kept
             shown = _draft(encoded, header, scale)
         else:
             shown = _Shown(rgb=(self._recent(image) or self._keep(image, encoded, header)).rgb)
         views = []
-        for spec, fitted in zip(specs, windows, strict=True):
-            tiles = tuple(Tile(pixels=_cut(shown, window, spec.resample), box=window.box) for window in fitted)
+        for view, fitted in zip(specs, windows, strict=True):
+            tiles = tuple(Tile(pixels=_cut(shown, window, view.resample), box=window.box) for window in fitted)
             views.append(View(image_id=image.ref.image_id, height=height, width=width, tiles=tiles))
         return tuple(views)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from pipeline.errors import SourceError
@@ -14,6 +13,7 @@ from pipeline.source.listing import find
 from pipeline.source.parquet import PARQUET_SUFFIXES, Parquet
 from pipeline.source.unit import UnitLimits, nothing
 from pipeline.source.webdataset import TAR_SUFFIXES, WebDataset
+from pipeline.spec import spec
 
 Kind: TypeAlias = Literal["webdataset", "parquet", "files"]
 
@@ -42,7 +42,7 @@ def detect(uri: str, *, follow_links: bool = False) -> Kind:
     return present[0]
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Auto(UnitLimits):
     """Any source, with the default options of its kind."""
 

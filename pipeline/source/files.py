@@ -14,17 +14,18 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final
+from typing import Annotated, Final
 
-from pipeline.errors import ConfigError
+from pydantic import Field
+
 from pipeline.image.header import IMAGE_SUFFIXES
 from pipeline.records import EncodedImage, ImageRef, Member, Shard, Sidecar, UnitBatch, image_id
 from pipeline.source import names
 from pipeline.source.listing import DETAILS, Listing, find
 from pipeline.source.stream import CHANGED
-from pipeline.source.unit import UnitBuilder, UnitLimits, check_suffixes, nothing
+from pipeline.source.unit import Suffix, UnitBuilder, UnitLimits, nothing
+from pipeline.spec import spec
 from pipeline.storage.store import ObjectInfo, Store, open_store
 
 SIDECAR_SUFFIXES: Final = (".txt", ".json")
@@ -32,18 +33,14 @@ _READS_AT_ONCE: Final = 16
 _LOG: Final = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Files(UnitLimits):
-    """Loose files. image_suffixes: which are images; lower case, with the dot. sidecars: take .txt and .json along."""
+    """Images as loose files."""
 
-    image_suffixes: tuple[str, ...] = tuple(sorted(IMAGE_SUFFIXES))
+    image_suffixes: Annotated[tuple[Suffix, ...], Field(min_length=1)] = tuple(sorted(IMAGE_SUFFIXES))
+    """Suffixes of images, lower case, with the dot. Capital letters in a file's name do not matter."""
     sidecars: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_suffixes(self.image_suffixes)
-        if not isinstance(self.sidecars, bool):
-            raise ConfigError(f"source.sidecars: expected true or false, got {self.sidecars!r}")
+    """A .txt or .json file of the same name travels with its image."""
 
     def shards(self) -> tuple[Shard, ...]:
         """Slices of the listing. `members` are the images, each followed by its sidecars. Raises SourceError."""

@@ -13,18 +13,20 @@ names), `parquet_corrupt` (a page that cannot be decoded), `source_changed`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from typing import Annotated, Final
 
 import pyarrow as pa
+from pydantic import Field
 
-from pipeline.errors import ConfigError, ShardError, SourceError
+from pipeline.errors import ShardError, SourceError
 from pipeline.records import EncodedImage, ImageRef, Shard, Sidecar, UnitBatch, image_id
 from pipeline.source import names
 from pipeline.source.keys import Keys
 from pipeline.source.listing import find, refusing, shards_of
 from pipeline.source.rowgroups import ParquetRows, Row
 from pipeline.source.unit import ENDED, UnitBuilder, UnitLimits, hop, nothing
+from pipeline.spec import spec
 
 PARQUET_SUFFIXES: Final = (".parquet",)
 _AUTO: Final = "auto"
@@ -32,24 +34,15 @@ _USUAL: Final = ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "b
 _PROBED_SHARDS: Final = 8
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Parquet(UnitLimits):
-    """Parquet files: `uri` is a folder (every *.parquet below it), one file, a glob or a brace range.
+    """Parquet files: `uri` is a folder (every *.parquet below it), one file, a glob or a brace range."""
 
-    image_column: a name, or `auto`: the only column that can hold images (a struct of bytes and path before plain
-    binary), or the one with a usual name such as `image`. key_column: a text or integer column whose values become the
-    keys, or empty.
-    """
-
-    image_column: str = _AUTO
+    image_column: Annotated[str, Field(min_length=1)] = _AUTO
+    """Column of the images: binary, or a struct of bytes and path. `auto`: the only one that can hold images (structs
+    before plain binary), or the one with a usual name such as `image`."""
     key_column: str = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not isinstance(self.image_column, str) or not self.image_column:
-            raise ConfigError(f"source.image_column: expected a column name or auto, got {self.image_column!r}")
-        if not isinstance(self.key_column, str):
-            raise ConfigError(f"source.key_column: expected a column name or nothing, got {self.key_column!r}")
+    """Column of text or integers whose values become the keys. Empty: the key is the row number."""
 
     def shards(self) -> tuple[Shard, ...]:
         """Sorted by path. Raises SourceError when there is none, or the first readable one lacks the columns."""

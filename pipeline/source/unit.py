@@ -4,59 +4,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Annotated, Final
 
-from pipeline.errors import ConfigError, ShardError, SourceError
+from pydantic import Field
+
+from pipeline.errors import ShardError, SourceError
 from pipeline.records import EncodedImage, ImageRef, Rejected, Shard, Sidecar, Unit, UnitBatch, image_id, unit_id
+from pipeline.spec import spec
 from pipeline.storage.store import ObjectInfo
 
 MiB: Final = 1 << 20
 STAGE: Final = "read"
 
 
-@dataclass(frozen=True, kw_only=True)
+Suffix = Annotated[str, Field(pattern=r"^\.[^.\p{Lu}\p{Lt}]+$", description="a lower-case suffix such as .jpg")]
+
+
+@spec
 class UnitLimits:
-    """What every source takes. uri: where the images are; see `listing` for folders, globs and brace ranges.
+    """Base of every source: where the images are, and where a unit ends."""
 
-    A unit ends at the first sample with which it holds `unit_images` rows or `unit_bytes` encoded bytes (sidecars
-    count). max_image_bytes: a member larger than this is rejected without being read. follow_links: also those that
-    lead out of a source folder; else each is a rejected row or a failed shard.
-    """
-
-    uri: str
-    unit_images: int = 128
-    unit_bytes: int = 64 * MiB
-    max_image_bytes: int = 256 * MiB
+    uri: Annotated[str, Field(pattern=r"\S", description="a path or URI such as s3://bucket/shards")]
+    """A folder, a file, a glob or a brace range `{00..12}`: s3://, gs://, az:// or a path."""
+    unit_images: Annotated[int, Field(ge=1)] = 128
+    """Rows (images and rejected members) at which a unit ends. A unit is scheduled, retried and committed whole."""
+    unit_bytes: Annotated[int, Field(ge=1)] = 64 * MiB
+    """Encoded bytes, sidecars included, at which a unit ends."""
+    max_image_bytes: Annotated[int, Field(ge=1)] = 256 * MiB
+    """Maximum encoded bytes of an image; a larger member is rejected without being read."""
     follow_links: bool = False
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.uri, str) or not self.uri.strip():
-            raise ConfigError(
-                f"source.uri: expected a path or URI, got {self.uri!r}; give source.uri=s3://bucket/shards"
-            )
-        for name in ("unit_images", "unit_bytes", "max_image_bytes"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(f"source.{name}: expected a whole number of at least 1, got {value!r}")
-        if not isinstance(self.follow_links, bool):
-            raise ConfigError(f"source.follow_links: expected true or false, got {self.follow_links!r}")
-
-
-def check_suffixes(suffixes: object) -> None:
-    """Raises ConfigError unless these are lower-case suffixes with a dot."""
-    if not isinstance(suffixes, tuple) or not suffixes:
-        raise ConfigError(f"source.image_suffixes: expected a list of suffixes such as .jpg, got {suffixes!r}")
-    for suffix in suffixes:
-        if (
-            not isinstance(suffix, str)
-            or len(suffix) < 2
-            or suffix[0] != "."
-            or "." in suffix[1:]
-            or suffix != suffix.lower()
-        ):
-            raise ConfigError(f"source.image_suffixes: expected a lower-case suffix such as .jpg, got {suffix!r}")
+    """Read links that lead out of the source folder, too: only for a folder that you trust. False: each of them is a
+    rejected row or a failed shard."""
 
 
 class UnitBuilder:

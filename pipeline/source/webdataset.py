@@ -18,7 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import Field
 
 from pipeline.errors import ShardError, SourceError
 from pipeline.image.header import IMAGE_SUFFIXES
@@ -28,7 +30,8 @@ from pipeline.source.keys import Keys
 from pipeline.source.listing import find, refusing, shards_of
 from pipeline.source.stream import GzipStream, ObjectStream, Stream
 from pipeline.source.tar import TarMember, TarReader
-from pipeline.source.unit import ENDED, UnitBuilder, UnitLimits, check_suffixes, hop, nothing
+from pipeline.source.unit import ENDED, Suffix, UnitBuilder, UnitLimits, hop, nothing
+from pipeline.spec import spec
 
 TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
 _MAX_SAMPLE: Final = 1000  # members that share a key; more means that the keys are not what the writer meant
@@ -37,18 +40,12 @@ _PROBED_SHARDS: Final = 8
 _PROBED_MEMBERS: Final = 1000
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class WebDataset(UnitLimits):
-    """Tar shards: `uri` is a folder (every *.tar, *.tar.gz, *.tgz below it), one shard, a glob or a brace range.
+    """Tar shards: `uri` is a folder (every *.tar, *.tar.gz, *.tgz below it), one shard, a glob or a brace range."""
 
-    image_suffixes: which members are images; lower case, with the dot.
-    """
-
-    image_suffixes: tuple[str, ...] = tuple(sorted(IMAGE_SUFFIXES))
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_suffixes(self.image_suffixes)
+    image_suffixes: Annotated[tuple[Suffix, ...], Field(min_length=1)] = tuple(sorted(IMAGE_SUFFIXES))
+    """Suffixes of images, lower case, with the dot. Capital letters in a member's name do not matter."""
 
     def shards(self) -> tuple[Shard, ...]:
         """Sorted by path. Raises SourceError when there is none."""
