@@ -106,8 +106,10 @@ def nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
 
 
 def expected(hint: object) -> str:
-    """The values that an annotation allows, in words: `a whole number from 0 to 8`. A `description` in its Field replaces
-    them, which a `pattern` needs."""
+    """The values that an annotation allows, in words: `a whole number from 0 to 8`.
+
+    A Field's `description` replaces them; a Field with a `pattern` needs one.
+    """
     rules: list[object] = []
     while get_origin(hint) is Annotated:
         hint, *more = get_args(hint)
