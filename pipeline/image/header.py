@@ -17,7 +17,7 @@ from typing import Final, Literal, TypeAlias, cast
 
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-from pipeline.errors import ImageError
+from pipeline.errors import ImageError, one_line
 from pipeline.image.jpeg_scan import ScanStream
 
 Format: TypeAlias = Literal["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF"]
@@ -126,7 +126,7 @@ def undecodable(what: str) -> Iterator[None]:
             "undecodable", f"expected {what}, got a header or a kind of pixels that cannot be read"
         ) from error
     except Exception as error:
-        detail = " ".join(str(error).split())[:200] or type(error).__name__
+        detail = one_line(error, 200)
         short = isinstance(error, EOFError) or any(
             word in detail for word in ("truncated", "Truncated", "unexpected end")
         )

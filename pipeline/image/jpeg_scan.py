@@ -21,7 +21,7 @@ from PIL import Image
 
 from pipeline.errors import ImageError
 
-_MARKER_IN_SCAN: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not stuffing, not a restart, not a fill byte
+MARKER_IN_SCAN: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not stuffing, not a restart, not a fill byte
 _SEQUENTIAL: Final = (0xC0, 0xC1)
 _NO_FRAME: Final = (0xC4, 0xC8, 0xCC)  # DHT, JPG, DAC
 _SOS, _DNL = 0xDA, 0xDC
@@ -106,7 +106,7 @@ def _first_scan(data: bytes) -> _Scan | None:
             continue
         start = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         if code == _SOS:
-            found = _MARKER_IN_SCAN.search(data, start)
+            found = MARKER_IN_SCAN.search(data, start)
             if found is None or data[found.start() + 1] == _DNL:
                 return None
             return _Scan(start, found.start(), sequential and data[at + 4] == frame)

@@ -27,7 +27,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from pipeline.errors import ConfigError, SourceError
+from pipeline.errors import ConfigError, SourceError, one_line
 from pipeline.records import Shard
 from pipeline.source import names
 from pipeline.storage.store import ObjectInfo, Store, open_store
@@ -91,10 +91,10 @@ def refusing(uri: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise SourceError(f"source.uri={uri} does not exist; check the path and the bucket") from error
     except PermissionError as error:
-        problem = f"no right to list or read it ({_line(error)}); check the ambient credentials"
+        problem = f"no right to list or read it ({one_line(error)}); check the ambient credentials"
         raise SourceError(f"source.uri={uri}: {problem}") from error
     except OSError as error:
-        raise SourceError(f"source.uri={uri} cannot be read: {_line(error)}") from error
+        raise SourceError(f"source.uri={uri} cannot be read: {one_line(error)}") from error
 
 
 def parent(uri: str) -> tuple[str, str]:
@@ -212,7 +212,3 @@ def regex(pattern: str) -> re.Pattern[str]:
         return re.compile("".join(parts), re.DOTALL)
     except re.error as error:
         raise ConfigError(f"source.uri: {pattern!r} is no glob that can be understood: {error}") from error
-
-
-def _line(error: OSError) -> str:
-    return " ".join(str(error).split())[:300]

@@ -17,7 +17,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import ShardError
+from pipeline.errors import ShardError, one_line
 from pipeline.records import Shard
 from pipeline.source.stream import changed, open_planned
 from pipeline.storage.store import Reader
@@ -95,8 +95,7 @@ class ParquetRows:
         """What Arrow raised, told apart: the store's own error, or one of the file."""
         if self._input.problem is not None:
             return changed(self._shard, self._input.problem) or self._input.problem
-        detail = " ".join(str(error).split())[:300]
-        return ShardError(reason, f"{self._shard.uri}: {detail}; copy or write the file again", offset=row)
+        return ShardError(reason, f"{self._shard.uri}: {one_line(error)}; copy or write the file again", offset=row)
 
 
 class _Noting(io.RawIOBase):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
+from pipeline.image.jpeg_scan import MARKER_IN_SCAN
 from pipeline.image.strip.problems import CannotStrip, malformed
 
 _SOI: Final = b"\xff\xd8"
 _EOI: Final = b"\xff\xd9"
-_MARKER_IN_SCAN: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not stuffing, not a restart, not a fill byte
 _STANDALONE: Final = frozenset((0x01, *range(0xD0, 0xD8)))
 _FRAMES: Final = (0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA, 0xCB)
 _TABLES: Final = (0xC4, 0xCC, 0xDB, 0xDC, 0xDD)
@@ -51,7 +50,7 @@ def strip(data: bytes, *, keep_icc: bool, tables_only: bool = False) -> bytes:
         segment = data[at:end]
         if code == _SOS:
             scans += 1
-            found = _MARKER_IN_SCAN.search(data, end)
+            found = MARKER_IN_SCAN.search(data, end)
             end = found.start() if found else len(data)
             out.append(data[at:end])
         elif code in _FRAMES or code in _TABLES:
