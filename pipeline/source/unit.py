@@ -1,4 +1,4 @@
-"""Where does a unit end: the limits that every source takes, and the batch that grows until it reaches one."""
+"""Build units: the limits that every source takes, and the batch that grows until it reaches one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class UnitLimits:
 
 
 class UnitBuilder:
-    """Collects the rows of one unit. Its clock runs from when it is made to `batch`."""
+    """Collects the rows of one unit. Seconds of `read` count from its construction to `batch` or `failed`."""
 
     def __init__(self, *, shard: Shard, start: int, limits: UnitLimits) -> None:
         self.start = start
@@ -55,7 +55,7 @@ class UnitBuilder:
         return self.rows >= self._limits.unit_images or self._bytes >= self._limits.unit_bytes
 
     def image(self, ref: ImageRef, data: bytes, sidecars: tuple[Sidecar, ...] = ()) -> None:
-        """`ref.sha256` is filled in here."""
+        """Add an image; `ref` gets the sha256 of its bytes."""
         named = ImageRef(image_id=ref.image_id, key=ref.key, member=ref.member, sha256=sha256(data).hexdigest())
         self._items.append(EncodedImage(ref=named, data=data, sidecars=sidecars))
         self.rows += 1
@@ -66,13 +66,13 @@ class UnitBuilder:
         self.rows += 1
 
     def batch(self, *, stop: int, last: bool) -> UnitBatch[EncodedImage]:
-        """Hands the unit over: the builder is empty afterwards, so only the caller holds the bytes."""
+        """Return the unit and empty the builder, so that only the caller holds the bytes."""
         return self._made(stop=stop, last=last, failure="")
 
     def failed(self, error: ShardError) -> UnitBatch[EncodedImage]:
-        """What was complete, and a last row that says why the shard cannot be read on.
+        """Return the rows so far and a last one that says why the rest of the shard cannot be read.
 
-        Nothing follows a failure, so `stop` has no next unit to name and equals `start`.
+        No unit follows a failure, so `stop` equals `start`.
         """
         place = f"{self._shard.path}@{error.offset}"
         self.reject(
@@ -100,10 +100,10 @@ class UnitBuilder:
 ENDED: Final = -1
 
 
-def hop(position: int, done: Mapping[int, int]) -> int:
-    """The first position at or after `position` that no committed unit covers.
+def next_uncommitted(position: int, done: Mapping[int, int]) -> int:
+    """Find the first position from `position` on that no committed unit covers. done: start -> stop of each.
 
-    ENDED when the chain of committed units comes to one that nothing follows (a failure, or an empty shard).
+    ENDED when the committed units reach one that no other follows: a failure, or an empty shard.
     """
     while position in done:
         if done[position] <= position:
@@ -112,8 +112,8 @@ def hop(position: int, done: Mapping[int, int]) -> int:
     return position
 
 
-def nothing(uri: str, what: str, found: Iterable[ObjectInfo] = ()) -> SourceError:
-    """found: what was there instead."""
+def not_found(uri: str, what: str, found: Iterable[ObjectInfo] = ()) -> SourceError:
+    """Make the error for a URI that holds no `what`. found: the objects that it holds instead."""
     if links := sum(info.problem == "link_outside" for info in found):
         where = f"no {what} there but {links} link{'s' if links > 1 else ''} to other folders"
         return SourceError(

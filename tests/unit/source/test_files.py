@@ -130,7 +130,7 @@ def test_what_is_left_alone_is_counted_in_the_log(tmp_path: Path, caplog: pytest
     put(tmp_path, "a.jpg", "b.heic", "c.heic", "Makefile")
     with caplog.at_level(logging.INFO):
         Files(uri=str(tmp_path)).shards()
-    assert "3 files are no images by their suffix (heic 2, no suffix 1)" in caplog.text
+    assert "3 files have no image suffix (heic 2, no suffix 1)" in caplog.text
 
 
 def test_nothing_there_is_refused(tmp_path: Path) -> None:
