@@ -97,11 +97,17 @@ def fields_of(cls: type) -> tuple[FieldDoc, ...]:
 
 
 def expected(hint: object) -> str:
-    """The values that an annotation allows, in words: `a whole number from 0 to 8`."""
+    """The values that an annotation allows, in words: `a whole number from 0 to 8`.
+
+    A Field's `description` replaces them; a Field with a `pattern` needs one.
+    """
     rules: list[object] = []
     while get_origin(hint) is Annotated:
         hint, *more = get_args(hint)
         rules += more
+    for rule in rules:
+        if isinstance(rule, FieldInfo) and rule.description:
+            return rule.description
     bounds = _bounds(rules)
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:

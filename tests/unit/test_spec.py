@@ -107,6 +107,7 @@ def test_fields_carry_their_docstrings_those_of_bases_first() -> None:
         (str | None, "text"),
         (dict[str, str], "keys with values"),
         (Inner, "keys of their own"),
+        (Annotated[str, Field(pattern=r"^\.", description="a suffix such as .jpg")], "a suffix such as .jpg"),
     ],
 )
 def test_what_a_field_takes_is_said_in_words(hint: object, words: str) -> None:
