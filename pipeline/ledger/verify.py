@@ -87,6 +87,8 @@ def check(store: Store) -> Iterator[Fault]:
     sealed, faults = _seal(store, listing, seals.RUN)
     yield from faults
     output = Output(store=store, listing=listing, sealed=sealed)
+    if MANIFEST in listing and sealed.get(MANIFEST) == _sha256(output, MANIFEST):
+        identity.from_json(store.read(MANIFEST), store.join(MANIFEST))  # refuses an output of another format
     yield from _sealed(output, [path for path in sealed if not path.startswith(f"{COMMITS}/")])
     records = Records()
     yield from _records(output, records)

@@ -17,8 +17,6 @@ from pipeline.errors import ConfigError
 from pipeline.image import rle
 from pipeline.records import (
     Counts,
-    EncodedImage,
-    Filled,
     ImageRef,
     Preview,
     Region,
@@ -234,17 +232,6 @@ def test_a_name_that_is_not_utf8_reaches_every_table(sink: Sink) -> None:
     )
     found = tables(build_unit(sink, UNIT, FACTS, (item,)))
     assert found["images"].column("key").to_pylist() == found["masks"].column("key").to_pylist() == ["caf\\xe9"]
-
-
-def test_previews_are_wanted_for_the_first_images_with_a_segment() -> None:
-    def filled(number: int, *labels: str) -> Filled:
-        encoded = EncodedImage(ref=ref(number), data=b"")
-        whole = image(number, *labels)
-        return Filled(image=encoded, segments=whole.segments, region=whole.region, patches=())
-
-    writer = Sink(uri="out", previews=2).writer(UNIT, FACTS)
-    asked = [filled(1), filled(2, "face"), filled(3), filled(4, "text"), filled(5, "face")]
-    assert [writer.previews.wants(item) for item in asked] == [False, True, False, True, False]
 
 
 @pytest.mark.parametrize(
