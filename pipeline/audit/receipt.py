@@ -7,9 +7,12 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import Field
 
 from pipeline.errors import ConfigError, RunError
+from pipeline.spec import Share, spec
 
 PATH: Final = "audit/receipt.json"
 SIZES: Final = (32, 64, 128)
@@ -17,33 +20,20 @@ SIZES: Final = (32, 64, 128)
 _NAMED: Final = 5
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class AuditLimits:
-    """What is looked at, what counts, and what passes.
+    """How much an audit inspects, which detections count, and what passes."""
 
-    sample: how many images (an int), or a share of them (a float; 1.0: all). score: from which on a detection counts.
-    min_face_px: longer side in pixels; a smaller face is reported, but passes. EN 62676-4 asks for 125 pixels a metre
-    to recognise somebody: 20 pixels across a face. max_residual: the share of the images that may still show a face.
-    Raises ConfigError.
-    """
-
-    sample: float = 100
-    score: float = 0.95
-    min_face_px: int = 20
-    max_residual: float = 0.0
-
-    def __post_init__(self) -> None:
-        number = isinstance(self.sample, int | float) and not isinstance(self.sample, bool)
-        if not number or self.sample < 0 or (isinstance(self.sample, float) and self.sample > 1):
-            raise ConfigError(
-                f"audit.sample: expected a whole number of images, or a share from 0.0 to 1.0, got {self.sample!r}"
-            )
-        if type(self.min_face_px) is not int or self.min_face_px < 0:
-            raise ConfigError(f"audit.min_face_px: expected a whole number of at least 0, got {self.min_face_px!r}")
-        for key in ("score", "max_residual"):
-            value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise ConfigError(f"audit.{key}: expected a number from 0 to 1, got {value!r}")
+    sample: Annotated[int, Field(ge=0)] | Share = 100
+    """Images to inspect: their number, taken from at most 64 tars or tables, or with a decimal point their share (1.0:
+    all); 0 turns the audit off."""
+    score: Share = 0.95
+    """Minimum score of a detection; below it MTCNN takes wheels and the like for faces."""
+    min_face_px: Annotated[int, Field(ge=0)] = 20
+    """Minimum longer side of a face in pixels; smaller ones are reported but pass. EN 62676-4 asks for 125 pixels a
+    metre to recognise a person: 20 pixels across a face."""
+    max_residual: Share = 0.0
+    """Maximum share of the inspected images that may still show a face; above it the exit code is 3."""
 
 
 @dataclass(frozen=True, kw_only=True)

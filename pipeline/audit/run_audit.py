@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from pipeline.image.decode import Decode
 from pipeline.ledger import seals
 from pipeline.records import Rgb
 from pipeline.segment.mtcnn import Mtcnn
+from pipeline.spec import FieldError, spec
 from pipeline.storage.store import Store, open_store
 
 
@@ -33,9 +34,9 @@ class Auditor(Protocol):
         """Looks at what was published. new: this run has published something; else an earlier receipt stands."""
 
 
-@dataclass(frozen=True)
+@spec
 class NoAudit:
-    """Nobody looks."""
+    """Inspects nothing."""
 
     def prepare(self, flow: Flow) -> None:
         pass
@@ -44,26 +45,22 @@ class NoAudit:
         return Receipt()
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Audit(AuditLimits):
-    """MTCNN, another detector than the run's own, looks at a sample of what was published.
-
-    sample: 0 turns it off. sheet: a local JPEG outside the output for the largest remaining faces; it shows them.
-    canary: a local picture whose faces are planted beside the bundled ones.
-    """
+    """Inspects a sample of the published images with MTCNN, another detector than the run's own."""
 
     mtcnn: Mtcnn
+    """The detector, as in conf/segment/mtcnn.yaml."""
     sheet: str = ""
+    """Local path, outside the output, for a JPEG with the largest remaining faces; empty: none is made. It shows faces:
+    never publish it."""
     canary: str = ""
+    """Local path of a picture whose faces join the bundled canaries; empty: only the bundled ones."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if not isinstance(self.mtcnn, Mtcnn):
-            raise ConfigError(f"audit.mtcnn: expected a pipeline.segment.mtcnn.Mtcnn, got {self.mtcnn!r}")
         for key in ("sheet", "canary"):
-            value = getattr(self, key)
-            if not isinstance(value, str) or "://" in value:
-                raise ConfigError(f"audit.{key}: expected a local path, got {value!r}")
+            if "://" in getattr(self, key):
+                raise FieldError(key, f": expected a local path, got {getattr(self, key)!r}")
 
     def prepare(self, flow: Flow) -> None:
         if not self.looks_at(flow):

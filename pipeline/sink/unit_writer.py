@@ -6,43 +6,32 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final, Literal, TypeAlias
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from pipeline.credentials import redact
-from pipeline.errors import ConfigError
 from pipeline.records import Counts, OutputFile, Rejected, Rendered, Unit
 from pipeline.sink.masks import masks
 from pipeline.sink.rendered import FILLED, PUBLISH, Items, Place, Published
 from pipeline.sink.safe_names import addressed
 from pipeline.sink.tables import IMAGES, PREVIEWS, parquet, table, utf8
-
-ImagesAs: TypeAlias = Literal["tar", "files", "parquet", "none"]
-MAX_PREVIEWS: Final = 1000
+from pipeline.spec import spec
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Sink:
-    """Where a run writes, and what rendered images become.
+    """Where a run writes, and in which form it publishes rendered images."""
 
-    uri: the output root (a path, file:, s3:, gs:, az:). images: `tar` (WebDataset), `files` (the source's relative
-    names), `parquet` (an image column) or `none`. single_writer: the store may lack conditional create, because nobody
-    else writes there. previews: at most so many images with a segment are shown in the report, for each unit.
-    """
-
-    uri: str
-    images: ImagesAs = "tar"
+    uri: Annotated[str, Field(min_length=1, pattern=r"\S")]
+    """Root of the output: a path, or a URI such as s3://bucket/out (file:, s3:, gs:, az:)."""
+    images: Literal["tar", "files", "parquet", "none"] = "tar"
+    """tar: a WebDataset tar for each unit and kind. files: loose files under the names of the source. parquet: an image
+    column. none: rendered images are not published."""
     single_writer: bool = False
-    previews: int = 4
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.uri, str) or not self.uri.strip():
-            raise ConfigError(f"sink.uri: expected a path or a URI such as s3://bucket/out, got {self.uri!r}")
-        if not isinstance(self.images, str) or self.images not in PUBLISH:
-            raise ConfigError(f"sink.images: expected one of {', '.join(PUBLISH)}, got {self.images!r}")
-        if not isinstance(self.single_writer, bool):
-            raise ConfigError(f"sink.single_writer: expected true or false, got {self.single_writer!r}")
-        if type(self.previews) is not int or not 0 <= self.previews <= MAX_PREVIEWS:
-            raise ConfigError(f"sink.previews: expected a whole number from 0 to {MAX_PREVIEWS}, got {self.previews!r}")
+    """Allow a store without conditional create. Set it only if nothing else ever writes to the output."""
+    previews: Annotated[int, Field(ge=0, le=1000)] = 4
+    """Maximum number of images with a segment that each unit contributes to the report's gallery; 0: no previews."""
 
     def writer(self, unit: Unit, facts: Facts) -> UnitWriter:
         return UnitWriter(self, unit, facts)
