@@ -9,6 +9,7 @@ from typing import Final
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.audit.receipt import Finding
+from pipeline.credentials import printable
 from pipeline.records import Rgb
 
 _CELL: Final = (180, 212)
@@ -28,8 +29,7 @@ def draw(crops: Sequence[tuple[Finding, Rgb]]) -> bytes:
         scale = min((width - 12) / picture.width, (width - 12) / picture.height)
         size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
         sheet.paste(picture.resize(size, Image.Resampling.BICUBIC), (x + (width - size[0]) // 2, y + 6))
-        name = face.image.rpartition("!")[2]
-        name = "".join(c if c.isprintable() else "?" for c in name)
+        name = printable(face.image.rpartition("!")[2])
         short = name if len(name) <= _LETTERS else "..." + name[3 - _LETTERS :]
         pen.text((x + 6, y + width - 2), f"{face.side} px, score {face.score:.3f}\n{short}", fill="black", font=font)
     out = io.BytesIO()

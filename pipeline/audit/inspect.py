@@ -15,7 +15,7 @@ from PIL import TiffImagePlugin
 
 from pipeline.audit.published import choose, contents
 from pipeline.audit.receipt import AuditLimits, Finding, Receipt
-from pipeline.errors import ImageError, RunError
+from pipeline.errors import ImageError, RunError, one_line
 from pipeline.image.decode import Decoder
 from pipeline.image.header import open_image, read_header
 from pipeline.image.strip import strip
@@ -89,7 +89,7 @@ def audit(store: Store, detector: Detector, decoder: Decoder, limits: AuditLimit
                 unreadable.append(Finding(image=name, what=f"{error.reason}: {error.detail}"))
     except (tarfile.TarError, pa.ArrowException) as error:
         raise RunError(
-            f"{store.join('rendered')}: cannot be audited: {error}; jobs.verify names what is wrong"
+            f"{store.join('rendered')}: cannot be audited: {one_line(error)}; jobs.verify names what is wrong"
         ) from error
     return Receipt(
         published=chosen.count,

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
+from pipeline.credentials import printable
 from pipeline.errors import ConfigError, RunError
 from pipeline.spec import Share, spec
 
@@ -141,7 +142,7 @@ class Receipt:
                 yield "", f"{finding.image}: {finding.what}"
 
     def text(self) -> str:
-        return "\n".join(_plain(f"{name:<14} {value}") for name, value in self.rows())
+        return "\n".join(printable(f"{name:<14} {value}") for name, value in self.rows())
 
     def json(self) -> bytes:
         sizes = {
@@ -206,8 +207,3 @@ def _at_most(hits: int, tries: int, share: float) -> float:
 
 def _images(findings: Sequence[Finding]) -> int:
     return len({finding.image for finding in findings})
-
-
-def _plain(line: str) -> str:
-    """Names come from the data: none may start a new line or steer the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in line).rstrip()

@@ -20,11 +20,9 @@ import cv2
 
 from pipeline import plan as planning
 from pipeline.errors import ConfigError, SourceError
-from pipeline.flow import STAGES, Flow, Worker, process
+from pipeline.flow import TIMED, Flow, Worker, process
 from pipeline.records import Device, EncodedImage, Rejected, Shard, UnitBatch
 
-SECONDS_OF: Final = ("read", *(stage.name for stage in STAGES), "commit")
-"""What the seconds of an image are divided into. `commit` is without the upload."""
 _SHARDS: Final = 8
 """The sample is spread over so many shards where there are as many; a tar can only be read from its start."""
 _GROUPS: Final = 8
@@ -75,9 +73,7 @@ class Sample:
     @property
     def seconds(self) -> dict[str, float]:
         """Of one image, by stage: the mean."""
-        return {
-            stage: sum(g.seconds.get(stage, 0.0) * g.images for g in self.groups) / self.images for stage in SECONDS_OF
-        }
+        return {stage: sum(g.seconds.get(stage, 0.0) * g.images for g in self.groups) / self.images for stage in TIMED}
 
     @property
     def unsure(self) -> float:

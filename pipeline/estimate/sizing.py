@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.errors import ConfigError
-from pipeline.estimate.sample import SECONDS_OF, Sample
+from pipeline.estimate.sample import Sample
+from pipeline.flow import TIMED
 
 MiB: Final = 1 << 20
 _ENOUGH: Final = 64
@@ -44,7 +45,7 @@ class Layout:
 
 def binding(sample: Sample) -> str:
     """The stage that takes most of an image's time."""
-    return max(SECONDS_OF, key=lambda stage: sample.seconds[stage])
+    return max(TIMED, key=lambda stage: sample.seconds[stage])
 
 
 def fused(sample: Sample, machine: Machine) -> Layout:
@@ -107,7 +108,7 @@ def text(name: str, source: str, sample: Sample, machine: Machine, *, model_fill
         "",
         "stage      ms/image   images/s  share",
     ]
-    for stage in SECONDS_OF:
+    for stage in TIMED:
         value = seconds[stage]
         rate = f"{1 / value:10.1f}" if value > 5e-6 else "         -"
         lines.append(f"{stage:<9} {1000 * value:9.2f} {rate} {value / whole:6.0%}")

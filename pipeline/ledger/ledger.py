@@ -7,7 +7,6 @@ is the commit of a unit; `_run/SUCCESS.json` says that all is there and was chec
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import socket
@@ -136,7 +135,7 @@ class Ledger:
                     raise RunError(
                         f"{self.store.join(path)} is the record of unit {record.unit.unit_id}; delete that object"
                     )
-                records.append((record, _sha256(data)))
+                records.append((record, seals.sha256_of(data)))
         return records
 
     # --- a worker --------------------------------------------------------------------------------------------
@@ -206,7 +205,7 @@ class Ledger:
         etag = self._create(file.path, file.data)
         if not etag:
             with contextlib.suppress(FileNotFoundError):  # the loser of a race may just have withdrawn it
-                if _sha256(self.store.read(file.path)) == file.sha256:
+                if seals.sha256_of(self.store.read(file.path)) == file.sha256:
                     etag = self.store.stat(file.path).etag
         return _entry(file, etag or self.store.put(file.path, file.data))
 
@@ -235,7 +234,7 @@ class Ledger:
         """Put the run's page and its seal. One that stands remains: the pages of two drivers differ in their times."""
         with self._resumable("cannot write the report"):
             standing = page if self._create(REPORT, page) else self.store.read(REPORT)
-            seals.seal(self.store, seals.REPORT, {REPORT: _sha256(standing)})
+            seals.seal(self.store, seals.REPORT, {REPORT: seals.sha256_of(standing)})
 
     def finish(self) -> Finished:
         """Check all that was committed, complete the loose files, remove what no record names, seal the records, and
@@ -271,7 +270,7 @@ class Ledger:
         self.store.sweep()
         finished = success.totals(manifest.digest, records, restored=restored, removed=len(junk))
         end = success.to_json(finished)
-        digests = {path: _sha256(data) for path, data in (*self._begun().items(), (SUCCESS, end))}
+        digests = {path: seals.sha256_of(data) for path, data in (*self._begun().items(), (SUCCESS, end))}
         seals.seal(self.store, seals.RUN, digests | {_commit(record.unit): sha256 for record, sha256 in sealed})
         self._create(SUCCESS, end)
         return finished
@@ -347,10 +346,6 @@ class Ledger:
 
 def _commit(unit: Unit) -> str:
     return f"{COMMITS}/{unit.unit_id}.json"
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _entry(file: OutputFile, etag: str) -> FileEntry:

@@ -27,7 +27,7 @@ def seal(store: Store, path: str, digests: Mapping[str, str]) -> None:
 
 def put_sealed(store: Store, path: str, objects: Mapping[str, bytes]) -> None:
     """Put objects and their seal; the seal first, so that none stands without one."""
-    seal(store, path, {name: _sha256(data) for name, data in objects.items()})
+    seal(store, path, {name: sha256_of(data) for name, data in objects.items()})
     for name, data in objects.items():
         store.put(name, data)
 
@@ -45,8 +45,8 @@ def read(path: str, data: bytes) -> dict[str, str]:
 
 
 def _first(path: str, body: bytes) -> bytes:
-    return f"# {path}, sha256 of the lines below: {_sha256(body)}".encode()
+    return f"# {path}, sha256 of the lines below: {sha256_of(body)}".encode()
 
 
-def _sha256(data: bytes) -> str:
+def sha256_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()

@@ -7,7 +7,6 @@ each other and the index against the published images; and that nothing else lie
 
 from __future__ import annotations
 
-import hashlib
 import io
 import tarfile
 from collections import Counter
@@ -131,7 +130,7 @@ def _sealed(output: Output, paths: Sequence[str]) -> Iterator[Fault]:
     for path in paths:
         if path not in output.listing:
             what = "is missing"
-        elif hashlib.sha256(output.store.read(path)).hexdigest() != output.sealed[path]:
+        elif _sha256(output, path) != output.sealed[path]:
             what = "has other bytes than were sealed"
         else:
             continue
@@ -175,7 +174,7 @@ def _record(output: Output, records: Records, path: str, data: bytes | None) -> 
             what = "is no commit record"
         else:
             records.known |= {entry.path for entry in (*record.files, *record.loose)}
-            if output.sealed and hashlib.sha256(data).hexdigest() != output.sealed[path]:
+            if output.sealed and seals.sha256_of(data) != output.sealed[path]:
                 what = "is not the record that was sealed"
             elif record.unit.unit_id != unit:
                 what = f"is the record of unit {record.unit.unit_id}"
@@ -206,7 +205,7 @@ def _whole(output: Output, records: Sequence[Committed]) -> Iterator[Fault]:
 
 
 def _sha256(output: Output, path: str) -> str:
-    return hashlib.sha256(output.store.read(path)).hexdigest()
+    return seals.sha256_of(output.store.read(path))
 
 
 # --- one unit --------------------------------------------------------------------------------------------------
@@ -246,7 +245,7 @@ def _file(output: Output, entry: FileEntry, tables: _Tables, *, loose: bool) -> 
         data = output.store.read(entry.path)
     except FileNotFoundError:
         return "is missing"
-    if hashlib.sha256(data).hexdigest() != entry.sha256:
+    if seals.sha256_of(data) != entry.sha256:
         return "has other bytes than were committed"
     if loose:
         tables.published[entry.path, ""] = {entry.sha256}
@@ -268,14 +267,14 @@ def _add_tar(path: str, data: bytes, tables: _Tables) -> None:
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         for member in archive:
             if file := archive.extractfile(member):
-                digest = hashlib.sha256(file.read()).hexdigest()
+                digest = seals.sha256_of(file.read())
                 tables.published.setdefault((path, member.name), set()).add(digest)
 
 
 def _add_parquet(path: str, data: bytes, tables: _Tables) -> None:
     for batch in pq.ParquetFile(io.BytesIO(data)).iter_batches(batch_size=16, columns=["key", "image"]):
         for key, image in zip(batch["key"].to_pylist(), batch["image"].to_pylist(), strict=True):
-            tables.published.setdefault((path, key), set()).add(hashlib.sha256(image["bytes"]).hexdigest())
+            tables.published.setdefault((path, key), set()).add(seals.sha256_of(image["bytes"]))
 
 
 def _disagreements(record: Committed, tables: _Tables) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from pipeline.errors import ImageError
+from pipeline.image.decode import turn
 from pipeline.image.header import SUFFIX, Header, open_image, undecodable
 from pipeline.image.strip import webp
 from pipeline.records import Pixels, RenderedFile, Rgb
@@ -23,15 +24,6 @@ Icc: TypeAlias = Literal["keep", "srgb"]
 _LONGEST: Final = {"JPEG": 65500, "WEBP": 16383, "AVIF": 65536}
 """The longest side in pixels that libjpeg (Pillow's build), libwebp and libavif write."""
 _GREY_MODES: Final = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
-_TURNS: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _SRGB: Final = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
@@ -103,10 +95,10 @@ def straight(data: bytes, header: Header, pixels: Pixels) -> Pixels:
         image.load()
         if header.mode.startswith("I"):
             return pixels
-        rgba = (image.convert("LA") if header.mode == "La" else image).convert("RGBA")  # La goes to LA only
-        if header.format != "TIFF" and header.orientation != 1:  # Pillow turns a TIFF while it loads
-            rgba = rgba.transpose(_TURNS[header.orientation])
+        rgba = (image.convert("LA") if header.mode == "La" else image).convert("RGBA")  # La converts to LA only
     array = np.asarray(rgba)
+    if header.format != "TIFF":  # Pillow turns a TIFF while it loads
+        array = turn(array, header.orientation)
     if array.shape[:2] != pixels.rgb.shape[:2]:
         raise ImageError("shape_mismatch", f"expected {pixels.rgb.shape[:2]} with alpha, got {array.shape[:2]}")
     return Pixels(rgb=array[..., :3].copy(), alpha=array[..., 3].copy())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pipeline.errors import ImageError
+from pipeline.errors import ImageError, one_line
 from pipeline.records import Sidecar
 
 
@@ -26,7 +26,7 @@ def _harmless(sidecar: Sidecar) -> tuple[Sidecar, ...]:
         with pa.ipc.open_stream(sidecar.data) as reader:
             table = reader.read_all()
     except (pa.ArrowException, OSError) as error:
-        raise ImageError("bad_sidecar", f"expected an Arrow stream of one row, got: {error}") from error
+        raise ImageError("bad_sidecar", f"expected an Arrow stream of one row, got: {one_line(error)}") from error
     names = [field.name for field in table.schema if _is_plain(field.type, in_list=False)]
     if not names:
         return ()

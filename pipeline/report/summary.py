@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from pipeline.credentials import printable
 from pipeline.errors import EXIT_OK, EXIT_REJECTED
-from pipeline.flow import STAGES
+from pipeline.flow import TIMED
 from pipeline.records import Committed, Counts
 from pipeline.report.progress import duration
 
@@ -113,11 +114,8 @@ class Summary:
         return rows
 
 
-_ORDER: Final = ("read", *(stage.name for stage in STAGES), "commit")
-
-
 def _position(stage: str) -> tuple[int, str]:
-    return (_ORDER.index(stage) if stage in _ORDER else len(_ORDER), stage)
+    return (TIMED.index(stage) if stage in TIMED else len(TIMED), stage)
 
 
 def _named(pairs: Iterable[tuple[str, int]]) -> str:
@@ -130,11 +128,6 @@ def _aligned(rows: list[tuple[str, str, str]]) -> list[str]:
     words = max(len(word) for word, _, _ in rows)
     numbers = max(len(number) for _, number, _ in rows)
     return [
-        _plain(f"{word:<{words}}  {number:>{numbers}}  {rest}" if number else f"{word:<{words}}  {rest}")
+        printable(f"{word:<{words}}  {number:>{numbers}}  {rest}" if number else f"{word:<{words}}  {rest}")
         for word, number, rest in rows
     ]
-
-
-def _plain(line: str) -> str:
-    """Names come from the data: none may start a new line or steer the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in line).rstrip()
