@@ -1,4 +1,4 @@
-"""What is published of an image: fills are pasted strictly inside the region, the result is encoded, metadata goes."""
+"""Makes the published files of an image: pastes fills strictly inside the region, encodes, removes metadata."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _OPAQUE: Final = np.zeros((0, 0), np.uint8)
 
 
 class FullPictures(Protocol):
-    """What render needs of a decoder."""
+    """The part of a decoder that render uses."""
 
     def full(self, image: EncodedImage) -> Pixels: ...
     def preview(self, image: EncodedImage, side: int) -> Rgb:
-        """Upright, the longer side at most `side` pixels."""
+        """Decode upright, the longer side at most `side` pixels."""
 
 
 @spec
@@ -84,9 +84,12 @@ class Render:
                 raise FieldError(key, f": expected each name once, got {names!r}")
 
     def __call__(self, filled: Filled, decoder: FullPictures, *, preview: bool = False) -> Rendered:
-        """Raises ImageError: `region_not_filled` when an output shows the region and the patches leave a pixel of it
-        over; `bad_patch`, `bad_region`, `shape_mismatch`, `unknown_label`, `bad_icc`, `bad_sidecar`; `malformed_...`,
-        `strip_unsupported`, `too_large_to_encode`, `cannot_encode`; and what the decoder raises."""
+        """Make the files of one image, and a preview if asked for.
+
+        Raises ImageError: `region_not_filled` if an output shows the region and the patches do not cover it;
+        `bad_patch`, `bad_region`, `shape_mismatch`, `unknown_label`, `bad_icc`, `bad_sidecar`; `malformed_...`,
+        `strip_unsupported`, `too_large_to_encode`, `cannot_encode`; and what the decoder raises.
+        """
         picture = _Picture(self, filled, decoder)
         sidecars = filled.image.sidecars if self.keep_sidecars else ()
         return Rendered(
@@ -102,7 +105,7 @@ class Render:
         )
 
     def picture(self, image: EncodedImage, decoder: FullPictures) -> bytes:
-        """A small JPEG of a rejected image for the report; empty in a private run and for what cannot be decoded."""
+        """Return a small JPEG of a rejected image for the report; empty in a private run or if it cannot be decoded."""
         if self.private:
             return b""
         try:
@@ -112,8 +115,8 @@ class Render:
 
 
 class _Picture:
-    """One image on its way out. The expensive parts are made when first asked for: an image without a region that
-    only passes through is never decoded."""
+    """One image to render. Its expensive parts are computed on first use: an image that passes through unchanged is
+    never decoded."""
 
     def __init__(self, render: Render, filled: Filled, decoder: FullPictures) -> None:
         self.render, self.filled, self.decoder = render, filled, decoder
@@ -144,14 +147,14 @@ class _Picture:
 
     @cached_property
     def result(self) -> Rgb:
-        """The filled image, on white."""
+        """The filled image, composited onto white."""
         if not self.filled.region.area:
             return self.full.rgb
         return paste(self.full.rgb, self.region, self.filled.patches, feather=self.render.feather)
 
     @property
     def shown(self) -> Rgb:
-        """What overlay and cutout are made of."""
+        """The pixels that overlay and cutout show."""
         return self.result if self.render.private else self.full.rgb
 
     def file(self, kind: str) -> RenderedFile:
@@ -171,8 +174,8 @@ class _Picture:
     def _written(self) -> RenderedFile:
         pixels = Pixels(rgb=self.result, alpha=_OPAQUE)
         if self.full.alpha.size and not self.render.private:
-            # Outside the region each pixel keeps its exact colour and alpha. Inside, the patch is what is to be seen,
-            # so it is opaque: it was made on white and must not be mixed again with what lies behind.
+            # Outside the region each pixel keeps its exact colour and alpha. Inside, the patch is opaque: it was made
+            # on white and must not be composited again.
             source = encode.straight(self.image.data, self.header, self.full)
             pixels = Pixels(
                 rgb=np.where(self.region[..., None], self.result, source.rgb),
@@ -195,7 +198,7 @@ class _Picture:
                 return RenderedFile(kind="filled", suffix=SUFFIX[header.format], data=data)
             except CannotStrip:
                 if header.format not in _LOSSLESS or header.bits > 8:
-                    raise  # encoding anew would change pixels of an image that is to stay as it is
+                    raise  # encoding anew would change pixels of an unchanged image
         pixels = self.full
         if pixels.alpha.size:
             flat = Pixels(rgb=pixels.rgb, alpha=_OPAQUE)
@@ -214,12 +217,13 @@ class _Picture:
         return Pixels(rgb=np.where(mask[..., None], self.shown, np.uint8(0)), alpha=mask.astype(np.uint8) * 255)
 
     def seam(self) -> float:
-        """Of the filled image, where one is made."""
+        """Return the seam of the filled image; 0 if none is made."""
         made = "filled" in self.render.outputs and self.filled.region.area
         return seam(self.result, self.region) if made else 0.0
 
     def preview(self) -> Preview:
-        """Before, mask, after. A private region is blanked at full size, so that no shrinking can mix its pixels in."""
+        """Make before, mask and after. A private region is blanked at full size, so that shrinking cannot mix its pixels
+        in."""
         render, side = self.render, self.render.preview_side
         if render.private and self.filled.region.area:
             before = draw.blanked(self.full.rgb, self.region)
@@ -241,7 +245,7 @@ class _Picture:
 
 
 def paste(rgb: Rgb, region: Mask, patches: Sequence[Patch], *, feather: int = 0) -> Rgb:
-    """A copy of `rgb` (HWC) with the patches inside `region` (HW); every pixel outside it is the same.
+    """Return a copy of `rgb` (HWC uint8) with the patches inside `region` (HW bool); pixels outside stay the same.
 
     Raises ImageError `bad_patch`, and `region_not_filled` when a pixel of the region has no patch.
     """
@@ -268,10 +272,10 @@ def paste(rgb: Rgb, region: Mask, patches: Sequence[Patch], *, feather: int = 0)
 
 
 def _feather(out: Rgb, region: Mask, feather: int) -> None:
-    """Fades the fill, within `feather` pixels of the border, to the colour of the nearest pixel outside.
+    """Fade the fill in place, within `feather` pixels of the border, to the colour of the nearest pixel outside.
 
-    A usual feather mixes the fill with the original at the same place, which would publish the region's rim. Here the
-    second colour of the mix always comes from outside the region: nothing of the region can shine through.
+    A usual feather mixes the fill with the original at the same pixel, which would publish the region's rim. Here the
+    second colour always comes from outside the region, so no pixel of the region shows through.
     """
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     if region.all() or not rows.size:

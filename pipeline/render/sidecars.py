@@ -1,4 +1,4 @@
-"""Which sidecars may be published with an image?"""
+"""Filters the sidecars that a private run may publish with an image."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pipeline.records import Sidecar
 
 
 def harmless(sidecars: tuple[Sidecar, ...]) -> tuple[Sidecar, ...]:
-    """Of a private run that was told to keep sidecars: those that cannot hold the picture again.
+    """Return the sidecars that cannot hold the image again, for a private run with keep_sidecars.
 
-    Files: only text (UTF-8 without NUL), whatever their name says: an image, an array, an archive or an embedding is
-    binary. Columns: only scalars, strings, and lists and structs of strings; binary cells and lists of numbers (pixels,
-    embeddings) are left out. What a text says (a name, a place, a base64 picture) is not read: that is the user's
-    choice when they keep sidecars.
+    Files: only text (UTF-8 without NUL), whatever their name: an image, an array, an archive or an embedding is binary.
+    Columns: only scalars, strings, and lists and structs of strings; binary cells and lists of numbers (pixels,
+    embeddings) are dropped. The content of a text (a name, a place, a base64 image) is not checked: the user accepts it
+    with keep_sidecars. Raises ImageError `bad_sidecar`.
     """
     return tuple(kept for sidecar in sidecars for kept in _harmless(sidecar))
 
