@@ -1,4 +1,4 @@
-"""The faces that an audit still found, on one picture for a person to look at. It shows them: never publish it."""
+"""Draws the faces that an audit still found on one sheet for review. It shows faces: never publish it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LETTERS: Final = 30
 
 
 def draw(crops: Sequence[tuple[Finding, Rgb]]) -> bytes:
-    """A JPEG: one cell a face, its size, score and image below it."""
+    """Return a JPEG with one cell for each face: the crop (HWC uint8), and its size, score and image."""
     width, height = _CELL
     rows = max(1, -(-len(crops) // _COLUMNS))
     sheet = Image.new("RGB", (min(_COLUMNS, max(1, len(crops))) * width, rows * height), "white")

@@ -1,4 +1,4 @@
-"""What does the privacy receipt say, and does a run pass it? Numbers, a bound on what was missed, a verdict."""
+"""Holds the privacy receipt: its numbers, an upper bound on missed faces, and the verdict."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class AuditLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A face that is still found, or metadata that is still there. side, score, the middle x, y: of a face; else 0."""
+    """A remaining face, or remaining metadata. side: longer side of a face; x, y: its centre, in pixels; score: of the
+    detection. All four are 0 for metadata."""
 
     image: str
     what: str
@@ -51,8 +52,8 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Canaries:
-    """Known faces that went through the same flow. planted: that the auditor sees beforehand. left: that it sees
-    afterwards. note: why none was planted."""
+    """Known faces that went through the same flow. planted: those that the detector finds before. left: those that it
+    still finds after. note: why none was planted."""
 
     planted: int = 0
     left: int = 0
@@ -61,9 +62,9 @@ class Canaries:
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """published: images under `rendered/`, in `opened` of its `containers` (tars and tables) and loose. audited: those
-    that were looked at. faces: one a detection of at least `limits.min_face_px`, the surest first; small: those below.
-    metadata: one an image. unreadable: images that could not be looked at. detector: who looked."""
+    """The result of an audit. published: images under `rendered/`, loose and in `opened` of its `containers` (tars and
+    tables). audited: number of inspected images. faces: detections of at least `limits.min_face_px`, the highest score
+    first; small: those below. metadata: one finding an image. unreadable: images that could not be decoded."""
 
     published: int = 0
     containers: int = 0
@@ -79,17 +80,17 @@ class Receipt:
 
     @property
     def share(self) -> float:
-        """Of the audited images, those with a face that counts."""
+        """Share of the inspected images with a face that counts."""
         return _images(self.faces) / self.audited if self.audited else 0.0
 
     @property
     def bound(self) -> float:
-        """With 95 % confidence no more than this share of the run's images still shows this detector a face. It says
-        nothing about faces that the detector cannot see."""
+        """Upper bound (95 % confidence) on the share of the run's images in which this detector still finds a face. It
+        says nothing about faces that the detector cannot find."""
         return bound(_images(self.faces), self.audited)
 
     def sizes(self) -> dict[str, tuple[int, int, float]]:
-        """Size bucket -> detections, images, and the bound on the share of such images."""
+        """Return size bucket -> detections, images, and the bound on the share of such images."""
         least = self.limits.min_face_px
         edges = [least, *(size for size in SIZES if size > least), math.inf]
         found: dict[str, Sequence[Finding]] = {f"< {least} px": self.small}
@@ -101,13 +102,13 @@ class Receipt:
         }
 
     def problems(self) -> tuple[str, ...]:
-        """Why it does not pass; nothing when it does."""
+        """Return the reasons why it does not pass; empty if it passes."""
         found = []
         if self.share > self.limits.max_residual:
-            worst = max(self.faces, key=lambda face: face.side)
+            largest = max(self.faces, key=lambda face: face.side)
             found.append(
                 f"{self.detector} still finds a face in {_images(self.faces)} of {self.audited} images, more than "
-                f"audit.max_residual={self.limits.max_residual:g} (the largest: {worst.what} in {worst.image})"
+                f"audit.max_residual={self.limits.max_residual:g} (the largest: {largest.what} in {largest.image})"
             )
         if self.canaries.left:
             found.append(f"{self.canaries.left} of {self.canaries.planted} canary faces were not removed")
@@ -117,23 +118,24 @@ class Receipt:
         return tuple(found)
 
     def rows(self) -> Iterator[tuple[str, str]]:
-        """For a person: what, and how much of it."""
+        """Yield the rows of its table for people: name and value."""
         if not self.audited:
-            yield "audit", "nothing was published, nothing was looked at"
+            yield "audit", "no image was published, none was inspected"
             return
         some = f" in {self.opened:,} of {self.containers:,} files" if self.opened < self.containers else ""
         verdict = "did not pass" if self.problems() else "passed"
         yield "audit", f"{verdict}: {self.audited:,} of {self.published:,} images{some}"
         yield (
             "faces left",
-            f"{len(self.faces):,} in {_images(self.faces):,} images ({self.detector}, score from "
+            f"{len(self.faces):,} in {_images(self.faces):,} images ({self.detector}, minimum score "
             f"{self.limits.score:g}); at most {self.bound:.2%} of all images (95 %)",
         )
-        for size, (faces, images, most) in self.sizes().items():
-            note = "; below what can be recognised, not counted" if size.startswith("<") else ""
-            yield f"  {size}", f"{faces:,} in {images:,} images; at most {most:.2%}{note}"
-        kept = self.canaries
-        yield "canaries", f"{kept.planted - kept.left} of {kept.planted} faces removed" if kept.planted else kept.note
+        for size, (faces, images, upper) in self.sizes().items():
+            note = "; too small to be recognised, not counted" if size.startswith("<") else ""
+            yield f"  {size}", f"{faces:,} in {images:,} images; at most {upper:.2%}{note}"
+        known = self.canaries
+        removed = f"{known.planted - known.left} of {known.planted} faces removed"
+        yield "canaries", removed if known.planted else known.note
         yield "metadata", f"in {len(self.metadata):,} images"
         if self.unreadable:
             yield "unreadable", f"{len(self.unreadable):,} images"
@@ -146,8 +148,8 @@ class Receipt:
 
     def json(self) -> bytes:
         sizes = {
-            name: {"faces": faces, "images": images, "bound": most}
-            for name, (faces, images, most) in self.sizes().items()
+            name: {"faces": faces, "images": images, "bound": upper}
+            for name, (faces, images, upper) in self.sizes().items()
         }
         facts = {
             **asdict(self), "share": self.share, "bound": self.bound, "sizes": sizes, "problems": self.problems()
@@ -156,7 +158,7 @@ class Receipt:
 
 
 def read(data: bytes, where: str) -> Receipt:
-    """A receipt as `json` wrote it. Raises RunError."""
+    """Read the output of `json`. Raises RunError, naming `where`, for anything else."""
     try:
         facts = json.loads(data)
         lists = {
@@ -174,13 +176,13 @@ def read(data: bytes, where: str) -> Receipt:
             **lists,
         )
     except (ValueError, KeyError, TypeError, ConfigError) as error:
-        raise RunError(f"{where}: no receipt of ours ({error}); delete it and audit again") from error
+        raise RunError(f"{where}: not a receipt of ours ({error}); delete it and audit again") from error
 
 
 def bound(hits: int, tries: int) -> float:
-    """The share that `hits` of `tries` makes unlikely to be passed: 95 %, one-sided.
+    """Return the one-sided 95 % upper confidence bound on a share, from `hits` in `tries`.
 
-    Rule of three when there is none (Hanley and Lippman-Hand 1983), else exact (Clopper and Pearson 1934).
+    Without hits the rule of three (Hanley and Lippman-Hand 1983), else exact (Clopper and Pearson 1934).
     """
     if not tries:
         return 1.0
@@ -194,7 +196,7 @@ def bound(hits: int, tries: int) -> float:
 
 
 def _at_most(hits: int, tries: int, share: float) -> float:
-    """The probability of at most `hits` of `tries`, 0 < share < 1."""
+    """Return the binomial probability of at most `hits` in `tries`, 0 < share < 1."""
     if share >= 1:
         return float(hits >= tries)
     logs = (

@@ -222,8 +222,7 @@ class _Picture:
         return seam(self.result, self.region) if made else 0.0
 
     def preview(self) -> Preview:
-        """Make before, mask and after. A private region is blanked at full size, so that shrinking cannot mix its pixels
-        in."""
+        """Make before, mask and after. A private region is blanked at full size: shrinking cannot mix its pixels in."""
         render, side = self.render, self.render.preview_side
         if render.private and self.filled.region.area:
             before = draw.blanked(self.full.rgb, self.region)

@@ -564,7 +564,7 @@ def test_rejects_that_do_not_add_up_are_refused(ledger: Ledger) -> None:
 
 
 def test_an_output_that_was_never_begun_cannot_be_finished(ledger: Ledger) -> None:
-    with pytest.raises(RunError, match="nothing was begun"):
+    with pytest.raises(RunError, match="no run was started there"):
         ledger.finish()
 
 
