@@ -110,8 +110,3 @@ def nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
     if close:
         return f"; did you mean {prefix}{close[0]}?"
     return f"; known here: {', '.join(known[:12])}" if known else ""
-
-
-def one_line(error: BaseException, limit: int = 300) -> str:
-    """Return an error's message on one line, at most `limit` characters; its type's name where it has none."""
-    return " ".join(str(error).split())[:limit] or type(error).__name__
