@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Final, TypeVar
 
-from pipeline.errors import ImageError
+from pipeline.errors import ImageError, one_line
 
 Answer = TypeVar("Answer")
 
@@ -45,7 +45,7 @@ class Batches:
                     raise
                 if len(some) == 1:
                     raise ImageError(
-                        "out_of_memory", f"the model, with one image of {shape}: {_line(error)}"
+                        "out_of_memory", f"the model, with one image of {shape}: {one_line(error, 200)}"
                     ) from error
                 self._fits[shape] = len(some) // 2
                 continue  # with the exception, what its frames held is gone
@@ -58,7 +58,3 @@ def is_out_of_memory(error: Exception) -> bool:
     said = str(error).lower()
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or any(sign in said for sign in _SIGNS)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, TypeVar
 import torch
 from numpy.typing import NDArray
 
-from pipeline.errors import DeviceError, RefusedError
+from pipeline.errors import DeviceError, RefusedError, one_line
 from pipeline.models import ON_CPU
 from pipeline.models.torch_options import TorchOptions
 from pipeline.records import Device
@@ -46,10 +46,9 @@ def compiled(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     try:
         torch.compile(torch.square)(torch.ones(2, device=device))
     except Exception as error:  # of torch's own kinds, or of the compiler that it calls
-        line = " ".join(str(error).split())[:200]
         raise RefusedError(
-            f"run.compile=true: torch.compile does not work here ({type(error).__name__}: {line}); install a C++ "
-            "compiler (CPU) or Triton (GPU), or leave it false"
+            f"run.compile=true: torch.compile does not work here ({type(error).__name__}: {one_line(error, 200)}); "
+            "install a C++ compiler (CPU) or Triton (GPU), or leave it false"
         ) from error
     made: torch.nn.Module = torch.compile(module)  # type: ignore[assignment]  # torch says that it is a callable
     return made

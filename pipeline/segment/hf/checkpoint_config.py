@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-from pipeline.errors import ConfigError, WeightsError
+from pipeline.errors import ConfigError, WeightsError, one_line
 from pipeline.image.view import Fit, Tiles
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.torch_options import TorchOptions, need
@@ -122,8 +122,9 @@ def loading(family: str, model: Checkpoint) -> Iterator[str]:
         try:
             yield str(folder)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
-            line = " ".join(str(error).split())[:300]
-            raise WeightsError(f"segment.{family}.model: transformers cannot load {model.tag}: {line}") from error
+            raise WeightsError(
+                f"segment.{family}.model: transformers cannot load {model.tag}: {one_line(error)}"
+            ) from error
 
 
 def pretrained(family: str, model: Checkpoint, auto: str) -> torch.nn.Module:
