@@ -5,6 +5,8 @@ Every message is one line and says what was expected, what came, which image, ke
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from functools import partial
 from typing import Final
 
@@ -87,3 +89,12 @@ class ImageError(SegfillError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.reason, self.detail)
+
+
+def nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """`; did you mean X?` or `; known here: ...`, for the end of a message."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {prefix}{close[0]}?"
+    return f"; known here: {', '.join(known[:12])}" if known else ""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 import inspect
 import math
 import textwrap
@@ -36,7 +35,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import rebuild_dataclass
 from pydantic.fields import FieldInfo
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, nearest
 
 T = TypeVar("T")
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -95,14 +94,6 @@ def fields_of(cls: type) -> tuple[FieldDoc, ...]:
         for field in dataclasses.fields(cls)
         if field.init
     )
-
-
-def nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
-    """`; did you mean X?` or `; known here: ...`, for the end of a message."""
-    known = sorted(known)
-    if close := difflib.get_close_matches(word, known, n=1, cutoff=0.5):
-        return f"; did you mean {prefix}{close[0]}?"
-    return f"; known here: {', '.join(known[:12])}" if known else ""
 
 
 def expected(hint: object) -> str:

@@ -1,4 +1,4 @@
-"""jobs.plan measures with the real stages, names what binds, scales to the whole source, and writes nothing."""
+"""jobs.estimate measures with the real stages, names what binds, scales to the whole source, and writes nothing."""
 
 import io
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import plan
+from jobs import estimate
 from tests.flow.drawings import folder_of
 
 SLEEP = [
@@ -19,7 +19,7 @@ IMAGE_SECONDS = 0.2
 
 
 def said(capsys: pytest.CaptureFixture[str], source: Path, *overrides: str) -> str:
-    assert plan.main(["anonymize", f"source.uri={source}", *SLEEP, *overrides]) == 0
+    assert estimate.main(["anonymize", f"source.uri={source}", *SLEEP, *overrides]) == 0
     return capsys.readouterr().out
 
 
@@ -92,5 +92,5 @@ def test_tars_are_counted_by_their_bytes(drawings: Path, tmp_path: Path, capsys:
 def test_what_is_wrong_is_said_in_one_line(
     arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert plan.main(arguments) == 2
+    assert estimate.main(arguments) == 2
     assert problem in capsys.readouterr().err
