@@ -256,9 +256,10 @@ def located(target: Node, path: str = "", packages: Sequence[str] = ("pipeline",
 
 
 def _literal(override: str) -> str:
-    """A path in quotes where Hydra's grammar would read it otherwise: it has other uses for `=`, `,`, `(` and `[`."""
+    """A path or colour in quotes where Hydra's grammar would read it otherwise: it has other uses for `=`, `,`, `(` and
+    `[`, and none for `#`."""
     key, _, value = override.partition("=")
-    if not value or key.rpartition(".")[2] not in _PATHS:
+    if not value or not (value.startswith("#") or key.rpartition(".")[2] in _PATHS):
         return override
     with contextlib.suppress(HydraException):
         if isinstance(OverridesParser.create().parse_override(override).value(), str):

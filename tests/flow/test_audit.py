@@ -16,14 +16,14 @@ from PIL import Image
 
 from jobs import audit
 from jobs.entry import main
-from pipeline import build, driver
 from pipeline.audit.published import CONTAINERS, choose, contents
 from pipeline.audit.receipt import bound
 from pipeline.errors import ConfigError
 from pipeline.image.header import read_header
 from pipeline.image.strip import strip
 from pipeline.storage.store import open_store
-from tests.planted import jpeg, photo, png, saved, tiff
+from tests.fakes import job_run
+from tests.fakes.metadata_samples import jpeg, photo, png, saved, tiff
 
 PROMISE = "The privacy receipt passes a sound run and fails one that leaks: a face, a tag, a canary"
 
@@ -55,10 +55,8 @@ def run(made: tuple[Path, str, str]) -> Path:
     return made[0]
 
 
-def anonymize(source: Path, to: Path, *overrides: str) -> tuple[int, str, str]:
-    out, err = io.StringIO(), io.StringIO()
-    config = build.compose("anonymize", [f"source.uri={source}", f"sink.uri={to}", "execute=local", *overrides])
-    return driver.run(build.build(config), out, err), out.getvalue(), err.getvalue()
+def anonymize(source: Path, to: Path, *overrides: str) -> job_run.Ended:
+    return job_run.run("anonymize", source, to, "execute=local", *overrides)
 
 
 def receipt(out: Path) -> dict[str, object]:

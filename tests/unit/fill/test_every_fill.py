@@ -15,7 +15,7 @@ import yaml
 
 from pipeline.fill.shared.crops import GREY
 from pipeline.fill.solid import Solid
-from tests.unit.fill.drawn import BLANKED, REVERSIBLE, crops_of, ellipse, face, filled
+from tests.fakes.fill_samples import BLANKED, REVERSIBLE, crops_of, ellipse, face, filled
 
 CONF = Path(__file__).parents[3] / "conf" / "fill"
 CHOICES = ("none", "solid", "diffuse", "exemplar", "blur", "pixelate")

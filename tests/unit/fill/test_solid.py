@@ -3,7 +3,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.fill.solid import Solid
-from tests.unit.fill.drawn import filled
+from tests.fakes.fill_samples import filled
 
 
 def test_a_given_colour():

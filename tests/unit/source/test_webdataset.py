@@ -17,7 +17,7 @@ from pipeline.errors import ConfigError, SourceError
 from pipeline.records import EncodedImage, Sidecar, image_id, unit_id
 from pipeline.source import keys as hashes
 from pipeline.source.webdataset import WebDataset
-from tests.unit.source.made_tars import bare, image_bytes, images, of_type, packed, read, rejects, tar_of, write
+from tests.fakes.tar_samples import bare, image_bytes, images, of_type, packed, read, rejects, tar_of, write
 
 TWENTY = [(f"{i:04d}.jpg", image_bytes(i)) for i in range(20)]
 

@@ -15,7 +15,7 @@ from pipeline.fill.generative.layout import shapes
 from pipeline.fill.generative.onnx_net import read
 from pipeline.fill.generative.train import loop
 from pipeline.source.auto import Auto
-from tests.flow.drawings import drawing
+from tests.fakes.drawn_images import drawing
 
 
 @pytest.fixture(scope="module")
