@@ -107,6 +107,7 @@ def test_fields_carry_their_docstrings_those_of_bases_first() -> None:
         (str | None, "text"),
         (dict[str, str], "keys with values"),
         (Inner, "keys of their own"),
+        (Annotated[int, Field(ge=0, le=1 << 20)], "a whole number from 0 to 1048576"),
         (Annotated[str, Field(pattern=r"^\.", description="a suffix such as .jpg")], "a suffix such as .jpg"),
     ],
 )
