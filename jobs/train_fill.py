@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
@@ -48,8 +49,9 @@ def configured(overrides: Sequence[str]) -> Training:
         if missing:
             raise ConfigError(f"{missing[0]} is required: give {missing[0]}=VALUE; --help shows how")
         tree = OmegaConf.to_container(config, resolve=True)
-        data = [Collection(**each) for each in tree.pop("data")]
-        return Training(data=data, **tree)
+        data = [{"_target_": f"{Collection.__module__}.Collection", **each} for each in tree.pop("data")]
+        node = {"_target_": f"{Training.__module__}.Training", "data": data, **tree}
+        return cast("Training", build.construct(node, "", ("pipeline",)))
     except (HydraException, OmegaConfBaseException, TypeError, AttributeError) as error:
         raise ConfigError(f"config: {' '.join(str(error).split())}") from error
 

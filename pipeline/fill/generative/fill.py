@@ -8,7 +8,6 @@ the same window gives the same bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -22,9 +21,10 @@ from pipeline.fill.shared.network_fill import Floats, NetworkFill, pictures
 from pipeline.fill.shared.windows import FillWindow, WindowedFill
 from pipeline.models.onnx_session import session
 from pipeline.records import Device, Rgb
+from pipeline.spec import spec
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Generative(NetworkFill):
     """The fill. Its windows are of any size by eights (`fit.multiple`)."""
 

@@ -6,6 +6,7 @@ import pytest
 from pipeline.errors import ConfigError, ImageError
 from pipeline.fill.migan import Migan
 from pipeline.fill.shared.windows import Windowing
+from tests.fakes import specs
 from tests.unit.fill import networks
 from tests.unit.fill.drawn import ellipse, face, filled, gradient
 
@@ -74,6 +75,6 @@ def test_an_answer_of_another_size_rejects_the_image(tmp_path):
 def test_parts_that_cannot_be_are_named(tmp_path):
     file = networks.weights(networks.migan(tmp_path / "migan.onnx"))
     with pytest.raises(ConfigError, match=r"fill.form: expected pipeline or generator, got 'v2'"):
-        Migan(model=file, windowing=FIXED, form="v2")
+        specs.made("fill", Migan, model=file, windowing=FIXED, form="v2")
     with pytest.raises(ConfigError, match=r"fill.windowing.batch: expected 1 with form=pipeline"):
         Migan(model=file, windowing=Windowing(fixed=True, batch=2))
