@@ -81,3 +81,8 @@ class ImageError(SegfillError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.reason, self.detail)
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """Return an error's message on one line, at most `limit` characters; its type's name where it has none."""
+    return " ".join(str(error).split())[:limit] or type(error).__name__

@@ -20,6 +20,8 @@ Rgb: TypeAlias = NDArray[np.uint8]
 """(height, width, 3) uint8."""
 Mask: TypeAlias = NDArray[np.bool_]
 """(height, width) bool, True = inside."""
+Floats: TypeAlias = NDArray[np.float32]
+"""Any shape, float32."""
 Box: TypeAlias = tuple[float, float, float, float]
 """x, y, width, height in pixels."""
 Device: TypeAlias = Literal["cpu", "cuda"]

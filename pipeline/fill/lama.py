@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.contracts import FillModel
-from pipeline.errors import ConfigError
-from pipeline.fill.shared.network_fill import Floats, NetworkFill, pictures, planes
+from pipeline.errors import ConfigError, one_line
+from pipeline.fill.shared.network_fill import NetworkFill, pictures, planes
 from pipeline.fill.shared.onnx_network import FLOAT, Plane, read
 from pipeline.fill.shared.windows import FillWindow, WindowedFill
 from pipeline.models.torch_options import need
-from pipeline.records import Device, Rgb
+from pipeline.records import Device, Floats, Rgb
 from pipeline.spec import spec
 
 Network: TypeAlias = Callable[[Sequence[Floats]], NDArray[np.generic]]
@@ -56,8 +56,8 @@ class Lama(NetworkFill):
         try:
             answer = np.asarray(network(_numbers([window])), np.float32)
         except Exception as error:  # the runtimes share no type
-            line = " ".join(str(error).split())[:200]
-            raise ConfigError(f"fill.model: {self.model.path.name} fails on a first window: {line}") from error
+            name = self.model.path.name
+            raise ConfigError(f"fill.model: {name} fails on a first window: {one_line(error, 200)}") from error
         if answer.shape != (1, 3, side, side):
             got = "x".join(map(str, answer.shape))
             raise ConfigError(f"fill.model: {self.model.path.name}: expected an answer of 1x3x{side}x{side}, got {got}")

@@ -17,10 +17,10 @@ from pipeline.contracts import FillModel
 from pipeline.errors import ConfigError
 from pipeline.fill.generative.layout import MULTIPLE, window
 from pipeline.fill.generative.onnx_net import INPUT, OUTPUT, graph, read
-from pipeline.fill.shared.network_fill import Floats, NetworkFill, pictures
+from pipeline.fill.shared.network_fill import NetworkFill, pictures
 from pipeline.fill.shared.windows import FillWindow, WindowedFill
 from pipeline.models.onnx_session import session
-from pipeline.records import Device, Rgb
+from pipeline.records import Device, Floats, Rgb
 from pipeline.spec import spec
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,6 @@ from pipeline.fill.shared.windows import FillWindow, Windowing
 from pipeline.models.weights import Weights
 from pipeline.records import Rgb
 from pipeline.spec import spec
-
-Floats: TypeAlias = NDArray[np.float32]
 
 
 @spec

@@ -19,11 +19,11 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.errors import ImageError
-from pipeline.fill.shared.blend import RING, Floats, anchored, cloned, feathered, matched, near
+from pipeline.fill.shared.blend import RING, anchored, cloned, feathered, matched, near
 from pipeline.fill.shared.crops import GREY, Span, mean, parts
 from pipeline.fill.shared.shrink import enlarge, shrink
 from pipeline.models.batch_size import Batches
-from pipeline.records import Crop, Mask, Patch, Rgb, seed_of
+from pipeline.records import Crop, Floats, Mask, Patch, Rgb, seed_of
 from pipeline.spec import FieldError, spec
 
 ENOUGH: Final = 1.5
