@@ -28,12 +28,6 @@ EXIT_REFUSED: Final = 2
 EXIT_REJECTED: Final = 3
 
 
-def one_line(error: BaseException, limit: int = 300) -> str:
-    """The text of an error on one line of at most `limit` characters, for a message of ours; the error's class where it
-    has no text."""
-    return " ".join(str(error).split())[:limit] or type(error).__name__
-
-
 class SegfillError(Exception):
     """Base of all errors that Segfill raises on purpose."""
 

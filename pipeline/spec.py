@@ -118,7 +118,7 @@ def expected(hint: object) -> str:
     if origin is tuple:
         return _list(args, bounds)
     if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
-        return "keys with values"
+        return f"keys with values{f', each {expected(args[1])}' if args else ''}"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     if hint is str and bounds.get("min_length"):
         return "a non-empty text"
