@@ -66,6 +66,11 @@ def redact(text: str) -> str:
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
+def printable(line: str) -> str:
+    """Replace control characters by `?`: a name from the data neither starts a new line nor steers the terminal."""
+    return "".join(c if c.isprintable() else "?" for c in line).rstrip()
+
+
 def _ambient() -> Iterator[str]:
     """Values of variables that hold credentials, the longest first: one may be a part of another."""
     values = (value for name, value in os.environ.items() if _AMBIENT.search(name) and not _NO_SECRET.search(name))

@@ -98,6 +98,11 @@ class ImageError(SegfillError):
         return type(self), (self.reason, self.detail)
 
 
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """Return an error's message on one line, at most `limit` characters; its type's name where it has none."""
+    return " ".join(str(error).split())[:limit] or type(error).__name__
+
+
 def nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
     """`; did you mean X?` or `; known here: ...`, for the end of a message."""
     known = sorted(known)
@@ -105,8 +110,3 @@ def nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
     if close:
         return f"; did you mean {prefix}{close[0]}?"
     return f"; known here: {', '.join(known[:12])}" if known else ""
-
-
-def one_line(error: BaseException, limit: int = 300) -> str:
-    """Return an error's message on one line, at most `limit` characters; its type's name where it has none."""
-    return " ".join(str(error).split())[:limit] or type(error).__name__

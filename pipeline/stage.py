@@ -111,4 +111,4 @@ def _one(item: In, stage: str, work: Callable[[In], Out], picture: Callable[[In]
 def _timed(batch: UnitBatch[In], items: tuple[Out | Rejected, ...], stage: str, started: float) -> UnitBatch[Out]:
     expect(0)
     seconds = {**batch.seconds, stage: batch.seconds.get(stage, 0.0) + time.perf_counter() - started}
-    return UnitBatch(unit=batch.unit, items=items, seconds=seconds)
+    return UnitBatch(unit=batch.unit, items=items, seconds=seconds, previews=batch.previews)

@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.storage import s3 as backend
 from pipeline.storage.store import Store, open_store
-from tests.s3.proxy import FAULTS, Choose, Proxy, Request, always, between, never, seeded
-from tests.s3.server import S3
+from tests.fakes.s3_proxy import FAULTS, Choose, Proxy, Request, always, between, never, seeded
+from tests.fakes.s3_server import S3
 
 DATA = os.urandom(1 << 20) * 3
 

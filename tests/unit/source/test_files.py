@@ -9,7 +9,7 @@ from pipeline.errors import ConfigError, SourceError
 from pipeline.records import EncodedImage, Sidecar, image_id
 from pipeline.source.files import Files
 from tests.fakes.specs import made
-from tests.unit.source.made_tars import images, rejects
+from tests.fakes.tar_samples import images, rejects
 from tests.unit.source.test_listing import LINKS
 
 

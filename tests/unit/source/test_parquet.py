@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError, SourceError
 from pipeline.records import EncodedImage, Shard, UnitBatch, image_id
 from pipeline.source.parquet import Parquet
 from tests.fakes.specs import made
-from tests.unit.source.made_tars import bare, image_bytes, images, rejects
+from tests.fakes.tar_samples import bare, image_bytes, images, rejects
 
 TWENTY = [(f"{i:09d}", image_bytes(i)) for i in range(20)]
 TABLE = pa.table({"image": [d for _, d in TWENTY], "caption": [f"no {i}" for i in range(20)], "n": range(20)})

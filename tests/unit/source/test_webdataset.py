@@ -21,7 +21,7 @@ from pipeline.source import keys as hashes
 from pipeline.source.files import Files
 from pipeline.source.webdataset import WebDataset
 from tests.fakes.specs import GIVEN, made, preset
-from tests.unit.source.made_tars import bare, image_bytes, images, of_type, packed, read, rejects, tar_of, write
+from tests.fakes.tar_samples import bare, image_bytes, images, of_type, packed, read, rejects, tar_of, write
 
 TWENTY = [(f"{i:04d}.jpg", image_bytes(i)) for i in range(20)]
 
