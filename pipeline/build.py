@@ -86,11 +86,12 @@ class RunKeys:
 
 
 def groups() -> dict[str, dict[str, str]]:
-    """Every config group: choice -> its one-line description, the first comment of its yaml."""
+    """Every config group: choice -> its one-line description, the first comment of its yaml. A yaml whose name begins
+    with `_` is only inherited from."""
     found: dict[str, dict[str, str]] = {}
     for path in sorted(CONF.rglob("*.yaml")):
         parts = path.relative_to(CONF).with_suffix("").parts
-        if len(parts) > 1:
+        if len(parts) > 1 and not parts[-1].startswith("_"):
             found.setdefault(parts[0], {})["/".join(parts[1:])] = conf.about("/".join(parts))
     return found
 
@@ -256,9 +257,10 @@ def located(target: Node, path: str = "", packages: Sequence[str] = ("pipeline",
 
 
 def _literal(override: str) -> str:
-    """A path in quotes where Hydra's grammar would read it otherwise: it has other uses for `=`, `,`, `(` and `[`."""
+    """A path or colour in quotes where Hydra's grammar would read it otherwise: it has other uses for `=`, `,`, `(` and
+    `[`, and none for `#`."""
     key, _, value = override.partition("=")
-    if not value or key.rpartition(".")[2] not in _PATHS:
+    if not value or not (value.startswith("#") or key.rpartition(".")[2] in _PATHS):
         return override
     with contextlib.suppress(HydraException):
         if isinstance(OverridesParser.create().parse_override(override).value(), str):

@@ -23,12 +23,13 @@ from pipeline.errors import ImageError, RunError
 from pipeline.flow import Flow, commit_unit
 from pipeline.image.decode import Decoder
 from pipeline.records import EncodedImage, ImageRef
+from pipeline.segment.shared.boxes import Detections, shared_area
 from pipeline.source.files import Files
 from pipeline.storage.store import open_store
 
-Boxes = list[tuple[float, float, float, float, float]]
-
 _SIDE: Final = 640
+_SAME: Final = 0.3
+"""Intersection over union above which two boxes show one face."""
 _PLACES: Final = (
     # picture, left, top, width of the head in pixels, mirrored, brightness
     (0, 20, 20, 260, False, 1.0),
@@ -55,7 +56,7 @@ def plant(flow: Flow, detector: Detector, decoder: Decoder, score: float, own: s
     with tempfile.TemporaryDirectory(prefix="segfill-canaries-") as folder:
         source, output = Path(folder, "in"), Path(folder, "out")
         source.mkdir()
-        seen: dict[str, Boxes] = {}
+        seen: dict[str, Detections] = {}
         for name, data in _pictures(own):
             (source / name).write_bytes(data)
             seen[PurePosixPath(name).stem] = _boxes(data, detector, decoder, score)
@@ -64,7 +65,9 @@ def plant(flow: Flow, detector: Detector, decoder: Decoder, score: float, own: s
         for name, data in contents(store, choose(store, 1.0).names):
             after = _boxes(data, detector, decoder, score)
             before = seen[PurePosixPath(name.rpartition("!")[2]).stem]
-            left += sum(any(_overlap(box, other) for other in after) for box in before)
+            for box in before:
+                both, union = shared_area(box, after)
+                left += bool((both > _SAME * union).any())
     return Canaries(planted=sum(map(len, seen.values())), left=left, note="")
 
 
@@ -103,18 +106,10 @@ def _pictures(own: str) -> Iterator[tuple[str, bytes]]:
             raise RunError(f"audit.canary={own}: {error.strerror or error}; give a local picture with faces") from error
 
 
-def _boxes(data: bytes, detector: Detector, decoder: Decoder, score: float) -> Boxes:
+def _boxes(data: bytes, detector: Detector, decoder: Decoder, score: float) -> Detections:
     ref = ImageRef(image_id="canary", key="canary", member="canary")
     try:
-        return boxes_in(decoder.full(EncodedImage(ref=ref, data=data)).rgb, detector, score)
+        found = boxes_in(decoder.full(EncodedImage(ref=ref, data=data)).rgb, detector, score)
     except ImageError as error:
         raise RunError(f"audit: a canary cannot be decoded: {error.reason}: {error.detail}") from error
-
-
-def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    """Return whether two boxes (left, top, right, bottom, score) have an IoU above 0.3."""
-    wide = min(one[2], other[2]) - max(one[0], other[0])
-    high = min(one[3], other[3]) - max(one[1], other[1])
-    both = max(0.0, wide) * max(0.0, high)
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    return both > 0.3 * (sum(areas) - both)
+    return np.array(found, np.float32).reshape(-1, 5)

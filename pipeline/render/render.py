@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Final, Literal, Protocol
 
-import cv2
 import numpy as np
 from pydantic import Field
 
 from pipeline.errors import ImageError
 from pipeline.image import rle
+from pipeline.image.feather import fade, nearest_known
 from pipeline.image.header import SUFFIX, Header, read_header
 from pipeline.image.jpeg_scan import hides
 from pipeline.image.strip import CannotStrip, strip
@@ -282,11 +282,6 @@ def _feather(out: Rgb, region: Mask, feather: int) -> None:
     # The nearest outside pixel touches the region, so one pixel around its box is enough.
     window = np.s_[max(0, rows[0] - 1) : rows[-1] + 2, max(0, columns[0] - 1) : columns[-1] + 2]
     inside, part = region[window], out[window]
-    distance, nearest = cv2.distanceTransformWithLabels(
-        inside.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    colours = np.zeros((int(nearest.max()) + 1, 3), np.float32)
-    colours[nearest[~inside]] = part[~inside]
+    distance, number, colours = nearest_known(part, ~inside)
     rim = inside & (distance <= feather)
-    share = (distance[rim] / (feather + 1))[:, None]
-    part[rim] = np.rint(part[rim] * share + colours[nearest[rim]] * (1 - share)).astype(np.uint8)
+    part[rim] = np.rint(fade(part[rim], colours[number[rim]], distance[rim], feather)).astype(np.uint8)

@@ -110,6 +110,10 @@ def test_a_path_that_hydra_quotes_or_refers_to_stays_so() -> None:
     assert build.plain(config)["sink"]["uri"] == "a,b-out"  # type: ignore[index, call-overload]
 
 
+def test_a_colour_is_taken_as_the_shell_hands_it_on() -> None:
+    assert build.compose("clean", ["fill=solid", "fill.colour=#0a0b0c"]).fill.colour == "#0a0b0c"
+
+
 def test_the_former_name_of_estimate_says_so() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "jobs.plan", "--help"], capture_output=True, text=True, env=ENVIRONMENT, timeout=60,

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from jobs import estimate
-from tests.flow.drawings import folder_of
+from tests.fakes.drawn_images import folder_of
 
 SLEEP = [
     "plugins=[tests]",
-    "segment.faces._target_=tests.flow.slow.SlowFaces",
-    "fill._target_=tests.flow.slow.SlowFill",
+    "segment.faces._target_=tests.fakes.slow_stages.SlowFaces",
+    "fill._target_=tests.fakes.slow_stages.SlowFill",
 ]
 IMAGE_SECONDS = 0.2
 

@@ -9,8 +9,8 @@ from pipeline import build
 from pipeline.fill.generative.fill import Generative
 from pipeline.fill.generative.layout import shapes
 from pipeline.fill.generative.onnx_net import read
-from tests.flow.outputs import published
-from tests.flow.test_network_fills import pixels, run, slide
+from tests.fakes.published_output import pixels, published
+from tests.flow.test_network_fills import run, slide
 
 
 def fill() -> Generative:

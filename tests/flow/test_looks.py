@@ -13,8 +13,8 @@ import torch
 from pipeline.errors import ConfigError
 from pipeline.segment.hf.universal import HfUniversal
 from pipeline.segment.shared.sliding_window import SlidingWindow
-from tests.flow import checkpoints
-from tests.flow.drawings import annotate, folder_of
+from tests.fakes import hf_checkpoints
+from tests.fakes.drawn_images import annotate, folder_of
 from tests.flow.test_hf_prompt import clipseg
 from tests.flow.test_hf_universal import SPLIT, checkpoint, mask2former, small
 from tests.flow.test_onnx_model import described, network
@@ -80,13 +80,13 @@ def test_what_an_onnx_network_cannot_do_is_refused(
 
 
 def test_the_same_look_twice_finds_what_one_finds(drawings: Path, tmp_path: Path) -> None:
-    query = checkpoints.saved(mask2former(), tmp_path / "mask2former", {"height": 64, "width": 96})
+    query = hf_checkpoints.saved(mask2former(), tmp_path / "mask2former", {"height": 64, "width": 96})
     words = [
         "segment=[hf_prompt/clipseg]",
         *looks("hf_prompt", f"model.folder={clipseg(tmp_path / 'clipseg')}", "model.licence=MIT", "score=0.45"),
         *looks("hf_prompt", "prompts=[disc,blue square]"),
     ]
-    for family, how in (("hf_universal", checkpoints.local("hf_universal", query)), ("hf_prompt", words)):
+    for family, how in (("hf_universal", hf_checkpoints.local("hf_universal", query)), ("hf_prompt", words)):
         one = annotate(drawings, tmp_path / family / "one", *how)
         two = annotate(drawings, tmp_path / family / "two", *how, *looks(family, TWICE))
         assert [row["label"] for row in two] == [row["label"] for row in one] != []
@@ -96,10 +96,10 @@ def test_the_same_look_twice_finds_what_one_finds(drawings: Path, tmp_path: Path
 
 
 def test_tiles_of_queries_and_of_prompts_cover_the_image(drawings: Path, tmp_path: Path) -> None:
-    query = checkpoints.saved(mask2former(), tmp_path / "mask2former", {"height": 64, "width": 64})
+    query = hf_checkpoints.saved(mask2former(), tmp_path / "mask2former", {"height": 64, "width": 64})
     tiles = ["longest=64", "sliding_window.overlap=16", "sliding_window.flip=true"]
     rows = annotate(
-        drawings, tmp_path / "queries", *checkpoints.local("hf_universal", query), *looks("hf_universal", *tiles)
+        drawings, tmp_path / "queries", *hf_checkpoints.local("hf_universal", query), *looks("hf_universal", *tiles)
     )
     assert np.sum([row["mask"] for row in rows], axis=0).tolist() == np.ones((96, 128)).tolist()
     values = (f"model.folder={clipseg(tmp_path / 'clipseg')}", "model.licence=MIT", "score=0", "prompts=[disc,square]")
@@ -110,12 +110,12 @@ def test_tiles_of_queries_and_of_prompts_cover_the_image(drawings: Path, tmp_pat
 
 def test_things_are_not_looked_for_in_tiles(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    folder = checkpoints.saved(mask2former(), tmp_path / "mask2former", {"height": 64, "width": 64})
+    folder = hf_checkpoints.saved(mask2former(), tmp_path / "mask2former", {"height": 64, "width": 64})
     with pytest.raises(
         ConfigError, match=r"hf_universal\.sliding_window: is for task=semantic: a thing on the border of two"
     ):
         HfUniversal(model=checkpoint(folder, words=False), task="instance", sliding_window=SlidingWindow(flip=True))
-    split = checkpoints.saved(small("eomt"), tmp_path / "eomt", {"shortest_edge": 64}, **SPLIT)  # type: ignore[arg-type]
+    split = hf_checkpoints.saved(small("eomt"), tmp_path / "eomt", {"shortest_edge": 64}, **SPLIT)  # type: ignore[arg-type]
     with pytest.raises(
         ConfigError, match=r"hf_universal\.sliding_window: this checkpoint cuts or fills up an image by itself"
     ):

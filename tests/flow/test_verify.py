@@ -17,8 +17,8 @@ from pipeline.ledger.success import to_json, totals
 from pipeline.ledger.verify import check
 from pipeline.sink.tables import parquet
 from pipeline.storage.store import Store, open_store
-from tests.s3.server import S3
-from tests.tampering import SINKS, finished, missed, named
+from tests.fakes.s3_server import S3
+from tests.fakes.tampering import SINKS, finished, missed, named
 
 PROMISE = "verify finds a tampering anywhere in a finished output, and names the object"
 

@@ -12,8 +12,8 @@ from pipeline.report.page import make_page
 from pipeline.report.pictures import GALLERY, REJECTS, SEAMS
 from pipeline.report.summary import Summary
 from pipeline.storage.store import Store, open_store
-from tests.unit.report.made_output import HOSTILE, write_output
-from tests.unit.report.made_records import committed
+from tests.fakes.commit_records import committed
+from tests.fakes.report_output import HOSTILE, write_output
 
 
 class Seen(HTMLParser):

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.records import Counts
 from pipeline.report.summary import Summary
-from tests.unit.report.made_records import committed
+from tests.fakes.commit_records import committed
 
 RECORDS = [
     committed(

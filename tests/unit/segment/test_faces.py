@@ -11,9 +11,9 @@ from pipeline.errors import ConfigError, ImageError
 from pipeline.records import Tile
 from pipeline.segment import faces
 from pipeline.segment.faces import Faces, decode, ellipse, expanded, suppress
-from tests import planted
+from tests.fakes import metadata_samples
+from tests.fakes.segmenter_views import check_records, loaded, masks_of, spec_of, view_of
 from tests.golden.make import FACE_SIDES, HERE, PHOTOS, photo
-from tests.unit.segment.views import check_records, loaded, masks_of, spec_of, view_of
 
 GOLDEN = json.loads((HERE / "faces.json").read_text())["faces"]
 
@@ -97,9 +97,9 @@ def crowd(width: int, height: int, background: str, seed: int) -> tuple[np.ndarr
     """A photograph with the astronaut's head pasted in at every height that fits, half of them mirrored, some darker;
     and the boxes of the faces."""
     rng = np.random.default_rng(seed)
-    canvas = cv2.resize(np.array(planted.photo(background)), (width, height))
+    canvas = cv2.resize(np.array(metadata_samples.photo(background)), (width, height))
     left, top, right, bottom = HEAD
-    head = np.array(planted.photo())[top:bottom, left:right]
+    head = np.array(metadata_samples.photo())[top:bottom, left:right]
     boxes: list[list[float]] = []
     taken = np.zeros((height, width), bool)
     for face in HEIGHTS:

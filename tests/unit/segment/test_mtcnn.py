@@ -9,8 +9,8 @@ from pipeline.errors import ConfigError, ImageError, WeightsError
 from pipeline.segment.mtcnn import Sums, moved, proposals, square, suppress
 from pipeline.segment.nets.mtcnn import graph
 from pipeline.segment.nets.torch_pickle import read_state_dict
+from tests.fakes.segmenter_views import check_records, loaded, masks_of, spec_of, view_of
 from tests.golden.make import HERE, PHOTOS, photo
-from tests.unit.segment.views import check_records, loaded, masks_of, spec_of, view_of
 
 GOLDEN = json.loads((HERE / "mtcnn.json").read_text())["faces"]
 

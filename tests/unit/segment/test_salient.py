@@ -6,8 +6,8 @@ import pytest
 from pipeline.errors import ConfigError, ImageError
 from pipeline.segment import salient
 from pipeline.segment.salient import Salient
+from tests.fakes.segmenter_views import check_records, loaded, masks_of, overlap, spec_of, view_of
 from tests.golden.make import HERE, PHOTOS, photo
-from tests.unit.segment.views import check_records, loaded, masks_of, overlap, spec_of, view_of
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import pytest
 from pipeline.errors import ConfigError, ImageError
 from pipeline.segment import text
 from pipeline.segment.text import Text, grown, mean_inside, smallest_rectangle
+from tests.fakes.segmenter_views import check_records, loaded, masks_of, overlap, spec_of, view_of
 from tests.golden.make import HERE, PHOTOS, photo
-from tests.unit.segment.views import check_records, loaded, masks_of, overlap, spec_of, view_of
 
 GOLDEN = json.loads((HERE / "text.json").read_text())["text"]
 

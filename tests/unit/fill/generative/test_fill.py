@@ -20,7 +20,7 @@ from pipeline.fill.generative.train import validate
 from pipeline.fill.shared.windows import FillWindow, Windowing
 from pipeline.models.onnx_session import session
 from pipeline.models.weights import Weights
-from tests.unit.fill.drawn import face, filled
+from tests.fakes.fill_samples import face, filled
 
 
 @pytest.fixture(scope="module")
