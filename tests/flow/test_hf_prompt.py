@@ -104,7 +104,7 @@ def sam3(folder: Path) -> Path:
     return folder
 
 
-def test_sam3_goes_through_the_line_a_segment_a_thing(tmp_path: Path) -> None:
+def test_sam3_runs_through_the_chain_a_segment_a_thing(tmp_path: Path) -> None:
     values = {
         "prompts": "[disc,blue square]",
         "score": 0,
@@ -182,7 +182,7 @@ def test_words_that_are_too_many_are_refused_before_a_run(tmp_path: Path) -> Non
         made("segment.hf_prompt", HfSam3, model=replace(model, files=files[:3]), prompts=["disc"])
 
 
-def test_clipseg_goes_through_the_line_a_segment_a_prompt(tmp_path: Path) -> None:
+def test_clipseg_runs_through_the_chain_a_segment_a_prompt(tmp_path: Path) -> None:
     folder = clipseg(tmp_path / "clipseg")
     values = {"prompts": "[disc,blue square]", "score": 0, "model.folder": folder, "model.licence": "MIT"}
     dotted = [f"segment.hf_prompt.{key}={value}" for key, value in values.items()]
@@ -191,7 +191,7 @@ def test_clipseg_goes_through_the_line_a_segment_a_prompt(tmp_path: Path) -> Non
     assert all(row["area"] == 96 * 128 for row in rows)  # from a probability of 0 on, every pixel is inside
 
 
-def test_grounded_sam_goes_through_the_line_a_segment_a_box(tmp_path: Path) -> None:
+def test_grounded_sam_runs_through_the_chain_a_segment_a_box(tmp_path: Path) -> None:
     values = {
         "prompts": "[disc,blue square]", "score": 0, "max_detections": 4,
         "boxes.licence": "MIT", "masks.licence": "MIT",
