@@ -1,1 +1,1 @@
-"""Entry points, one verb each."""
+"""The command line: entry.py, and a module a verb."""

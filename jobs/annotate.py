@@ -1,4 +1,4 @@
-"""`python -m jobs.annotate`: conf/annotate.yaml says what it does."""
+"""`segfill annotate` as `python -m jobs.annotate`: conf/annotate.yaml says what it does."""
 
 import sys
 

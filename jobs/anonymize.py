@@ -1,4 +1,4 @@
-"""`python -m jobs.anonymize`: conf/anonymize.yaml says what it does."""
+"""`segfill anonymize` as `python -m jobs.anonymize`: conf/anonymize.yaml says what it does."""
 
 import sys
 

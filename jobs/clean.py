@@ -1,4 +1,4 @@
-"""`python -m jobs.clean`: conf/clean.yaml says what it does."""
+"""`segfill clean` as `python -m jobs.clean`: conf/clean.yaml says what it does."""
 
 import sys
 

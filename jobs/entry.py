@@ -1,65 +1,189 @@
-"""The command line of a job: its help, `--cfg job`, its config, its log."""
+"""The one command line, `segfill VERB ...` or `python -m jobs.VERB ...`: help, config, exit codes, one line for what
+went wrong, no secret on the screen.
+
+Every verb has its conf/VERB.yaml, which Hydra composes with what is typed. What is slow to import is imported late.
+"""
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
+import re
+import select
 import sys
-from collections.abc import Sequence
-from functools import partial
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TextIO
 
-from omegaconf import OmegaConf
-
-from jobs import command
-from pipeline import build, driver
+import conf
+from pipeline import __version__
 from pipeline.credentials import redact
-from pipeline.errors import EXIT_OK, RefusedError
+from pipeline.errors import (
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_REFUSED,
+    EXIT_REJECTED,
+    ConfigError,
+    RefusedError,
+    SegfillError,
+    TooManyRejected,
+    nearest,
+)
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+EXIT_INTERRUPTED: Final = 130
+"""128 + SIGINT, as a shell has it."""
+EXIT_PIPE: Final = 141
+"""128 + SIGPIPE: whoever read the output left, as `head` does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    """usage: what is typed behind the verb. again: what to do when storage or the user ended it. job: it runs a flow,
+    with all groups and keys; any other verb is the module of its name, whose `run` takes the composed config."""
+
+    usage: str
+    again: str = "try again"
+    job: bool = False
+
+
+_JOB: Final = Verb(
+    usage="source.uri=URI sink.uri=URI [group=choice ...] [key=value ...]",
+    again="the same command resumes the run",
+    job=True,
+)
+VERBS: Final = {
+    "annotate": _JOB,
+    "clean": _JOB,
+    "anonymize": _JOB,
+    "estimate": Verb(usage="JOB source.uri=URI [key=value ...]"),
+    "audit": Verb(usage="uri=OUT [key=value ...]"),
+    "verify": Verb(usage="uri=OUT"),
+    "train_fill": Verb(
+        usage="data=[{uri:PHOTOS,licence:CC0-1.0}] folder=RUN [key=value ...]", again="the same command goes on"
+    ),
+    "demo": Verb(usage="[FOLDER]"),
+}
+
+
+def segfill(arguments: Sequence[str] | None = None) -> int:
+    """The console script. Without a verb, or with --help, it lists the verbs."""
+    name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if name in VERBS:
+        return main(name, rest)
+    return guarded("segfill", lambda: _without_a_verb(name))
 
 
 def main(name: str, arguments: Sequence[str] | None = None) -> int:
-    """Runs the job `name`. Exit codes: 0 all well, 1 it could not go on, 2 refused before it began, 3 too many
-    rejected."""
+    """Runs one verb. Exit codes: 0 all well, 1 it could not go on, 2 refused before it began, 3 too many rejected, or
+    faults found."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     handler = logging.StreamHandler()
     handler.setFormatter(_Redacted("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=os.environ.get("SEGFILL_LOG", "WARNING"), handlers=[handler])
-    return command.run(
-        name,
-        partial(_run, name),
-        partial(help_text, name),
-        arguments,
-        again="the same command resumes the run",
-    )
+    return guarded(name, lambda: _run(name, given), again=VERBS[name].again)
 
 
-def _run(name: str, arguments: Sequence[str]) -> int:
-    overrides, show = _split(arguments)
-    config = build.compose(name, overrides)
-    if show:
-        print(OmegaConf.to_yaml(config), end="")
-        return EXIT_OK
-    return driver.run(build.build(config), sys.stdout, sys.stderr)
+def guarded(name: str, work: Callable[[], int], *, again: str = "try again") -> int:
+    """The exit code of `work`, or of the error that ended it. Quiet when nobody reads the output any more."""
+    try:
+        code = _exit_code(name, work, again)
+        sys.stdout.flush()  # here and not at the interpreter's exit, which would complain
+    except BrokenPipeError:
+        for stream in _unread():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return EXIT_PIPE
+    return code
+
+
+def say(name: str, error: object, code: int) -> int:
+    """One line on stderr; returns `code`."""
+    print(redact(f"{name}: {' '.join(str(error).split())}"), file=sys.stderr)
+    return code
+
+
+def compose(name: str, arguments: Sequence[str]) -> DictConfig:
+    """The config of a verb. Raises ConfigError."""
+    from pipeline import build
+
+    if VERBS[name].job:
+        return build.compose(name, arguments)
+    try:
+        if name == "estimate":
+            job, *overrides = arguments or ["nothing"]
+            if job not in build.JOBS:
+                raise ConfigError(f"expected a job first ({', '.join(build.JOBS)}), got {job}")
+            return build.compose(job, overrides, also=name)
+        if name == "demo" and arguments and "=" not in arguments[0]:
+            arguments = [f"folder={arguments[0]}", *arguments[1:]]
+        return build.compose(name, arguments)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; expected {VERBS[name].usage}") from error
 
 
 def help_text(name: str) -> str:
-    """Every choice of every group with its line, and what this job chooses."""
-    config = build.compose(name)
-    lines = [
-        f"python -m jobs.{name} source.uri=URI sink.uri=URI [group=choice ...] [key=value ...]",
-        "",
-        build.about(name),
-    ]
-    lines += [
-        "",
-        "--cfg job   show the composed config and stop",
-        "--help      this page",
-        "",
-        "Choices (group=choice):",
-    ]
+    """Of a job: every choice of every group with its line, and what this job chooses. Of another verb: its keys."""
+    from omegaconf import OmegaConf
+
+    from pipeline import build
+
+    lines = [f"segfill {name} {VERBS[name].usage}", "", conf.about(name)]
+    if not VERBS[name].job:
+        details = (importlib.import_module(f"jobs.{name}").__doc__ or "").partition("\n")[2].strip("\n")
+        return "\n".join(
+            [*lines, "", details, "", "Config (change any with key=value; ??? must be given):", *_keys(name)]
+        )
+    lines += ["", "--cfg job   show the composed config and stop", "--help      this page", ""]
+    lines += ["Choices (group=choice):"]
     for group, choices in build.groups().items():
         lines += ["", f"{group}:"] + [f"  {choice:<12} {about}" for choice, about in choices.items()]
-    lines += ["", f"Config of jobs.{name} (change any with key=value; ??? must be given):", ""]
-    lines += ["  " + line for line in OmegaConf.to_yaml(config).splitlines()]
+    lines += ["", f"Config of {name} (change any with key=value; ??? must be given):", ""]
+    lines += ["  " + line for line in OmegaConf.to_yaml(build.compose(name)).splitlines()]
     return "\n".join(lines)
+
+
+def _keys(name: str) -> list[str]:
+    """The lines of a yaml with their comments, those of the choice that it inherits first."""
+    text = (conf.FOLDER / f"{name}.yaml").read_text().partition("\n")[2]
+    inherited = [line for path in re.findall(r"- (\w+)@_global_: (\w+)", text) for line in _keys("/".join(path))]
+    own = [line for line in text.splitlines() if not line.startswith(("defaults:", "  - ", "_target_:"))]
+    keys = {line.partition(":")[0] for line in own}
+    return [line for line in inherited if line.partition(":")[0] not in keys] + [*filter(None, own)]
+
+
+def _without_a_verb(word: str) -> int:
+    if word == "--version":
+        print(f"segfill {__version__}")
+        return EXIT_OK
+    if word not in ("--help", "-h"):
+        raise RefusedError(f"there is no verb {word}{nearest(word, VERBS)}; segfill --help lists them")
+    print("segfill VERB ...: segment, fill and rewrite large image datasets\n")
+    for name in VERBS:
+        print(f"  {name:<11} {conf.about(name)}")
+    print("\nsegfill VERB --help shows its keys, segfill VERB ... --cfg job the composed config.")
+    return EXIT_OK
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    if {"--help", "-h"} & set(arguments):
+        print(help_text(name))
+        return EXIT_OK
+    overrides, show = _split(arguments)
+    config = compose(name, overrides)
+    if show:
+        from omegaconf import OmegaConf
+
+        print(OmegaConf.to_yaml(config), end="")
+        return EXIT_OK
+    if VERBS[name].job:
+        from pipeline import build, driver
+
+        return driver.run(build.build(config), sys.stdout, sys.stderr)
+    return int(importlib.import_module(f"jobs.{name}").run(config))
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], bool]:
@@ -76,6 +200,40 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], bool]:
             option = argument.partition("=")[0]
             raise RefusedError(f"there is no option {option}, only --help and --cfg job; all else is key=value")
     return rest, show
+
+
+def _exit_code(name: str, work: Callable[[], int], again: str) -> int:
+    try:
+        return work()
+    except RefusedError as error:
+        return say(name, error, EXIT_REFUSED)
+    except TooManyRejected as error:
+        return say(name, error, EXIT_REJECTED)
+    except SegfillError as error:
+        return say(name, error, EXIT_FAILED)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) and _unread():
+            raise
+        return say(name, f"{error}; {again}", EXIT_FAILED)
+    except KeyboardInterrupt:
+        return say(name, f"interrupted; {again}", EXIT_INTERRUPTED)
+    except Exception:  # a fault of ours: shown whole, but whatever it quotes
+        print(redact(traceback.format_exc()), file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _unread() -> list[TextIO]:
+    """Of stdout and stderr, the pipes that nobody reads any more: a store's broken connection looks the same."""
+    found = []
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            poll = select.poll()
+            poll.register(stream.fileno(), 0)  # an error is reported whatever is asked for
+            if poll.poll(0):
+                found.append(stream)
+        except (OSError, ValueError):  # not a file, or closed
+            continue
+    return found
 
 
 class _Redacted(logging.Formatter):

@@ -7,18 +7,18 @@ allowlist.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Final, TypeAlias, cast
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -29,12 +29,12 @@ from pipeline import credentials
 from pipeline.audit.run_audit import Auditor
 from pipeline.contracts import Segmenter
 from pipeline.driver import Executor, Job
-from pipeline.errors import ConfigError, WeightsError
+from pipeline.errors import ConfigError, WeightsError, nearest
 from pipeline.flow import Flow
 from pipeline.models.licence import Policy
-from pipeline.spec import FieldError, nearest, spec
+from pipeline.spec import FieldError, spec
 
-CONF: Final = Path(conf.__file__).parent
+CONF: Final = conf.FOLDER
 JOBS: Final = ("annotate", "clean", "anonymize")
 
 Node: TypeAlias = "str | int | float | bool | list[Node] | dict[str, Node] | None"
@@ -52,6 +52,16 @@ _NOT_SEMANTIC: Final = (
     "plugins",
     "policy",
 )
+
+_PATHS: Final = ("uri", "folder", "sheet", "canary")
+"""Keys whose values are paths: taken as they are typed, whatever they hold."""
+_EXAMPLES: Final = {
+    "source.uri": "s3://bucket/shards",
+    "sink.uri": "s3://bucket/out",
+    "uri": "OUT",
+    "data": "[{uri:PHOTOS,licence:CC0-1.0}]",
+    "folder": "RUN",
+}
 
 # `${key}` refers to another key. A resolver (`${oc.env:X}`) would run code or read what is none of a config's business.
 _REFERENCE: Final = re.compile(r"\$\{[\w.\[\]]+\}")
@@ -76,52 +86,51 @@ class RunKeys:
 
 
 def groups() -> dict[str, dict[str, str]]:
-    """Every config group: choice -> its one-line description (the first comment of its yaml). What begins with `_` is
-    only inherited from."""
+    """Every config group: choice -> its one-line description, the first comment of its yaml. A yaml whose name begins
+    with `_` is only inherited from."""
     found: dict[str, dict[str, str]] = {}
     for path in sorted(CONF.rglob("*.yaml")):
         parts = path.relative_to(CONF).with_suffix("").parts
         if len(parts) > 1 and not parts[-1].startswith("_"):
-            found.setdefault(parts[0], {})["/".join(parts[1:])] = _first_comment(path)
+            found.setdefault(parts[0], {})["/".join(parts[1:])] = conf.about("/".join(parts))
     return found
 
 
-def _first_comment(path: Path) -> str:
-    """What a yaml is for; `# @package` is Hydra's own."""
-    lines = (line.removeprefix("#").strip() for line in path.read_text().splitlines())
-    return next((line for line in lines if not line.startswith("@package")), "")
-
-
-def about(job: str) -> str:
-    """The first line of a job's yaml: what it is for."""
-    return _first_comment(CONF / f"{job}.yaml")
-
-
-def compose(job: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """The config of a job with command-line overrides (`key=value`, `group=choice`). Raises ConfigError."""
+def compose(name: str, overrides: Sequence[str] = (), *, also: str = "") -> DictConfig:
+    """The config of a verb with command-line overrides (`key=value`, `group=choice`). also: a yaml whose keys join
+    those of the verb. Raises ConfigError."""
     refuse_secrets(overrides)
+    overrides = [_literal(override) for override in overrides]
     parsed = _parse(overrides)
+    joined = OmegaConf.to_container(OmegaConf.load(CONF / f"{also}.yaml")) if also else {}
+    added = [f"+{key}={json.dumps(value)}" for key, value in cast("dict[str, Node]", joined).items()]
     try:
         with initialize_config_module(config_module="conf", version_base="1.3"):
-            _check_overrides(job, parsed)
-            config = hydra_compose(config_name=job, overrides=list(overrides))
+            _check_overrides(name, parsed, added)
+            config = hydra_compose(config_name=name, overrides=[*added, *overrides])
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"config: {_one_line(error)}") from error
     refuse_secrets(f"{key}={value}" for key, value in flat(config).items())
     return config
 
 
-def build(config: DictConfig) -> Job:
-    """The frozen objects that a composed config names."""
+def plain(config: DictConfig, verb: str = "") -> dict[str, Node]:
+    """A config without Hydra. verb: named in front of a key in messages. Raises ConfigError for what is not given."""
     try:
         missing = sorted(OmegaConf.missing_keys(config))
         tree = cast("dict[str, Node]", OmegaConf.to_container(config, resolve=True))
     except OmegaConfBaseException as error:
         raise ConfigError(f"config: {_one_line(error)}") from error
+    missing += [key for key in ("uri", "folder") if tree.get(key) == ""]
     if missing:
-        raise ConfigError(
-            f"{missing[0]} is required: give {missing[0]}=VALUE, for instance {missing[0]}={_example(missing[0])}"
-        )
+        key, where = missing[0], f"{verb}." if verb else ""
+        raise ConfigError(f"{where}{key} is required: expected {key}={_EXAMPLES.get(key, 'VALUE')}")
+    return tree
+
+
+def build(config: DictConfig) -> Job:
+    """The frozen objects that a composed config names."""
+    tree = plain(config)
     keys = {field.name: _tuples(tree.pop(field.name)) for field in dataclasses.fields(RunKeys)}
     run = cast("RunKeys", _made(RunKeys, "", keys))
     packages = ("pipeline", *run.plugins)
@@ -198,7 +207,7 @@ def construct(node: Node, path: str, packages: Sequence[str]) -> object:
         raise ConfigError(f"{path}.{reserved[0]}: only _target_ is understood here; remove it")
     if "_target_" not in node:
         return {key: construct(child, f"{path}.{key}", packages) for key, child in node.items()}
-    cls = _locate(node["_target_"], path, packages)
+    cls = located(node["_target_"], path, packages)
     values = {key: construct(child, f"{path}.{key}", packages) for key, child in node.items() if key != "_target_"}
     return _made(cls, path, values)
 
@@ -224,7 +233,8 @@ def _made(cls: type[object], path: str, values: Mapping[str, object]) -> object:
         raise ConfigError(f"{path}: {cls.__name__} does not take these values: {_one_line(error)}") from error
 
 
-def _locate(target: Node, path: str, packages: Sequence[str]) -> type:
+def located(target: Node, path: str = "", packages: Sequence[str] = ("pipeline",)) -> type:
+    """The class that `_target_` names. Raises ConfigError for one outside of `packages`."""
     if not isinstance(target, str) or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", target):
         raise ConfigError(f"{path}._target_: expected the dotted name of a class, got {target!r}")
     if not any(target.startswith(f"{package}.") for package in packages):
@@ -246,6 +256,18 @@ def _locate(target: Node, path: str, packages: Sequence[str]) -> type:
     return found
 
 
+def _literal(override: str) -> str:
+    """A path or colour in quotes where Hydra's grammar would read it otherwise: it has other uses for `=`, `,`, `(` and
+    `[`, and none for `#`."""
+    key, _, value = override.partition("=")
+    if not value or not (value.startswith("#") or key.rpartition(".")[2] in _PATHS):
+        return override
+    with contextlib.suppress(HydraException):
+        if isinstance(OverridesParser.create().parse_override(override).value(), str):
+            return override
+    return f"{key}={QuotedString(text=value, quote=Quote.single).with_quotes()}"
+
+
 def _parse(overrides: Sequence[str]) -> list[Override]:
     """Raises ConfigError for what is no override, and for one of Hydra itself: its search path could bring configs from
     anywhere, its callbacks, launchers and logging name classes of their own. Only its composition is used here."""
@@ -260,7 +282,7 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
     return parsed
 
 
-def _check_overrides(job: str, parsed: Sequence[Override]) -> None:
+def _check_overrides(name: str, parsed: Sequence[Override], added: Sequence[str]) -> None:
     """Names the nearest known choice or key, which Hydra's own messages do not."""
     known = groups()
     choices = [override for override in parsed if override.key_or_group in known]
@@ -270,19 +292,19 @@ def _check_overrides(job: str, parsed: Sequence[Override]) -> None:
             if str(choice) not in known[group]:
                 hint = nearest(str(choice), known[group], prefix=f"{group}=")
                 raise ConfigError(f"{group}={choice}: no such choice{hint}")
-    chosen = hydra_compose(config_name=job, overrides=[str(override.input_line) for override in choices])
+    chosen = hydra_compose(config_name=name, overrides=[*added, *(str(each.input_line) for each in choices)])
     for override in parsed:
         key = override.key_or_group
         if key not in known and not override.is_add() and not override.is_delete():
-            _check_key(chosen, key)
+            _check_key(chosen, key, "" if name in JOBS else f"{name}.")
 
 
-def _check_key(config: DictConfig, name: str) -> None:
+def _check_key(config: DictConfig, name: str, verb: str) -> None:
     node: DictConfig | None = config
     for depth, part in enumerate(parts := name.split(".")):
         keys = [] if node is None else [str(key) for key in node.keys()]  # noqa: SIM118  # `in` hides what is ???
         if part not in keys:
-            prefix = "".join(f"{p}." for p in parts[:depth])
+            prefix = verb + "".join(f"{p}." for p in parts[:depth])
             raise ConfigError(f"{name}: there is no key {prefix}{part}{nearest(part, keys, prefix=prefix)}")
         below = None if node is None or OmegaConf.is_missing(node, part) else node[part]
         node = below if isinstance(below, DictConfig) else None
@@ -304,10 +326,6 @@ def refuse_secrets(assignments: Iterable[str]) -> None:
             raise ConfigError(
                 f"{name}: only ${{key}}, a reference to another key, is understood; let the shell fill in variables"
             )
-
-
-def _example(key: str) -> str:
-    return {"source.uri": "s3://bucket/shards", "sink.uri": "s3://bucket/out"}.get(key, "...")
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""One run on the driver: check, plan, execute, verify, report. What a job's entry point calls."""
+"""One run on the driver: check, plan, execute, finish, report."""
 
 from __future__ import annotations
 
@@ -26,16 +26,15 @@ from pipeline.report.summary import Summary
 from pipeline.storage.store import open_store
 
 _JUDGED_AFTER = 500
-"""Images after which a run is stopped when too many of them were rejected: enough to tell a bad config from a bad
-image."""
+"""Images after which a run stops when too many of them were rejected: enough to tell a bad config from a bad image."""
 
 
 class Executor(Protocol):
     def check(self) -> None:
-        """Raises ConfigError when what it runs on is out of reach. Called before anything is written."""
+        """Raise ConfigError when its cluster or machine is out of reach. Called before anything is written."""
 
     def run(self, flow: Flow, plan: Plan) -> Iterator[Committed]:
-        """Every pending unit, as it is committed, in any order."""
+        """Yield every pending unit as it is committed, in any order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,7 @@ class Job:
 
 
 def run(job: Job, out: TextIO, err: TextIO) -> int:
-    """Runs or resumes a job; returns its exit code. Raises RefusedError before anything is written, RunError after."""
+    """Run or resume a job; return its exit code. Raises RefusedError before anything is written, RunError after."""
     started = time.monotonic()
     shards = job.flow.source.shards()
     flow = replace(job.flow, source=job.flow.source.resolve(shards))
@@ -102,8 +101,8 @@ def run(job: Job, out: TextIO, err: TextIO) -> int:
 
 
 def _prepare(flow: Flow, unread: tuple[Shard, ...]) -> None:
-    """What must be right before anything is written: the weights are the right ones, a source not yet read has an
-    image."""
+    """Check what must be right before anything is written: weights are fetched and verified, and a source that was not
+    read before has an image."""
     for weights in flow.weights:
         weights.fetch()
     for part in (*flow.segment, flow.fill):
@@ -114,7 +113,7 @@ def _prepare(flow: Flow, unread: tuple[Shard, ...]) -> None:
 
 
 def _executed(job: Job, flow: Flow, plan: Plan, err: TextIO) -> Iterator[Committed]:
-    """Every unit of the plan as it is committed, with a progress line; stops a run that rejects too much."""
+    """Yield every unit of the plan as it is committed, with a progress line; stop a run that rejects too much."""
     total, rejects = plan.before, Counter[str]()
     with Progress(plan.images_pending, plan.bytes_pending, err) as progress:
         done = job.executor.run(flow, plan)
@@ -143,8 +142,7 @@ def _identity(job: Job, shards: tuple[Shard, ...]) -> Identity:
 
 
 def code_version() -> str:
-    """The release and a hash over the package's own sources: two commands write the same bytes only with the same
-    code."""
+    """The release and a hash over the package's own sources: only the same code is sure to write the same bytes."""
     root = Path(pipeline.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):

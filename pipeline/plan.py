@@ -1,4 +1,4 @@
-"""What is left to do: the source's listing minus the ledger, in a stable order.
+"""Plan what is left to do: the source's listing minus the ledger, in a stable order.
 
 Units are found while a shard is read (a tar has no index), so a plan holds shards; each carries the units that are
 committed already, and its reader hops over those without reading them.
@@ -51,7 +51,8 @@ class Plan:
 
 
 def make(shards: Collection[Shard], committed: Collection[Committed]) -> Plan:
-    """A shard is finished when its committed units form an unbroken chain from 0 to one that says `last`."""
+    """Plan the shards with work left. A shard is finished when its committed units form an unbroken chain from 0 to one
+    that says `last`."""
     by_shard: dict[str, list[Committed]] = {}
     for record in committed:
         by_shard.setdefault(record.unit.shard, []).append(record)
@@ -71,8 +72,8 @@ def make(shards: Collection[Shard], committed: Collection[Committed]) -> Plan:
 
 
 def with_keys(plan: Plan, store: Store, committed: Collection[Committed]) -> Plan:
-    """The plan, with what the readers of half-done tars and Parquet files must know of the units over which they hop:
-    their keys, out of their index tables. Raises RunError when one is gone or damaged."""
+    """Add the keys of committed units, from their index tables, to half-done tars and Parquet files: their readers hop
+    over these units and must still find repeated keys. Raises RunError when a table is gone or damaged."""
     half_done = {p.shard.path for p in plan.pending if p.done and not p.shard.members}
     keys: dict[str, list[tuple[int, bytes]]] = {}
     for record in sorted(committed, key=lambda record: record.unit.start):
@@ -94,7 +95,7 @@ def _keys(store: Store, record: Committed) -> bytes:
 
 
 def finished(committed: Collection[Committed]) -> bool:
-    """True when the units of one shard reach from its start to its end without a gap."""
+    """Whether the units of one shard reach from its start to its end without a gap."""
     units = {r.unit.start: r.unit for r in committed}
     position = 0
     while position in units:

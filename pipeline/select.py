@@ -8,10 +8,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.errors import ConfigError, ImageError
+from pipeline.errors import ConfigError, ImageError, nearest
 from pipeline.image import rle
 from pipeline.records import Region, Segment, Segments
-from pipeline.spec import Share, nearest, spec
+from pipeline.spec import Share, spec
 
 
 @spec

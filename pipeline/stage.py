@@ -1,4 +1,4 @@
-"""Runs one stage over a batch: times it, ends it when it is stuck, and turns a failure into a row with a reason.
+"""Run one stage over a batch: time it, end it when it is stuck, turn a failure into a row with a reason.
 
 A codec or a model may never return. `faulthandler` watches from a thread of its own that needs no GIL, so native code
 that holds it cannot stop that. The worker's death is an attempt that failed (ledger/ledger.py), which leads to
@@ -22,7 +22,7 @@ _limit = 0.0  # of this process, as the watch of faulthandler is; 0: nobody watc
 
 @contextlib.contextmanager
 def watching(seconds: float) -> Iterator[None]:
-    """Within, `expect` allows `seconds` for each image; beyond that the process exits with 1 and shows where it
+    """Allow `seconds` for each image that `expect` announces; after that the process exits with 1 and shows where it
     hung."""
     global _limit
     before, _limit = _limit, seconds
@@ -34,7 +34,7 @@ def watching(seconds: float) -> Iterator[None]:
 
 
 def expect(images: int = 1) -> None:
-    """Work on so many images begins now; what began before has ended. 0: nothing more begins for now."""
+    """Announce that work on this number of images begins now, and that earlier work has ended. 0: no work follows."""
     if _limit and images:
         faulthandler.dump_traceback_later(_limit * images, exit=True, file=2)
     elif _limit:
@@ -51,14 +51,14 @@ Out = TypeVar("Out")
 
 
 def no_picture(item: HasRef) -> bytes:
-    """For stages that must not, or cannot, show a rejected image."""
+    """Show nothing of a rejected image: for stages that must not, or cannot."""
     return b""
 
 
 def per_image(
     batch: UnitBatch[In], stage: str, work: Callable[[In], Out], picture: Callable[[In], bytes] = no_picture
 ) -> UnitBatch[Out]:
-    """`work` on every image alone. An exception rejects that image; `picture` may show it in the report."""
+    """Call `work` on every image alone. An exception rejects that image; `picture` may show it in the report."""
     started = time.perf_counter()
     items = tuple(item if isinstance(item, Rejected) else _one(item, stage, work, picture) for item in batch.items)
     return _timed(batch, items, stage, started)
@@ -70,8 +70,8 @@ def batched(
     work: Callable[[Sequence[In]], Sequence[Out]],
     picture: Callable[[In], bytes] = no_picture,
 ) -> UnitBatch[Out]:
-    """`work` on all images at once, as models want it. When that raises, each image is tried alone: only the guilty
-    are rejected."""
+    """Call `work` on all images at once, as models want it. When that raises, try each image alone, so that only those
+    at fault are rejected."""
     started = time.perf_counter()
     live = [item for item in batch.items if not isinstance(item, Rejected)]
     expect(len(live))
@@ -111,4 +111,4 @@ def _one(item: In, stage: str, work: Callable[[In], Out], picture: Callable[[In]
 def _timed(batch: UnitBatch[In], items: tuple[Out | Rejected, ...], stage: str, started: float) -> UnitBatch[Out]:
     expect(0)
     seconds = {**batch.seconds, stage: batch.seconds.get(stage, 0.0) + time.perf_counter() - started}
-    return UnitBatch(unit=batch.unit, items=items, seconds=seconds)
+    return UnitBatch(unit=batch.unit, items=items, seconds=seconds, previews=batch.previews)

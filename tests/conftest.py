@@ -1,13 +1,15 @@
-"""What more than one folder of tests needs."""
+"""Fixtures for more than one folder of tests."""
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.s3.server import S3, serve
+from jobs import demo_shards as demo
+from tests.fakes.s3_server import S3, serve
 
-pytest_plugins = ["tests.gpu.option", "tests.promises"]
+pytest_plugins = ["tests.fakes.gpu_option", "tests.fakes.promise_table"]
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +26,11 @@ def s3() -> Iterator[S3]:
                     del os.environ[name]
                 else:
                     os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def demo_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's twelve images as `folder`, `webdataset` and `parquet`. Read only: all tests share it."""
+    folder = tmp_path_factory.mktemp("demo")
+    demo.build(folder)
+    return folder

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import cv2
 
-from pipeline.errors import ConfigError, ImageError, RunError, SegfillError
+from pipeline.errors import ImageError, RunError, SegfillError
 from pipeline.flow import STAGES, Process, Stage, Worker, commit_unit, process
 from pipeline.records import Committed, Rejected, UnitBatch
 from pipeline.stage import watching
@@ -56,18 +56,12 @@ WHOLE: Final = Part("unit", STAGES, commits=True)
 
 @dataclass(frozen=True, kw_only=True)
 class ImageLimits:
-    """What one image may take. seconds: in one stage, and in all of them together for an image that runs alone; a
-    worker that exceeds them dies and its unit is tried again. memory_mib: growth of the process in which an image runs
-    alone, 0 = half of what is free (known on Linux; elsewhere without a limit)."""
+    """Limits of one image; `execute.image_seconds` and `execute.image_mib` set them. seconds: in one stage, and in all
+    of them for an image that runs alone. memory_mib: growth of the process in which an image runs alone; 0: half of
+    what is free."""
 
     seconds: float = 300.0
     memory_mib: int = 0
-
-    def __post_init__(self) -> None:
-        if isinstance(self.seconds, bool) or not isinstance(self.seconds, int | float) or not self.seconds > 0:
-            raise ConfigError(f"execute.image_seconds: expected a number above 0, got {self.seconds!r}")
-        if type(self.memory_mib) is not int or self.memory_mib < 0:
-            raise ConfigError(f"execute.image_mib: expected 0 (choose) or more, got {self.memory_mib!r}")
 
 
 def run_attempt(part: Part, worker: Worker, batch: UnitBatch[Any], limits: ImageLimits) -> UnitBatch[Any] | Committed:
@@ -126,7 +120,7 @@ def _parted(answer: UnitBatch[Any], batches: Sequence[UnitBatch[Any]]) -> list[U
 
 
 class IsolatedWorker:
-    """Runs stages on single images in a child process, replaced when it dies. For a `with`."""
+    """Runs stages on single images in a child process that is replaced when it dies. Use it in a `with`."""
 
     def __init__(self, worker: Worker, limits: ImageLimits, stages: tuple[Stage, ...]) -> None:
         self._worker, self._limits, self._stages = worker, limits, stages
@@ -203,7 +197,7 @@ class IsolatedWorker:
             ) from error
 
     def _resident(self) -> int:
-        """Bytes of memory that the child holds; 0 where nobody says."""
+        """Bytes of memory that the child holds; 0 where the system does not tell."""
         if self._process is None:
             return 0
         try:
@@ -237,7 +231,7 @@ def serve(descriptor: int) -> None:
             batch = pipe.recv()
         except EOFError:
             return
-        with watching(2 * seconds):  # an orphan that hangs: nobody is left to stop it
+        with watching(2 * seconds):  # ends an orphan that hangs
             pipe.send(_answer(pipe, worker, stages, batch))
 
 
@@ -263,7 +257,7 @@ def _answer(
 
 
 def _free() -> int:
-    """Bytes of memory that this machine can still give; 0 where nobody says."""
+    """Bytes of memory that this machine has left; 0 where the system does not tell."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Ray Data: the same chain on every core of a machine, or on a cluster with GPUs. The only module that imports ray.
+"""Run the chain on Ray Data: every core of a machine, or a cluster with GPUs. The only module that imports ray.
 
 One row is one unit, so blocks never split or merge a unit, a retry repeats one unit, and the driver's memory grows with
 units, not images. `fused` runs the whole chain of a unit in one actor a core. `staged` gives the models actor pools of
@@ -16,10 +16,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal
 
 import cv2
 import pyarrow as pa
+from pydantic import Field
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before ray is imported: it reads this once
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters of a dead worker comes back as an exception
@@ -31,63 +32,48 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources
 from ray.exceptions import RayError, RayTaskError
 
 from pipeline.errors import ConfigError, DeviceError, RunError, SegfillError
+from pipeline.execute.base import ExecutorBase
 from pipeline.execute.isolate import WHOLE, ImageLimits, Part, part, run_attempt, run_attempts
-from pipeline.execute.ray_pools import Size, check_share, check_size, ends, pools
+from pipeline.execute.ray_pools import Size, check_share, check_sizes, ends, pools
 from pipeline.execute.ray_rows import record_of, shard_of, shard_row, unit_row, units_of
 from pipeline.flow import Flow
 from pipeline.plan import Plan
 from pipeline.records import Committed, Device
-
-Layout: TypeAlias = Literal["auto", "fused", "staged"]
+from pipeline.spec import spec
 
 MiB = 1 << 20
 
 
-@dataclass(frozen=True, kw_only=True)
-class RayData:
-    """layout: auto is staged when the cluster has GPUs on which the models load, else fused. address: of a running
-    cluster (`auto`, `ray://...`, host:port), which must ask for a token unless it is on loopback; empty starts Ray on
-    this machine alone, on loopback, whatever RAY_ADDRESS says. cpus: cores to start it with, 0 = all.
-    workers: fused actors, 0 = one a core. readers: shards that are read at the same time, 0 = a quarter of the cores,
-    at least 1. segment_actors, fill_actors: pool sizes of the staged layout, 0 = one a GPU, or one; [1, 8] scales with
-    the load. gpus: share of a GPU for each of those that has a network, 0 = a whole one where there are any, a half
-    where both have a network. units: that such an actor takes at a time, so that its batches are full; no result
-    depends on it on the CPU. threads: intra-op threads of a model on the CPU.
-    store_mib: memory of Ray's object store on this machine. image_seconds, image_mib: limits of isolate.py.
-    """
-
-    layout: Layout = "auto"
+@spec
+class RayData(ExecutorBase):
+    layout: Literal["auto", "fused", "staged"] = "auto"
+    """`fused` runs all stages of a unit in one actor; `staged` gives the models actor pools of their own; `auto` is
+    staged when the cluster has GPUs on which the models load, else fused."""
     address: str = ""
-    cpus: int = 0
-    workers: int = 0
-    readers: int = 0
+    """Of a running cluster (`auto`, `ray://...`, host:port), which must ask for a token unless it is on loopback.
+    Empty: start Ray on this machine alone, on loopback, whatever RAY_ADDRESS says."""
+    cpus: Annotated[int, Field(ge=0)] = 0
+    """Cores to start Ray with on this machine; 0: all."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Actors of the fused layout; 0: one a core."""
+    readers: Annotated[int, Field(ge=0)] = 0
+    """Shards that are read at the same time; 0: a quarter of the cores, at least 1."""
     segment_actors: Size = 0
+    """Actors of the staged layout that segment: a number, or [min, max] between which the pool scales with the load; 0:
+    one a GPU, or one."""
     fill_actors: Size = 0
-    gpus: float = 0.0
-    units: int = 1
-    threads: int = 1
-    store_mib: int = 512
-    image_seconds: float = 300.0
-    image_mib: int = 0
+    """Actors of the staged layout that fill, in the same way."""
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs for each actor that has a network: a share up to 1, or a whole number; 0: a whole one where there are any, a
+    half where segment and fill both have a network."""
+    units: Annotated[int, Field(ge=1)] = 1
+    """Units that such an actor takes at a time, so that its batches are full. No result depends on it on the CPU."""
+    store_mib: Annotated[int, Field(ge=80)] = 512
+    """Memory in MiB of Ray's object store on this machine."""
 
     def __post_init__(self) -> None:
-        if self.layout not in ("auto", "fused", "staged"):
-            raise ConfigError(f"execute.layout: expected auto, fused or staged, got {self.layout!r}")
-        for name in ("cpus", "workers", "readers"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"execute.{name}: expected 0 (choose) or more, got {getattr(self, name)}")
-        for name in ("segment_actors", "fill_actors"):
-            check_size(name, getattr(self, name))
-        if type(self.units) is not int or self.units < 1:
-            raise ConfigError(f"execute.units: expected a whole number of at least 1, got {self.units!r}")
-        if self.threads < 1 or self.store_mib < 80:
-            raise ConfigError("execute: expected threads >= 1 and store_mib >= 80")
+        check_sizes(segment_actors=self.segment_actors, fill_actors=self.fill_actors)
         check_share(self.gpus)
-        _ = self.limits  # checks them
-
-    @property
-    def limits(self) -> ImageLimits:
-        return ImageLimits(seconds=self.image_seconds, memory_mib=self.image_mib)
 
     def check(self) -> None:
         """Raises ConfigError when no cluster takes us, or anybody in the network could give it code to run.
@@ -117,8 +103,8 @@ class RayData:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Ray for one run or several: connects, or starts Ray here, and ends that at the end. Nothing within
-        another."""
+        """Connect to Ray or start it here, for one run or several; end what was started. A session within another does
+        nothing."""
         started = self._connect()
         try:
             yield
@@ -139,7 +125,7 @@ class RayData:
             raise RunError(f"Ray stopped the run: {_first_line(error)}; the same command resumes it") from error
 
     def _is_staged(self, flow: Flow) -> bool:
-        """A GPU that the models cannot be loaded on, for want of a build that does, is left alone by layout=auto."""
+        """Whether to give models pools of their own. layout=auto leaves a GPU alone on which the models cannot load."""
         if self.layout != "auto" or not _count("GPU"):
             return self.layout == "staged"
         tried = ray.remote(num_cpus=0.05, num_gpus=0.01)(refusal)
@@ -148,7 +134,7 @@ class RayData:
         return not why
 
     def _connect(self) -> bool:
-        """True when this call started Ray here, so that the run also ends it."""
+        """Connect or start; True when this call started Ray, so that the session also ends it."""
         if ray.is_initialized():
             return False
         _quiet()
@@ -209,7 +195,8 @@ class RayData:
         gpus: float = 0.0,
         units: int = 1,
     ) -> Dataset:
-        least, most = ends(size)
+        smallest, largest = ends(size)
+        in_flight = 2 if gpus else 1  # the first CPU actor that is up must not hoard what the others could do
         return rows.map_batches(
             actor,
             fn_constructor_args=(flow, device, self.threads, self.limits),
@@ -217,16 +204,15 @@ class RayData:
             batch_format="pyarrow",
             num_cpus=cpus,
             num_gpus=gpus,
-            # One batch at a time: the first actor that is up must not hoard what the others could do.
-            compute=ActorPoolStrategy(min_size=least, max_size=most, max_tasks_in_flight_per_actor=2 if gpus else 1),
-            # Ray restarts a dead actor for ever unless told. One image kills two of them, then isolate.py finds it.
+            compute=ActorPoolStrategy(min_size=smallest, max_size=largest, max_tasks_in_flight_per_actor=in_flight),
+            # Ray restarts a dead actor for ever by default. One image kills two of them, then isolate.py finds it.
             # There is no other way to say so in 2.60 than this argument, which 2.64 will drop.
             max_restarts=100,
         )
 
 
 def refusal(flow: Flow, threads: int) -> str:
-    """Why the models cannot be had on a GPU, asked of a worker that has one; "" when they can."""
+    """Why the models cannot run on the GPU of this worker; "" when they can."""
     worker = flow.load("cuda", threads)
     try:
         _ = worker.segmenters, worker.fill if flow.fill.weights else None
@@ -295,7 +281,7 @@ class Fill(PartActor):
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """Without standard error at the level of the process: Ray's C++ part greets there. Failures come as exceptions."""
+    """Silence standard error at the level of the process, where Ray's C++ part greets. Failures come as exceptions."""
     sys.stderr.flush()
     kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -309,8 +295,8 @@ def _hushed() -> Iterator[None]:
 
 @contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Ray 2.60 replaces `_node_ip_address="127.0.0.1"` by the machine's outer address and then listens on all of them,
-    except where it does without clusters: only then are all its sockets on loopback (tests/ray/test_loopback.py)."""
+    """Keep all of Ray's sockets on loopback. Ray 2.60 replaces `_node_ip_address="127.0.0.1"` by the machine's outer
+    address and listens on all of them, except where it does without clusters (tests/ray/test_loopback.py)."""
     kept = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
@@ -327,7 +313,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _quiet() -> None:
-    """One progress line is ours; what Ray says goes to the logs of its session, and here with SEGFILL_LOG=DEBUG."""
+    """Keep Ray's words in the logs of its session; SEGFILL_LOG=DEBUG shows them here too."""
     if os.environ.get("SEGFILL_LOG", "") != "DEBUG":
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # errors come as exceptions

@@ -13,11 +13,11 @@ import cv2
 import torch
 
 from pipeline import build
-from pipeline import flow as line
+from pipeline.flow import crop, decode, segment, select
 from pipeline.models.torch_options import TorchOptions
-from pipeline.records import Device, Selected
+from pipeline.records import Cropped, Device
 from pipeline.segment.shared.torch_runner import Net
-from tests.flow.drawings import drawing
+from tests.fakes.drawn_images import drawing
 
 ADE20K: Final = 150
 
@@ -107,7 +107,7 @@ def _segformer(size: str, side: int) -> Callable[[Path, Case, Device], Made]:
             raise MissingPartError("transformers is not installed")
         import transformers
 
-        from tests.flow import checkpoints
+        from tests.fakes import hf_checkpoints
 
         shape = {
             "b0": {"depths": [2, 2, 2, 2], "hidden_sizes": [32, 64, 160, 256], "decoder_hidden_size": 256},
@@ -115,11 +115,11 @@ def _segformer(size: str, side: int) -> Callable[[Path, Case, Device], Made]:
         }[size]
         torch.manual_seed(0)
         config = transformers.SegformerConfig(num_labels=ADE20K, **shape)
-        module = checkpoints.segformer() if case.tiny else transformers.SegformerForSemanticSegmentation(config)
+        module = hf_checkpoints.segformer() if case.tiny else transformers.SegformerForSemanticSegmentation(config)
         seen = 64 if case.tiny else side
-        checkpoints.saved(module, folder / "checkpoint", {"height": seen, "width": seen})
+        hf_checkpoints.saved(module, folder / "checkpoint", {"height": seen, "width": seen})
         options = _options(device, case.batch)
-        where = checkpoints.local("hf_semantic", folder / "checkpoint")
+        where = hf_checkpoints.local("hf_semantic", folder / "checkpoint")
         return Made(
             overrides=[*where, *_said("hf_semantic", options)],
             bare=_over(module, options, device, (seen, seen), "logits"),
@@ -157,7 +157,7 @@ def _lama(folder: Path, case: Case, device: Device) -> Made:
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
             raise MissingPartError("onnxruntime has no CUDA here; install onnxruntime-gpu")
     from tests.bench.lama_sized import lama_sized
-    from tests.unit.fill.networks import lama
+    from tests.fakes.fill_networks import lama
 
     file = lama(folder / "lama.onnx") if case.tiny else lama_sized(folder / "lama.onnx")
     overrides = ["fill=lama", f"fill.windowing.batch={case.batch}", *(f"fill.model.{one}" for one in _weights(file))]
@@ -168,7 +168,7 @@ def _diffusion(folder: Path, case: Case, device: Device) -> Made:
     if find_spec("diffusers") is None:
         raise MissingPartError("diffusers is not installed")
     from tests.bench.sd_sized import sd_sized
-    from tests.flow.pipelines import files_of, saved
+    from tests.fakes.diffusers_pipelines import files_of, saved
 
     model = saved("sd", folder / "sd") if case.tiny else sd_sized(folder / "sd")
     files = ",".join(files_of(model))
@@ -181,7 +181,7 @@ def _diffusion(folder: Path, case: Case, device: Device) -> Made:
 def _filling(fill: Sequence[str], folder: Path, case: Case, device: Device) -> Made:
     """Discs and squares are found by a small U-Net that has learnt them. bare: the loaded fill over crops that are in
     memory; what it does to them on the CPU is a part of it."""
-    from tests.flow.big import trained
+    from tests.fakes.large_image_run import trained
 
     overrides = [*fill, *trained(folder), "segment=[unet]", "select=all", "render=filled", "sink=tar", "audit=none"]
     images = photographs(folder / "crops", case.batch, case.size)
@@ -190,8 +190,8 @@ def _filling(fill: Sequence[str], folder: Path, case: Case, device: Device) -> M
     shards = flow.source.shards()
     worker = replace(flow, source=flow.source.resolve(shards)).load(device, 1)
     (unit,) = worker.flow.source.units(shards[0], {})
-    chosen = line.select(worker, line.segment(worker, line.decode(worker, unit)))
-    crops = [crop for item in chosen.items if isinstance(item, Selected) for crop in item.crops]
+    cut = crop(worker, select(worker, segment(worker, decode(worker, unit))))
+    crops = [one for item in cut.items if isinstance(item, Cropped) for one in item.crops]
     if not crops:
         raise MissingPartError("nothing was found to be filled")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.flow.pipelines import tokenizer
+from tests.fakes.diffusers_pipelines import tokenizer
 
 
 def sd_sized(folder: Path) -> Path:

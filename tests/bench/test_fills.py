@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.fill.diffuse import Diffuse
 from tests.bench import fills, likeness
-from tests.unit.fill.drawn import photograph
+from tests.fakes.fill_samples import photograph
 
 
 @pytest.fixture(scope="module")

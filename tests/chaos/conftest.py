@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.drivers import arguments, build, fault, finished
-from tests.flow.outputs import published
+from tests.fakes.driver_processes import arguments, build, fault, finished
+from tests.fakes.published_output import published
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,9 @@ import pytest
 
 from jobs.demo_shards import build_bench
 from pipeline.storage.store import open_store
-from tests.flow.outputs import published, totals
-from tests.s3.proxy import FAULTS, Choose, Proxy, Request, between, never, seeded
-from tests.s3.server import S3
+from tests.fakes.published_output import published, totals
+from tests.fakes.s3_proxy import FAULTS, Choose, Proxy, Request, between, never, seeded
+from tests.fakes.s3_server import S3
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 

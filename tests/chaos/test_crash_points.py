@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.drivers import Driver, arguments, fault, finished
-from tests.chaos.points import DRIVER, ON_DISK, WORKER, Trap, sprung
+from tests.fakes.crash_points import DRIVER, ON_DISK, WORKER, Trap, sprung
+from tests.fakes.driver_processes import Driver, arguments, fault, finished
 
 PROMISE = "Killed at a named point, a run resumes to the bytes of an undisturbed one: 0 lost, 0 doubled"
 UNITS = (1, 3, 6)

@@ -7,16 +7,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from jobs.entry import main
 from pipeline.records import EncodedImage
 from pipeline.source.webdataset import WebDataset
-from tests.flow.catalogue import entry, tar
-from tests.flow.outputs import totals
-from tests.planted import saved
+from tests.fakes.input_catalogue import entry, tar
+from tests.fakes.metadata_samples import saved
+from tests.fakes.published_output import rows, totals
 
 PROMISE = "A tar cut at any byte loses nothing in silence: its whole members are read, a row names the cut"
 REASONS = {"tar": {"tar_truncated", "tar_no_end"}, "tgz": {"gzip_truncated", "tar_truncated", "tar_no_end"}}
@@ -86,9 +85,9 @@ def test_cut_shards_through_the_whole_line(tmp_path: Path) -> None:
         (source / f"{cut:05d}.tar").write_bytes(whole[:cut])
     more = ["execute=local", "segment.faces.thorough=false", "max_reject_share=1.0"]
     assert main("anonymize", [f"source.uri={source}", f"sink.uri={tmp_path / 'out'}", *more]) == 3
-    rows = [row for path in (tmp_path / "out/images").iterdir() for row in pq.read_table(path).to_pylist()]
-    read = Counter(row["shard"] for row in rows if row["status"] == "unchanged")
-    failed = {row["shard"] for row in rows if row["status"] == "rejected"}
+    found = rows(tmp_path / "out")
+    read = Counter(row["shard"] for row in found if row["status"] == "unchanged")
+    failed = {row["shard"] for row in found if row["status"] == "rejected"}
     assert failed == {f"{cut:05d}.tar" for cut in cuts[:-1]}
     assert read[f"{len(whole):05d}.tar"] == 20
     assert 0 < read["05000.tar"] < read["09999.tar"] < read["20000.tar"] < 20

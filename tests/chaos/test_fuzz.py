@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.chaos.fuzz import SECONDS
+from tests.fakes.fuzz_batch import SECONDS
 
 KINDS = ("decode", "tar")
 
 
 def fuzz(kind: str, first: int, count: int) -> dict[str, int]:
     """What the batch met: `read` or a reason -> how often. A C decoder that hangs is found by the outer timeout."""
-    command = [sys.executable, "-m", "tests.chaos.fuzz", kind, str(first), str(count)]
+    command = [sys.executable, "-m", "tests.fakes.fuzz_batch", kind, str(first), str(count)]
     done = subprocess.run(
         command,
         capture_output=True,

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.storage.store import open_store
-from tests.chaos.cluster import LOOPBACK, Nodes, running
-from tests.chaos.drivers import PATIENCE, UNITS, Driver, arguments, fault, finished
-from tests.chaos.points import DRIVER, WORKER, Trap, sprung
-from tests.chaos.reader import Reader
+from tests.fakes.crash_points import DRIVER, WORKER, Trap, sprung
+from tests.fakes.driver_processes import PATIENCE, UNITS, Driver, arguments, fault, finished
+from tests.fakes.output_reader import Reader
+from tests.fakes.published_output import commits
+from tests.fakes.ray_cluster import LOOPBACK, Nodes, running
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
@@ -78,13 +78,6 @@ def test_the_driver_killed_at_a_point(
     assert finished(command(source, out, nodes), environment) == 1
     assert len(sprung(traps)) == 1
     assert fault(out, quiet) == ""
-
-
-def commits(out: str) -> int:
-    try:
-        return len(open_store(out).list("_commit"))
-    except FileNotFoundError:
-        return 0
 
 
 @pytest.mark.promise(RANDOM)

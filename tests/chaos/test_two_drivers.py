@@ -10,11 +10,11 @@ import pytest
 
 from pipeline.ledger.ledger import Ledger
 from pipeline.storage.store import open_store
-from tests.chaos.drivers import PATIENCE, UNITS, Driver, arguments, build, fault, finished
-from tests.chaos.points import DRIVER, ON_DISK, POINTS, WORKER, Trap, sprung
-from tests.chaos.reader import Reader, seen
-from tests.chaos.red import GROWN
-from tests.flow.outputs import published
+from tests.fakes.crash_points import DRIVER, ON_DISK, POINTS, WORKER, Trap, sprung
+from tests.fakes.driver_processes import PATIENCE, UNITS, Driver, arguments, build, fault, finished
+from tests.fakes.output_reader import Reader, seen
+from tests.fakes.published_output import published
+from tests.fakes.red_segmenter import GROWN
 
 OVERTAKEN = "Overtaken by another driver wherever it stands, a driver does no harm"
 RACE = "Two drivers on one output: one commit a unit, readers never see a mixed or missing file"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.s3.server import S3
-from tests.tampering import SINKS, finished, missed, named
+from tests.fakes.s3_server import S3
+from tests.fakes.tampering import SINKS, finished, missed, named
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 TAMPERINGS = 200

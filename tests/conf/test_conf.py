@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.entry import VERBS
 from pipeline import build
 from pipeline.errors import ConfigError, WeightsError
 from pipeline.fill.diffusion.kinds import KINDS
@@ -168,10 +169,10 @@ def test_every_choice_builds_and_says_what_it_is(group: str, choice: str, tmp_pa
     assert all(kind.startswith(home) for kind in kinds)
 
 
-def test_every_yaml_is_a_choice_a_job_or_the_base() -> None:
+def test_every_yaml_is_a_choice_a_verb_or_the_base() -> None:
     found = {path.relative_to(build.CONF).with_suffix("").as_posix() for path in build.CONF.rglob("*.yaml")}
     found = {name for name in found if not name.rpartition("/")[2].startswith("_")}  # only inherited from
-    assert found == {f"{group}/{choice}" for group, choice in CHOICES} | {*build.JOBS, "base", "train_fill"}
+    assert found == {f"{group}/{choice}" for group, choice in CHOICES} | {*VERBS, "base"}
 
 
 def test_segmenters_compose_in_the_order_given() -> None:

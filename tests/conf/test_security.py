@@ -97,9 +97,9 @@ def test_no_code_outside_the_allowed_packages(
 
 
 def test_a_plugin_is_the_way_to_code_of_ones_own() -> None:
-    composed = build.compose("anonymize", [*PLACES, "plugins=[tests]", "fill._target_=tests.flow.faults.BrokenFill",
-                                           "+fill.how=echo"])  # fmt: skip
-    assert type(build.build(composed).flow.fill).__module__ == "tests.flow.faults"
+    composed = build.compose("anonymize", [*PLACES, "plugins=[tests]", "+fill.how=echo",
+                                           "fill._target_=tests.fakes.faulty_stages.BrokenFill"])  # fmt: skip
+    assert type(build.build(composed).flow.fill).__module__ == "tests.fakes.faulty_stages"
 
 
 @pytest.mark.promise("a config value is a value: no resolver runs")

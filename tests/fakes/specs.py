@@ -1,6 +1,7 @@
 """Specs as the product builds them: from conf/, or from values, by `build.construct`."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -18,16 +19,24 @@ def made(path: str, cls: type, **values: Any) -> Any:
 
 def preset(group: str, choice: str, **changes: Any) -> Any:
     """The spec of conf/<group>/<choice>.yaml, with other values where given."""
-    config = OmegaConf.to_container(build.compose("annotate", [*GIVEN, f"{group}={choice}"])[group], resolve=True)
-    assert isinstance(config, dict)
+    path, config = _composed(group, choice)
+    return build.construct(_merged(config, changes), path, ("pipeline", "tests"))
+
+
+@cache
+def _composed(group: str, choice: str) -> tuple[str, dict[str, Any]]:
+    """Where the choice stands in the config of a job, and its values."""
+    composed = build.compose("annotate", [*GIVEN, f"{group}={choice}"])[group]
+    config: Any = OmegaConf.to_container(composed, resolve=True)
     if group == "segment":
-        ((group, config),) = ((f"segment.{key}", node) for key, node in config.items())
-    return build.construct(_merged(config, changes), group, ("pipeline", "tests"))
+        ((key, config),) = config.items()
+        group = f"segment.{key}"
+    return group, config
 
 
-def _merged(config: Mapping[Any, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Values of `changes` that are dicts are merged, key by key."""
-    merged = {str(key): value for key, value in config.items()}
+    merged = dict(config)
     for key, value in changes.items():
         merged[key] = _merged(merged[key], value) if isinstance(value, Mapping) and key in merged else value
     return merged

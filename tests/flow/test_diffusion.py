@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ImageDraw, ImageFont
 
 from jobs.entry import main
 from pipeline import build
@@ -17,29 +17,28 @@ from pipeline.fill.diffusion.fill import Diffusion
 from pipeline.fill.diffusion.painter import Painter, whole_cells
 from pipeline.fill.shared.windows import FillWindow, Windowing
 from pipeline.models.checkpoint import Checkpoint
-from tests.flow import pipelines
-from tests.flow.marked import marks
-from tests.flow.outputs import published
-from tests.flow.test_jobs import index
-from tests.planted import photo
+from tests.fakes import diffusers_pipelines
+from tests.fakes.marked_segmenter import marks
+from tests.fakes.metadata_samples import photo
+from tests.fakes.published_output import index, pixels, published
 
 # Its schedulers convert tensors in a way that NumPy will drop one day; that is its own affair.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:diffusers.*")
 
 MARKED = [
-    "segment=[salient]", "~segment.salient", "+segment.marked._target_=tests.flow.marked.Marked", "plugins=[tests]",
-    "select=all", "select.dilate_px=0",
+    "segment=[salient]", "~segment.salient", "+segment.marked._target_=tests.fakes.marked_segmenter.Marked",
+    "plugins=[tests]", "select=all", "select.dilate_px=0",
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("pipelines")
-    return {kind: pipelines.saved(kind, root / kind) for kind in pipelines.KINDS}
+    return {kind: diffusers_pipelines.saved(kind, root / kind) for kind in diffusers_pipelines.KINDS}
 
 
 def choice(folder: Path, *more: str) -> list[str]:
-    files = ",".join(pipelines.files_of(folder))
+    files = ",".join(diffusers_pipelines.files_of(folder))
     values = (f"model.folder={folder}", "model.licence=MIT", f"model.files=[{files}]", "steps=2", "windowing.side=64")
     return ["fill=diffusion/local", *(f"fill.{value}" for value in (*values, "windowing.overlap=16", *more))]
 
@@ -63,15 +62,11 @@ def pictures(folder: Path, shade: int = 255) -> Path:
     return folder
 
 
-def pixels(path: Path) -> np.ndarray:
-    return np.asarray(Image.open(path).convert("RGB")).astype(int)
-
-
 def filled(out: Path, name: str) -> np.ndarray:
     return pixels(out / "rendered/filled" / name)
 
 
-@pytest.mark.parametrize("kind", pipelines.KINDS)
+@pytest.mark.parametrize("kind", diffusers_pipelines.KINDS)
 def test_the_region_is_filled_alike_twice_whatever_was_in_it_and_nothing_else_changes(
     kind: str, folders: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -130,7 +125,7 @@ def test_clean_fills_drawn_text(folders: dict[str, Path], tmp_path: Path) -> Non
 
 
 def painter(folder: Path, **keys: object) -> Painter:
-    model = Checkpoint(licence="MIT", folder=str(folder), files=tuple(pipelines.files_of(folder)))
+    model = Checkpoint(licence="MIT", folder=str(folder), files=tuple(diffusers_pipelines.files_of(folder)))
     return Painter(Diffusion(model=model, **{"steps": 2, "prompt": "a cat", **keys}), "cpu", 1)  # type: ignore[arg-type]
 
 
@@ -141,7 +136,7 @@ def windows() -> list[FillWindow]:
     return [FillWindow(pixels=made[n], mask=mask, seed=n, label="") for n in range(3)]
 
 
-@pytest.mark.parametrize("kind", pipelines.KINDS)
+@pytest.mark.parametrize("kind", diffusers_pipelines.KINDS)
 def test_the_noise_of_a_window_is_its_own(kind: str, folders: dict[str, Path]) -> None:
     """In a batch and alone; rounding in larger matrices may move a grey level."""
     paint, some = painter(folders[kind]), windows()
@@ -253,7 +248,7 @@ def test_a_part_that_is_missing_or_pickled_is_named(
     folder = tmp_path / "folder"
     shutil.copytree(folders["sd"], folder)
     (folder / gone).rename((folder / gone).with_suffix(".bin"))
-    files = tuple(file for file in pipelines.files_of(folder) if not file.endswith(".bin"))
+    files = tuple(file for file in diffusers_pipelines.files_of(folder) if not file.endswith(".bin"))
     fill = Diffusion(
         model=Checkpoint(licence="MIT", folder=str(folder), files=files), windowing=Windowing(side=64, overlap=16)
     )
@@ -274,7 +269,7 @@ def test_a_part_that_is_missing_or_pickled_is_named(
 def test_commercial_policy_refuses_by_name_what_is_not_free_for_it(
     name: str, kind: str, why: str, folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source, files = pictures(tmp_path / "in"), ",".join(pipelines.files_of(folders[kind]))
+    source, files = pictures(tmp_path / "in"), ",".join(diffusers_pipelines.files_of(folders[kind]))
     fill = [f"fill=diffusion/{name}", f"fill.model.folder={folders[kind]}", f"fill.model.files=[{files}]"]
     assert run(source, tmp_path / "out", *MARKED, *fill, "policy.licence=commercial") == 2
     said = capsys.readouterr().err

@@ -12,19 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from jobs.demo_shards import build as build_shards
 from jobs.entry import main
 from pipeline.storage.store import open_store
-from tests.flow.outputs import published, totals
+from tests.fakes.published_output import published, totals
 
 PROMISE = "A full disk ends a run with one line and nothing half-written; the same command resumes it"
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("full")
-    build_shards(folder)
-    return folder / "webdataset"
+def shards(demo_shards: Path) -> Path:
+    return demo_shards / "webdataset"
 
 
 @pytest.fixture(scope="module")

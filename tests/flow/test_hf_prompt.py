@@ -17,9 +17,10 @@ from pipeline.segment.hf.prompt import HfClipSeg, HfSam3
 from pipeline.segment.hf.prompt_nets import ClipSegNet, GroundedSamNet, Sam3Net
 from pipeline.segment.shared.preprocess import Preprocess
 from pipeline.segment.shared.torch_runner import Net
-from tests.flow import checkpoints
-from tests.flow.drawings import annotate, folder_of
-from tests.flow.words import BEGIN, END, STOP, WORDS, add_tokenizer
+from tests.fakes import hf_checkpoints
+from tests.fakes.drawn_images import annotate, folder_of
+from tests.fakes.specs import made
+from tests.fakes.word_tokenizer import BEGIN, END, STOP, WORDS, add_tokenizer
 
 
 def clipseg(folder: Path) -> Path:
@@ -30,7 +31,7 @@ def clipseg(folder: Path) -> Path:
         vision_config={**tiny, "image_size": 64, "patch_size": 16}, projection_dim=16, reduce_dim=8,
         extract_layers=[0, 1, 2], decoder_num_attention_heads=2, decoder_intermediate_size=16,
     )  # fmt: skip
-    checkpoints.saved(transformers.CLIPSegForImageSegmentation(config), folder, {"height": 64, "width": 64})
+    hf_checkpoints.saved(transformers.CLIPSegForImageSegmentation(config), folder, {"height": 64, "width": 64})
     add_tokenizer(folder)
     return folder
 
@@ -49,7 +50,7 @@ def grounding_dino(folder: Path) -> Path:
         d_model=32, encoder_layers=1, decoder_layers=2, encoder_ffn_dim=32, decoder_ffn_dim=32,
         encoder_attention_heads=2, decoder_attention_heads=2, num_queries=10, num_feature_levels=4,
     )  # fmt: skip
-    checkpoints.saved(
+    hf_checkpoints.saved(
         transformers.GroundingDinoForObjectDetection(config), folder, {"shortest_edge": 64, "longest_edge": 128}
     )
     add_tokenizer(folder)
@@ -73,7 +74,7 @@ def sam2(folder: Path) -> Path:
         mask_decoder_config={"hidden_size": 32, "mlp_dim": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
                              "iou_head_hidden_dim": 32, "attention_downsample_rate": 2},
     )  # fmt: skip
-    return checkpoints.saved(transformers.Sam2Model(config), folder, {"height": 128, "width": 128})
+    return hf_checkpoints.saved(transformers.Sam2Model(config), folder, {"height": 128, "width": 128})
 
 
 def sam3(folder: Path) -> Path:
@@ -178,7 +179,7 @@ def test_words_that_are_too_many_are_refused_before_a_run(tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match="expected words of at most 32 tokens, got 42"):
         HfSam3(model=model, prompts=("disc " * 40,)).check()
     with pytest.raises(ConfigError, match=r"segment\.hf_prompt\.model: expected tokenizer\.json"):
-        HfSam3(model=replace(model, files=files[:3]), prompts=("disc",))
+        made("segment.hf_prompt", HfSam3, model=replace(model, files=files[:3]), prompts=["disc"])
 
 
 def test_clipseg_goes_through_the_line_a_segment_a_prompt(tmp_path: Path) -> None:
@@ -257,6 +258,6 @@ def test_a_prompt_does_not_depend_on_the_ones_beside_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prompts", [(), ("",), ("a", "a"), ("a. b",)])
-def test_prompts_that_cannot_work_are_named(prompts: tuple[str, ...], tmp_path: Path) -> None:
+def test_prompts_that_cannot_work_are_named(prompts: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match=r"segment\.hf_prompt\.prompts: expected different words"):
-        HfClipSeg(model=None, prompts=prompts)  # type: ignore[arg-type]
+        made("segment.hf_prompt", HfClipSeg, model=Checkpoint(folder="absent", licence="MIT"), prompts=prompts)

@@ -16,30 +16,30 @@ from pipeline.models.torch_options import TorchOptions
 from pipeline.segment.shared.preprocess import Preprocess, from_config
 from pipeline.segment.shared.torch_resize import resized
 from pipeline.segment.shared.torch_runner import Net, winners
-from tests.flow import checkpoints
-from tests.flow.drawings import annotate, folder_of, mean_overlap
-from tests.flow.training import DEVIATION, MEAN, train
+from tests.fakes import hf_checkpoints
+from tests.fakes.drawn_images import annotate, folder_of, mean_overlap
+from tests.fakes.network_training import DEVIATION, MEAN, train
 from tests.golden.make import photo
 
 HELD_OUT = range(6)
 
 
 def test_segformer_learns_the_drawings(tmp_path: Path) -> None:
-    module = checkpoints.segformer()
+    module = hf_checkpoints.segformer()
 
     def loss(pixels: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         return module(pixel_values=pixels, labels=classes).loss
 
     train(module, loss, steps=60, rate=0.01)
-    folder = checkpoints.saved(module, tmp_path / "segformer", {"height": 96, "width": 128})
+    folder = hf_checkpoints.saved(module, tmp_path / "segformer", {"height": 96, "width": 128})
     source = folder_of(tmp_path / "drawings", HELD_OUT)
-    rows = annotate(source, tmp_path / "out", *checkpoints.local("hf_semantic", folder))
+    rows = annotate(source, tmp_path / "out", *hf_checkpoints.local("hf_semantic", folder))
     assert mean_overlap(rows, HELD_OUT) >= 0.9
     assert {str(row["model"]).rpartition("-")[0] for row in rows} == {"segformer"}
 
 
 def test_a_choice_of_the_hub_runs_with_a_folder_given_and_says_when_that_is_another_checkpoint(tmp_path: Path) -> None:
-    folder = checkpoints.saved(checkpoints.segformer(), tmp_path / "own", {"height": 96, "width": 128})
+    folder = hf_checkpoints.saved(hf_checkpoints.segformer(), tmp_path / "own", {"height": 96, "width": 128})
     source = folder_of(tmp_path / "drawings", range(1))
     choice = ["segment=[hf_semantic/segformer_b0_ade20k]", f"segment.hf_semantic.model.folder={folder}"]
     with pytest.raises(
@@ -79,7 +79,7 @@ def test_classes_win_as_in_the_reference_post_processing() -> None:
 def small(kind: str) -> transformers.PreTrainedModel:
     """A random network of each kind of AutoModelForSemanticSegmentation that there are yamls or users for."""
     torch.manual_seed(0)
-    labels = {"id2label": checkpoints.ID2LABEL, "label2id": {n: i for i, n in checkpoints.ID2LABEL.items()}}
+    labels = {"id2label": hf_checkpoints.ID2LABEL, "label2id": {n: i for i, n in hf_checkpoints.ID2LABEL.items()}}
     tiny = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 32}
     if kind == "beit":
         config = transformers.BeitConfig(
@@ -108,11 +108,11 @@ def small(kind: str) -> transformers.PreTrainedModel:
 
 @pytest.mark.parametrize("kind", ["beit", "dpt", "mobilenet_v2", "upernet"])
 def test_every_kind_goes_through_the_line(kind: str, tmp_path: Path) -> None:
-    folder = checkpoints.saved(small(kind), tmp_path / kind, {"height": 64, "width": 64})
+    folder = hf_checkpoints.saved(small(kind), tmp_path / kind, {"height": 64, "width": 64})
     source = folder_of(tmp_path / "drawings", range(1))
-    rows = annotate(source, tmp_path / "out", *checkpoints.local("hf_semantic", folder))
+    rows = annotate(source, tmp_path / "out", *hf_checkpoints.local("hf_semantic", folder))
     assert rows
-    assert {row["label"] for row in rows} <= set(checkpoints.ID2LABEL.values())
+    assert {row["label"] for row in rows} <= set(hf_checkpoints.ID2LABEL.values())
     assert sum(int(row["area"]) for row in rows) == 96 * 128  # type: ignore[call-overload]
 
 
@@ -140,7 +140,7 @@ def test_a_checkpoint_that_cannot_work_is_refused_on_the_driver(
         (folder / name).write_text(json.dumps(content))
     (folder / "model.safetensors").write_bytes(b"")
     places = [f"source.uri={tmp_path}", f"sink.uri={tmp_path / 'out'}", "execute=local"]
-    assert main("annotate", [*places, *checkpoints.local("hf_semantic", folder)]) == 2
+    assert main("annotate", [*places, *hf_checkpoints.local("hf_semantic", folder)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert expected in said

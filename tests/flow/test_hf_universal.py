@@ -17,10 +17,11 @@ from pipeline.segment.hf.query_net import QueryNet
 from pipeline.segment.hf.universal import HfUniversal
 from pipeline.segment.shared.preprocess import Preprocess
 from pipeline.segment.shared.torch_runner import Net
-from tests.flow import checkpoints
-from tests.flow.drawings import annotate, drawing, folder_of, mean_overlap
-from tests.flow.training import train
-from tests.flow.words import BEGIN, END, add_tokenizer
+from tests.fakes import hf_checkpoints
+from tests.fakes.drawn_images import annotate, drawing, folder_of, mean_overlap
+from tests.fakes.network_training import train
+from tests.fakes.specs import made
+from tests.fakes.word_tokenizer import BEGIN, END, add_tokenizer
 
 HELD_OUT = range(6)
 
@@ -49,8 +50,8 @@ def mask2former() -> transformers.Mask2FormerForUniversalSegmentation:
     config = transformers.Mask2FormerConfig(
         backbone_config=backbone, feature_size=32, mask_feature_size=32, hidden_dim=32, encoder_feedforward_dim=64,
         dim_feedforward=64, encoder_layers=1, decoder_layers=2, num_attention_heads=2, num_queries=8, dropout=0.0,
-        train_num_points=1024, id2label=checkpoints.ID2LABEL,
-        label2id={name: number for number, name in checkpoints.ID2LABEL.items()},
+        train_num_points=1024, id2label=hf_checkpoints.ID2LABEL,
+        label2id={name: number for number, name in hf_checkpoints.ID2LABEL.items()},
     )  # fmt: skip
     return transformers.Mask2FormerForUniversalSegmentation(config)
 
@@ -64,13 +65,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return module(pixel_values=pixels, mask_labels=masks, class_labels=[torch.arange(3)] * len(classes)).loss
 
     train(module, loss, steps=80, rate=0.004, count=2)
-    return checkpoints.saved(module, tmp_path_factory.mktemp("models") / "mask2former", {"height": 96, "width": 128})
+    return hf_checkpoints.saved(module, tmp_path_factory.mktemp("models") / "mask2former", {"height": 96, "width": 128})
 
 
 @pytest.mark.parametrize("task", ["semantic", "panoptic", "instance"])
 def test_mask2former_learns_the_drawings(task: str, trained: Path, tmp_path: Path) -> None:
     source = folder_of(tmp_path / "drawings", HELD_OUT)
-    rows = annotate(source, tmp_path / "out", *checkpoints.local("hf_universal", trained, f"task={task}"))
+    rows = annotate(source, tmp_path / "out", *hf_checkpoints.local("hf_universal", trained, f"task={task}"))
     assert mean_overlap(rows, HELD_OUT) >= 0.9
     if task == "panoptic":
         for seed in HELD_OUT:
@@ -80,7 +81,7 @@ def test_mask2former_learns_the_drawings(task: str, trained: Path, tmp_path: Pat
 
 def small(kind: str) -> transformers.PreTrainedModel:
     torch.manual_seed(0)
-    labels = {"id2label": checkpoints.ID2LABEL, "label2id": {n: i for i, n in checkpoints.ID2LABEL.items()}}
+    labels = {"id2label": hf_checkpoints.ID2LABEL, "label2id": {n: i for i, n in hf_checkpoints.ID2LABEL.items()}}
     if kind == "eomt":
         config = transformers.EomtConfig(
             hidden_size=16, num_hidden_layers=3, num_attention_heads=2, image_size=64, patch_size=16, num_blocks=1,
@@ -122,21 +123,21 @@ def small(kind: str) -> transformers.PreTrainedModel:
 def test_the_others_go_through_the_line(
     kind: str, size: dict[str, int], more: dict[str, object], tmp_path: Path
 ) -> None:
-    folder = checkpoints.saved(small(kind), tmp_path / kind, size, **more)
+    folder = hf_checkpoints.saved(small(kind), tmp_path / kind, size, **more)
     source = folder_of(tmp_path / "drawings", range(1))
-    rows = annotate(source, tmp_path / "out", *checkpoints.local("hf_universal", folder, "task=semantic"))
+    rows = annotate(source, tmp_path / "out", *hf_checkpoints.local("hf_universal", folder, "task=semantic"))
     assert sum(int(row["area"]) for row in rows) == 96 * 128  # type: ignore[call-overload]
     masks = annotate(
-        source, tmp_path / "things", *checkpoints.local("hf_universal", folder, "task=instance", "score=0")
+        source, tmp_path / "things", *hf_checkpoints.local("hf_universal", folder, "task=instance", "score=0")
     )
-    assert {row["label"] for row in masks} <= set(checkpoints.ID2LABEL.values())
+    assert {row["label"] for row in masks} <= set(hf_checkpoints.ID2LABEL.values())
 
 
 TASK = {"the": 5, "task": 6, "is": 7, "semantic": 8, "instance": 9, "panoptic": 10}
 
 
 def oneformer(folder: Path) -> Path:
-    checkpoints.saved(small("oneformer"), folder, {"shortest_edge": 64, "longest_edge": 128})
+    hf_checkpoints.saved(small("oneformer"), folder, {"shortest_edge": 64, "longest_edge": 128})
     add_tokenizer(folder, TASK)
     return folder
 
@@ -156,8 +157,8 @@ def test_oneformer_is_told_its_task_and_answers_as_transformers_own_calls_do(tas
     seen = Net(small("oneformer"), "cpu", 1, TorchOptions())
     tokens = [BEGIN, 5, 6, 7, TASK[task], END, *[0] * 71]  # as OneFormerProcessor pads them
     pixels = np.random.default_rng(0).integers(0, 255, (64, 96, 3)).astype(np.uint8)
-    net = QueryNet(seen, segmenter.how, segmenter.told())
-    assert segmenter.told() == tokens
+    net = QueryNet(seen, segmenter.how, segmenter.task_tokens())
+    assert segmenter.task_tokens() == tokens
     ((_, found),) = net.classes([pixels], [(64, 96)])
     answer = seen.run(
         lambda module: module(
@@ -175,7 +176,12 @@ def test_a_oneformer_without_its_words_is_refused(tmp_path: Path) -> None:
     folder = oneformer(tmp_path / "oneformer")
     files = ("config.json", "preprocessor_config.json", "model.safetensors")
     with pytest.raises(ConfigError, match=r"segment\.hf_universal\.model: expected tokenizer\.json .* model\.files"):
-        HfUniversal(model=Checkpoint(folder=str(folder), licence="MIT", files=files), task="semantic")
+        made(
+            "segment.hf_universal",
+            HfUniversal,
+            model=Checkpoint(folder=str(folder), licence="MIT", files=files),
+            task="semantic",
+        )
 
 
 SPLIT = {"do_split_image": True, "image_processor_type": "EomtImageProcessor"}
@@ -184,7 +190,7 @@ SPLIT = {"do_split_image": True, "image_processor_type": "EomtImageProcessor"}
 @pytest.mark.parametrize(("height", "width"), [(48, 130), (130, 48), (40, 40), (48, 128)])
 def test_eomt_sees_squares_of_an_image_as_its_reference_does(height: int, width: int, tmp_path: Path) -> None:
     """The merging of the squares is transformers' own; the squares are cut by its `_split_image`."""
-    folder = checkpoints.saved(small("eomt"), tmp_path / "eomt", {"shortest_edge": 64}, **SPLIT)  # type: ignore[arg-type]
+    folder = hf_checkpoints.saved(small("eomt"), tmp_path / "eomt", {"shortest_edge": 64}, **SPLIT)  # type: ignore[arg-type]
     segmenter = HfUniversal(model=checkpoint(folder, words=False), task="semantic")
     seen = Net(small("eomt"), "cpu", 1, TorchOptions(batch=2))
     pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3)).astype(np.uint8)
@@ -204,11 +210,11 @@ def test_eomt_sees_squares_of_an_image_as_its_reference_does(height: int, width:
 
 
 def test_squares_are_for_classes_not_for_things(tmp_path: Path) -> None:
-    folder = checkpoints.saved(small("eomt"), tmp_path / "eomt", {"shortest_edge": 64}, **SPLIT)  # type: ignore[arg-type]
+    folder = hf_checkpoints.saved(small("eomt"), tmp_path / "eomt", {"shortest_edge": 64}, **SPLIT)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"do_split_image is for task=semantic"):
         HfUniversal(model=checkpoint(folder, words=False), task="panoptic")
-    with pytest.raises(ConfigError, match=r"segment\.hf_semantic\.model: .*do_split_image is not supported"):
-        preprocess("hf_semantic", checkpoint(folder, words=False))
+    with pytest.raises(ConfigError, match=r"^model: preprocessor_config\.json: do_split_image is not supported"):
+        preprocess("model", checkpoint(folder, words=False))
 
 
 def checkpoint(folder: Path, words: bool = True) -> Checkpoint:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flow.drawings import folder_of
+from tests.fakes.drawn_images import folder_of
 
 SCRIPT = """
 import sys

@@ -4,14 +4,14 @@ scan for planted bytes, and by exiftool."""
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from jobs.entry import main
-from tests.exiftool import EXIFTOOL, MISSING, beyond_the_picture, tags
-from tests.flow.leaks import blobs
-from tests.planted import SECRET, SRGB, avif, bmp, gif, jpeg, mpo, photo, png, tiff, webp
+from tests.fakes.exiftool import EXIFTOOL, MISSING, beyond_the_picture, tags
+from tests.fakes.leak_scan import blobs
+from tests.fakes.metadata_samples import SECRET, SRGB, avif, bmp, gif, jpeg, mpo, photo, png, tiff, webp
+from tests.fakes.published_output import rows
 
 INPUTS: dict[str, Callable[[Image.Image], bytes]] = {
     "jpeg.jpg": jpeg,
@@ -65,8 +65,7 @@ def test_every_pair_of_input_and_output_is_there(run: Path) -> None:
     for stem, paths in made.items():
         kinds = [path.parts[0] for path in paths]
         assert sorted(kinds) == sorted(KINDS), stem
-    rows = [row for path in (run / "out/images").glob("*.parquet") for row in pq.read_table(path).to_pylist()]
-    assert {(str(row["member"]).partition("-")[0], row["status"]) for row in rows} == {
+    assert {(str(row["member"]).partition("-")[0], row["status"]) for row in rows(run / "out")} == {
         ("face", "written"),
         ("cup", "unchanged"),
     }

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.entry import main
-from tests.flow import catalogue
-from tests.planted import saved
+from tests.fakes import input_catalogue
+from tests.fakes.metadata_samples import saved
+from tests.fakes.published_output import rows
 
 LONG = "long" * 60
 HOSTILE = [
@@ -73,7 +74,7 @@ HOSTILE = [
     LONG,
     f"{LONG}/{LONG}/{LONG}/{LONG}/{LONG}",
 ]
-PICTURE = saved(catalogue.plain(), "PNG")
+PICTURE = saved(input_catalogue.plain(), "PNG")
 PLAIN = ["execute=local", "segment=[faces]", "select=faces"]
 KEPT = "a published name stays inside the output, whatever the source calls its images"
 
@@ -81,11 +82,11 @@ KEPT = "a published name stays inside the output, whatever the source calls its 
 def as_tar(folder: Path) -> int:
     """As a tar writer without scruples packs them: image and caption by turns."""
     entries = [
-        catalogue.entry(name + suffix, data)
+        input_catalogue.entry(name + suffix, data)
         for name in HOSTILE
         for suffix, data in ((".png", PICTURE), (".txt", b"text"))
     ]
-    (folder / "names.tar").write_bytes(catalogue.tar(*entries))
+    (folder / "names.tar").write_bytes(input_catalogue.tar(*entries))
     return len(HOSTILE)
 
 
@@ -171,11 +172,11 @@ def stay_inside(source: str, sink: str, tmp_path: Path) -> None:
 
     assert [path for path in tree(tmp_path, out) if path not in before] == [str(out.parent.parent), str(out.parent)]
     assert not os.path.lexists("/tmp/segfill-escaped.png")
-    rows = [row for path in (out / "images").glob("*.parquet") for row in pq.read_table(path).to_pylist()]
-    lost = images - len([row for row in rows if not row["member"].endswith(".txt")])
+    found = rows(out)
+    lost = images - len([row for row in found if not row["member"].endswith(".txt")])
     assert lost <= 0 if source == "tar" else lost == 0  # a tar's captions with such names are rows of their own
-    assert all(row["status"] == "unchanged" or row["reason"] for row in rows)
-    accepted = [row for row in rows if row["status"] == "unchanged"]
+    assert all(row["status"] == "unchanged" or row["reason"] for row in found)
+    accepted = [row for row in found if row["status"] == "unchanged"]
     assert len(accepted) >= images - 16  # the rest are rejected by their names, with a reason
     names = list(published(out))
     assert len(names) >= len(accepted)
@@ -211,7 +212,7 @@ def test_names_cannot_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureF
     given.mkdir()
     for name in ("\x1b[2Jred\x9b31m.tar", "two\r\nlines.tar", "\u202eturned.tar"):
         (given / name).write_bytes(b"no tar")
-    (given / "good.tar").write_bytes(catalogue.tar(catalogue.entry("a.png", PICTURE)))
+    (given / "good.tar").write_bytes(input_catalogue.tar(input_catalogue.entry("a.png", PICTURE)))
     assert main("clean", [*PLAIN, f"source.uri={given}", f"sink.uri={tmp_path / 'out'}"]) == 3
     assert main("clean", [f"source.uri='{given}/\x1b[31mnone'", f"sink.uri={tmp_path / 'other'}"]) == 2
     said = capsys.readouterr()

@@ -4,25 +4,24 @@ what was there, or of what is around it, is other than it should be."""
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from jobs.entry import main
-from tests.flow.outputs import published, totals
-from tests.planted import photo
-from tests.unit.fill import networks
+from tests.fakes import fill_networks
+from tests.fakes.metadata_samples import photo
+from tests.fakes.published_output import pixels, published, rows, totals
 
 FAMILIES = ("lama", "migan", pytest.param("lama_torchscript", marks=pytest.mark.chaos))  # which takes torch
 
 
 def choice(family: str, folder: Path, **more: bool) -> list[str]:
     if family == "lama_torchscript":
-        path = networks.torchscript(folder / "big-lama.pt")
+        path = fill_networks.torchscript(folder / "big-lama.pt")
         word = ["fill.allow_torchscript=true", "fill.windowing.side=256"]
     else:
-        path, word = getattr(networks, family)(folder / f"{family}.onnx", **more), []
-    model = networks.weights(path, torchscript=path.suffix == ".pt")
+        path, word = getattr(fill_networks, family)(folder / f"{family}.onnx", **more), []
+    model = fill_networks.weights(path, torchscript=path.suffix == ".pt")
     return [f"fill={family}", f"fill.model.uri={model.uri}", f"fill.model.sha256={model.sha256}", *word]
 
 
@@ -45,10 +44,6 @@ def slide(path: Path, shade: int) -> np.ndarray:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
     return ink
-
-
-def pixels(path: Path) -> np.ndarray:
-    return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -97,7 +92,7 @@ def test_another_network_is_refused_before_anything_is_written(
     family: str, other: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slide(tmp_path / "in" / "a.png", shade=10)
-    model = networks.weights(getattr(networks, other)(tmp_path / "other.onnx"))
+    model = fill_networks.weights(getattr(fill_networks, other)(tmp_path / "other.onnx"))
     fill = [f"fill={family}", f"fill.model.uri={model.uri}", f"fill.model.sha256={model.sha256}"]
     assert run("clean", tmp_path / "in", tmp_path / "out", *fill) == 2
     message = capsys.readouterr().err
@@ -120,6 +115,6 @@ def test_a_program_needs_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_an_answer_that_is_no_picture_rejects_the_image(family: str, wrong: str, reason: str, tmp_path: Path) -> None:
     slide(tmp_path / "in" / "a.png", shade=10)
     assert run("clean", tmp_path / "in", tmp_path / "out", *choice(family, tmp_path, **{wrong: True})) == 0
-    (row,) = [row for path in (tmp_path / "out/images").glob("*.parquet") for row in pq.read_table(path).to_pylist()]
+    (row,) = rows(tmp_path / "out")
     assert (row["status"], row["reason"]) == ("rejected", reason)
     assert not (tmp_path / "out/rendered/filled/a.png").exists()

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from jobs.entry import main
-from tests.flow.drawings import NAMES, annotate, folder_of, mean_overlap
+from tests.fakes.drawn_images import NAMES, annotate, folder_of, mean_overlap
 
 SEEDS = range(3)
 

@@ -9,8 +9,8 @@ import torch
 from jobs.entry import main
 from pipeline.segment.nets.fcn import FCN
 from pipeline.segment.nets.unet import UNet
-from tests.flow.drawings import annotate, folder_of, mean_overlap
-from tests.flow.training import cross_entropy, saved, train
+from tests.fakes.drawn_images import annotate, folder_of, mean_overlap
+from tests.fakes.network_training import cross_entropy, saved, train
 
 HELD_OUT = range(6)
 NAMES = "names=[ground,disc,square]"

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageOps
 
@@ -13,9 +12,10 @@ from jobs.entry import main
 from pipeline import build, flow
 from pipeline.image import rle
 from pipeline.records import EncodedImage, ImageRef, Mask, Selected, Unit, UnitBatch
-from tests.flow import hanging
-from tests.flow.leaks import blobs, leaks, pictures
-from tests.planted import SECRET, jpeg, photo, png, saved, tiff
+from tests.fakes import hanging_run
+from tests.fakes.leak_scan import blobs, leaks, pictures
+from tests.fakes.metadata_samples import SECRET, jpeg, photo, png, saved, tiff
+from tests.fakes.published_output import index
 
 COLOUR = (255, 0, 160)
 """Of squares painted on the planted face: no photograph here holds it, and no fill can invent it."""
@@ -44,17 +44,12 @@ CLASS = {
 
 
 def broken(part: str, how: str) -> list[str]:
-    chosen = ["plugins=[tests]", f"{part}._target_=tests.flow.faults.{CLASS[part]}"]
+    chosen = ["plugins=[tests]", f"{part}._target_=tests.fakes.faulty_stages.{CLASS[part]}"]
     return chosen if part == "render" else [*chosen, f"+{part}.how={how}"]
 
 
 def anonymize(source: Path, out: Path, *overrides: str) -> int:
     return main("anonymize", [f"source.uri={source}", f"sink.uri={out}", "execute=local", "audit=none", *overrides])
-
-
-def index(out: Path) -> dict[str, dict[str, object]]:
-    rows = [row for path in sorted((out / "images").glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
-    return {str(row["member"]): row for row in rows}
 
 
 def marked() -> Image.Image:
@@ -123,7 +118,7 @@ def test_a_detector_that_hangs_publishes_nothing(
     folder, secrets = originals
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.jpg").write_bytes((folder / "a.jpg").read_bytes())
-    hanging.check("segment.faces", tmp_path / "in", tmp_path / "out", secrets, COLOUR, monkeypatch)
+    hanging_run.check("segment.faces", tmp_path / "in", tmp_path / "out", secrets, COLOUR, monkeypatch)
 
 
 @pytest.mark.promise("A stage that breaks, in whatever way, publishes nothing of an original")

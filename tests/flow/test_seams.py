@@ -1,16 +1,15 @@
 """The index says how visible the border of every fill is, and the report lists the visible ones when it is asked to."""
 
-import io
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from jobs.demo_shards import photograph
-from pipeline import build, driver
 from pipeline.render.seam import seam
+from tests.fakes.job_run import run
+from tests.fakes.published_output import rows
 
 MAGENTA = (255, 0, 255)
 
@@ -22,20 +21,13 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "in").mkdir()
     photograph("astronaut.png").convert("RGB").crop((100, 0, 400, 260)).save(folder / "in" / "face.png")
     photograph("coffee.png").convert("RGB").resize((300, 200)).save(folder / "in" / "none.png")
-    config = build.compose(
-        "anonymize",
-        [
-            *(f"source.uri={folder / 'in'}", f"sink.uri={folder / 'out'}", "sink=files", "execute=local"),
-            *("audit=none", "segment.faces.thorough=false", "fill.colour='#ff00ff'", "review_seam=3"),
-        ],
-    )
-    assert driver.run(build.build(config), io.StringIO(), io.StringIO()) == 0
+    options = ("audit=none", "segment.faces.thorough=false", "fill.colour='#ff00ff'", "review_seam=3")
+    assert run("anonymize", folder / "in", folder / "out", "sink=files", "execute=local", *options).code == 0
     return folder / "out"
 
 
 def test_the_seam_of_the_index_is_that_of_the_published_picture(out: Path) -> None:
-    (table,) = (pq.read_table(path) for path in (out / "images").glob("*.parquet"))
-    seams = dict(zip(table["key"].to_pylist(), table["seam"].to_pylist(), strict=True))
+    seams = {row["key"]: row["seam"] for row in rows(out)}
     with Image.open(out / "rendered" / "filled" / "face.png") as image:
         published = np.asarray(image.convert("RGB"))
     painted = (published == MAGENTA).all(axis=2)

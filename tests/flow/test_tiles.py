@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from pipeline import build, driver
-from tests.flow import checkpoints
-from tests.flow.big import trained
-from tests.flow.drawings import annotate, folder_of
-from tests.flow.outputs import published
+from tests.fakes import hf_checkpoints
+from tests.fakes.drawn_images import annotate, folder_of
+from tests.fakes.large_image_run import trained
+from tests.fakes.published_output import published
 
 
 @pytest.mark.promise("Tiles of a large image agree with one look at the whole")
@@ -46,9 +46,9 @@ def test_tiles_scales_and_mirrors_write_the_same_bytes_again(tmp_path: Path) -> 
 def test_checkpoints_of_a_hub_look_at_tiles_too(tmp_path: Path) -> None:
     """A small SegFormer with random numbers: the wiring; each pixel has a class, and a tile at a time is seen."""
     torch.manual_seed(0)
-    folder = checkpoints.saved(checkpoints.segformer(), tmp_path / "segformer", {"height": 64, "width": 64})
+    folder = hf_checkpoints.saved(hf_checkpoints.segformer(), tmp_path / "segformer", {"height": 64, "width": 64})
     source = folder_of(tmp_path / "in", range(1), 100, 170)
-    net = checkpoints.local("hf_semantic", folder)
+    net = hf_checkpoints.local("hf_semantic", folder)
     (name,) = {each.split(".")[1] for each in net if each.startswith("segment.")}
     looks = [
         f"segment.{name}.{each}"
@@ -76,7 +76,7 @@ def test_100_megapixels_within_2_gigabytes(tmp_path: Path) -> None:
 
 def peaks(side: int, folder: Path) -> tuple[int, int]:
     """MiB of a process that fills an image of side x side: before, and with it."""
-    command = [sys.executable, "-m", "tests.flow.big", str(side), str(folder)]
+    command = [sys.executable, "-m", "tests.fakes.large_image_run", str(side), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1700)
     assert done.returncode == 0, done.stderr
     code, written, before, after = done.stdout.splitlines()[-1].split()

@@ -9,8 +9,8 @@ import torch
 from jobs.entry import main
 from pipeline.models.weights import Weights
 from pipeline.segment.torchvision import TorchvisionMaskRcnn, TorchvisionSemantic
-from tests.flow.drawings import annotate, folder_of
-from tests.flow.training import saved
+from tests.fakes.drawn_images import annotate, folder_of
+from tests.fakes.network_training import saved
 
 NAMED = Weights(uri="file:/m.safetensors", sha256="0" * 64, licence="MIT")
 there = pytest.mark.skipif(find_spec("torchvision") is None, reason="torchvision is not installed")

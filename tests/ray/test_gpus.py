@@ -3,7 +3,6 @@
 There is none here: Ray is told of one, and the models take the CPU for it or find that it is missing.
 """
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +10,12 @@ import onnxruntime as ort
 import pytest
 import ray
 
-from pipeline import build, driver
 from pipeline.errors import ConfigError
 from pipeline.execute.ray_data import _hushed, _on_loopback
-from tests.flow.drawings import folder_of
-from tests.flow.outputs import published, totals
-from tests.unit.fill import networks
+from tests.fakes import fill_networks
+from tests.fakes.drawn_images import folder_of
+from tests.fakes.job_run import run
+from tests.fakes.published_output import published, totals
 
 
 @pytest.fixture(scope="module")
@@ -30,23 +29,22 @@ def one_gpu() -> Iterator[None]:
     ray.shutdown()
 
 
-def run(name: str, source: Path, out: Path, *overrides: str) -> int:
-    places = [f"source.uri={source}", f"sink.uri={out}", "audit=none", "plugins=[tests]"]
-    return driver.run(build.build(build.compose(name, [*places, *overrides])), io.StringIO(), io.StringIO())
+COMMON = ("audit=none", "plugins=[tests]")
 
 
 @pytest.mark.usefixtures("one_gpu")
 @pytest.mark.promise("local, fused and staged write the same bytes")
 def test_both_stages_share_one_gpu_and_more_than_fits_is_refused(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", range(8))
-    model = networks.weights(networks.lama(tmp_path / "lama.onnx"))
+    model = fill_networks.weights(fill_networks.lama(tmp_path / "lama.onnx"))
     common = [
-        "source.unit_images=2", "segment.faces._target_=tests.flow.slow.SlowFaces", "fill=lama",
-        "fill._target_=tests.ray.anywhere.AnywhereLama", f"fill.model.uri={model.uri}",
+        *COMMON,
+        "source.unit_images=2", "segment.faces._target_=tests.fakes.slow_stages.SlowFaces", "fill=lama",
+        "fill._target_=tests.fakes.cpu_lama.AnywhereLama", f"fill.model.uri={model.uri}",
         f"fill.model.sha256={model.sha256}",
     ]  # fmt: skip
-    assert run("anonymize", source, tmp_path / "local", "execute=local", *common) == 0
-    assert run("anonymize", source, tmp_path / "auto", "execute=auto", *common) == 0
+    assert run("anonymize", source, tmp_path / "local", "execute=local", *common).code == 0
+    assert run("anonymize", source, tmp_path / "auto", "execute=auto", *common).code == 0
     assert published(str(tmp_path / "auto")) == published(str(tmp_path / "local"))
     assert totals(str(tmp_path / "auto"))["written"] == 8
     with pytest.raises(ConfigError, match=r"execute\.gpus: 3 actors of 0\.5 GPUs each do not fit on 1"):
@@ -60,7 +58,7 @@ def test_a_gpu_that_the_models_cannot_use_is_left_alone_and_said(
 ) -> None:
     source = folder_of(tmp_path / "in", range(2))
     for executor in ("local", "auto"):
-        assert run("annotate", source, tmp_path / executor, f"execute={executor}", "segment=[faces]") == 0
+        assert run("annotate", source, tmp_path / executor, *COMMON, f"execute={executor}", "segment=[faces]").code == 0
     assert published(str(tmp_path / "auto")) == published(str(tmp_path / "local"))
     said = capsys.readouterr().err
     assert said.count("execute=auto: the GPU is not used (device cuda: onnxruntime has only") == 1

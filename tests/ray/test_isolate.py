@@ -1,30 +1,28 @@
 """An image that kills, stalls or bloats its worker is found and rejected; nothing else of its unit is lost."""
 
-import io
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from jobs.demo_shards import build as build_shards
-from pipeline import build, driver
+from pipeline import build
 from pipeline.execute import isolate
 from pipeline.execute.isolate import ImageLimits
 from pipeline.flow import STAGES
 from pipeline.plan import make
 from pipeline.records import UnitBatch
 from pipeline.storage.store import open_store
-from tests.flow.outputs import everything, published, totals
-from tests.planted import photo
+from tests.fakes.job_run import run
+from tests.fakes.metadata_samples import photo
+from tests.fakes.published_output import everything, published, rows, totals
 
 DEADLY = [
     "plugins=[tests]",
-    "decode._target_=tests.flow.deadly.DeadlyDecode",
-    "segment.faces._target_=tests.flow.deadly.DeadlyFaces",
+    "decode._target_=tests.fakes.deadly_stages.DeadlyDecode",
+    "segment.faces._target_=tests.fakes.deadly_stages.DeadlyFaces",
 ]
 KILLERS = {
     "03-segfault": ("decode", "killed_worker"),
@@ -33,6 +31,15 @@ KILLERS = {
     "08-raises": ("segment", "unexpected"),
     "09-kills": ("segment", "killed_worker"),
 }
+SETTINGS = [
+    "source.unit_images=6",
+    "sink=files",
+    "max_reject_share=0.9",
+    "execute.image_seconds=15",  # every hang takes all of it; on busy cores a shorter limit ends other images too
+    "execute.image_mib=300",
+    "audit=none",
+    "segment.faces.thorough=false",
+]
 COLOURS = {"08-raises": (0, 255, 0), "09-kills": (0, 0, 255)}
 
 
@@ -48,26 +55,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def overrides(source: Path, out: Path, *more: str) -> list[str]:
-    chosen = [
-        "source.unit_images=6",
-        "sink=files",
-        "max_reject_share=0.9",
-        "image_seconds=15",  # a hang costs them all; busy cores need some to see what else kills
-        "image_mib=300",
-        "audit=none",
-        "segment.faces.thorough=false",
-    ]
-    chosen = [c.replace("image_", "execute.image_", 1) if c.startswith("image_") else c for c in chosen]
-    return [f"source.uri={source}", f"sink.uri={out}", *chosen, *more]
+    return [f"source.uri={source}", f"sink.uri={out}", *SETTINGS, *more]
 
 
-def index(out: Path) -> dict[str, dict[str, Any]]:
-    rows = [row for path in sorted((out / "images").glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
-    return {str(row["key"]): row for row in rows}
+def by_key(out: Path) -> dict[str, dict[str, Any]]:
+    return {str(row["key"]): row for row in rows(out)}
 
 
 def fates(out: Path) -> dict[str, tuple[str, str]]:
-    return {key: (row["stage"], row["reason"]) for key, row in index(out).items() if row["status"] == "rejected"}
+    return {key: (row["stage"], row["reason"]) for key, row in by_key(out).items() if row["status"] == "rejected"}
 
 
 @pytest.mark.promise("An image that kills, stalls or bloats its worker is rejected, the rest of its unit is written")
@@ -83,16 +79,14 @@ def fates(out: Path) -> dict[str, tuple[str, str]]:
 @pytest.mark.timeout(900)  # each hang costs its limit, and each death a worker that starts anew
 def test_a_run_on_ray_survives_every_kind_of_deadly_image(layout: list[str], folder: Path, tmp_path: Path) -> None:
     out, quiet = tmp_path / "out", tmp_path / "quiet"
-    config = build.compose("anonymize", overrides(folder, out, *layout, *DEADLY))
-    said = io.StringIO()
-    assert driver.run(build.build(config), io.StringIO(), said) == 0, said.getvalue()
+    ended = run("anonymize", folder, out, *SETTINGS, *layout, *DEADLY)
+    assert ended.code == 0, ended.err
     assert fates(out) == KILLERS
     assert totals(str(out)) == {"images": 12, "written": 1, "unchanged": 6, "rejected": 5}
     assert not [path for path in everything(str(out)) if path.startswith("_attempt")]
-    harmless = build.compose("anonymize", overrides(folder, quiet, "execute=local"))
-    assert driver.run(build.build(harmless), io.StringIO(), io.StringIO()) == 0
-    for key, row in index(out).items():
-        assert key in KILLERS or row["output_sha256"] == index(quiet)[key]["output_sha256"]
+    assert run("anonymize", folder, quiet, *SETTINGS, "execute=local").code == 0
+    for key, row in by_key(out).items():
+        assert key in KILLERS or row["output_sha256"] == by_key(quiet)[key]["output_sha256"]
 
 
 @pytest.mark.promise("An image that kills, stalls or bloats its worker is rejected, the rest of its unit is written")
@@ -115,18 +109,18 @@ def suspicious(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.promise("One image at a time in a process of its own gives the same bytes")
-def test_alone_gives_the_bytes_of_the_plain_loop(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    build_shards(tmp_path)
+def test_alone_gives_the_bytes_of_the_plain_loop(
+    demo_shards: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     chosen = ["source.unit_images=8", "max_reject_share=0.2", "execute=local", "sink=parquet", "render=everything"]
 
-    def run(out: str) -> dict[str, str]:
-        config = build.compose("clean", [f"source.uri={tmp_path / 'folder'}", f"sink.uri={tmp_path / out}", *chosen])
-        assert driver.run(build.build(config), io.StringIO(), io.StringIO()) == 0
+    def cleaned(out: str) -> dict[str, str]:
+        assert run("clean", demo_shards / "folder", tmp_path / out, *chosen).code == 0
         return published(str(tmp_path / out))
 
-    plain = run("plain")
+    plain = cleaned("plain")
     request.getfixturevalue("suspicious")
-    assert run("alone") == plain
+    assert cleaned("alone") == plain
 
 
 @pytest.mark.promise("One image at a time in a process of its own gives the same bytes")

@@ -11,7 +11,7 @@ import pytest
 
 from jobs.demo_shards import build_bench
 from pipeline.storage.store import open_store
-from tests.flow.outputs import published, totals
+from tests.fakes.published_output import commits, published, totals
 
 IMAGES = 48
 
@@ -35,13 +35,6 @@ def start(source: str, out: str, executor: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
-
-
-def commits(out: str) -> int:
-    try:
-        return len(open_store(out).list("_commit"))
-    except FileNotFoundError:
-        return 0
 
 
 def killed_in_the_middle(source: str, out: str, executor: str) -> int:

@@ -18,10 +18,10 @@ from PIL import Image, PngImagePlugin
 
 from jobs.entry import main
 from pipeline.storage.store import open_store
-from tests.flow.catalogue import entry, plain, tar
-from tests.flow.leaks import blobs
-from tests.planted import SECRET, jpeg, saved, small
-from tests.s3.server import S3, serve
+from tests.fakes.input_catalogue import entry, plain, tar
+from tests.fakes.leak_scan import blobs
+from tests.fakes.metadata_samples import SECRET, jpeg, saved, small
+from tests.fakes.s3_server import S3, serve
 
 ROOT = Path(__file__).parents[2]
 PROMISE = "a planted secret is in no output, log, page or message"
@@ -124,7 +124,7 @@ def test_no_planted_secret_gets_out(
     server: S3, session: Path, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     open_store(server.uri("in")).put("a.tar", shard())
-    leaky = ["plugins=[tests]", "segment.faces._target_=tests.ray.leaky.LeakyFaces", "max_reject_share=1.0"]
+    leaky = ["plugins=[tests]", "segment.faces._target_=tests.fakes.leaky_segmenter.LeakyFaces", "max_reject_share=1.0"]
     done = run(server, session, *leaky)
     assert done.returncode == 0, done.stderr.decode()
     whole = {"stdout": done.stdout, "stderr": done.stderr, **files(session)}

@@ -1,31 +1,19 @@
 """The staged layout: several units in one call of a model, scaled pools, and still the bytes of a plain loop."""
 
-import io
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
-from pipeline import build, driver
 from pipeline.errors import ConfigError
 from pipeline.execute.ray_data import RayData
 from pipeline.execute.ray_rows import shard_of, shard_row
 from pipeline.plan import Pending
 from pipeline.records import Member, Shard
-from tests.flow.drawings import folder_of
-from tests.flow.outputs import published, totals
+from tests.fakes.drawn_images import folder_of
+from tests.fakes.job_run import run
+from tests.fakes.published_output import index, published, totals
 
-
-@pytest.fixture(scope="module")
-def ray_here():  # type: ignore[no-untyped-def]
-    with RayData(store_mib=256).session():
-        yield
-
-
-def run(source: Path, out: Path, *overrides: str) -> int:
-    places = [f"source.uri={source}", f"sink.uri={out}", "audit=none"]
-    config = build.compose("anonymize", [*places, "plugins=[tests]", *overrides])
-    return driver.run(build.build(config), io.StringIO(), io.StringIO())
+COMMON = ("audit=none", "plugins=[tests]")
 
 
 def most_at_once(log: Path) -> int:
@@ -38,12 +26,12 @@ def test_an_actor_that_holds_several_units_shows_the_model_all_and_writes_the_sa
     """12 images in units of 2: the model sees up to 6 at once, and one that it refuses costs nobody else."""
     source, log = folder_of(tmp_path / "in", range(12)), tmp_path / "log"
     (source / "broken.png").write_bytes(b"no image")
-    faces = ["segment.faces._target_=tests.flow.slow.SlowFaces", f"+segment.faces.log={log}"]
+    faces = ["segment.faces._target_=tests.fakes.slow_stages.SlowFaces", f"+segment.faces.log={log}"]
     common = [*faces, "source.unit_images=2", "max_reject_share=0.2"]
-    assert run(source, tmp_path / "local", "execute=local", *common) == 0
+    assert run("anonymize", source, tmp_path / "local", *COMMON, "execute=local", *common).code == 0
     assert most_at_once(log) == 2
     staged = ["execute=staged", "execute.units=3", "execute.segment_actors=[1,2]", "execute.fill_actors=[1,1]"]
-    assert run(source, tmp_path / "staged", *staged, *common) == 0
+    assert run("anonymize", source, tmp_path / "staged", *COMMON, *staged, *common).code == 0
     assert 4 <= most_at_once(log) <= 6
     assert published(str(tmp_path / "staged")) == published(str(tmp_path / "local"))
     assert totals(str(tmp_path / "staged")) == {"images": 13, "written": 12, "unchanged": 0, "rejected": 1}
@@ -55,11 +43,10 @@ def test_an_actor_that_holds_several_units_shows_the_model_all_and_writes_the_sa
 def test_what_the_listing_tells_reaches_the_readers(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", range(2))
     (source / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    faces = ["segment.faces._target_=tests.flow.slow.SlowFaces", "max_reject_share=0.5"]
+    faces = ["segment.faces._target_=tests.fakes.slow_stages.SlowFaces", "max_reject_share=0.5"]
     for executor in ("local", "ray"):
-        assert run(source, tmp_path / executor, f"execute={executor}", *faces) == 0
-        rows = [row for path in (tmp_path / executor / "images").glob("*") for row in pq.read_table(path).to_pylist()]
-        assert {row["member"]: row["reason"] for row in rows}["gone.png"] == "dangling_link"
+        assert run("anonymize", source, tmp_path / executor, *COMMON, f"execute={executor}", *faces).code == 0
+        assert index(tmp_path / executor)["gone.png"]["reason"] == "dangling_link"
     assert published(str(tmp_path / "ray")) == published(str(tmp_path / "local"))
 
 

@@ -7,26 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from jobs.demo_shards import build as build_shards
 from jobs.entry import main
 from pipeline.storage import s3 as backend
 from pipeline.storage.store import open_store
-from tests.flow.outputs import published, totals
-from tests.s3.proxy import Choose, Proxy, Request, always, between, never, seeded
-from tests.s3.server import S3
+from tests.fakes.published_output import published, totals
+from tests.fakes.s3_proxy import Choose, Proxy, Request, always, between, never, seeded
+from tests.fakes.s3_server import S3
 
 QUICK = ["segment.faces.thorough=false", "audit=none"]
 SMALL = ["execute=local", *QUICK, "sink=files", "source.unit_images=4", "max_reject_share=0.2"]
 
 
 @pytest.fixture(scope="module")
-def quiet(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> str:
+def quiet(s3: S3, demo_shards: Path) -> str:
     """An undisturbed run's output; its source is beside it, as `webdataset`, `parquet` and `folder`."""
-    folder = tmp_path_factory.mktemp("faulty")
-    build_shards(folder)
     store = open_store(s3.uri("faulty"))
-    for info in open_store(str(folder)).list():
-        store.put(info.path, (folder / info.path).read_bytes())
+    for info in open_store(str(demo_shards)).list():
+        store.put(info.path, (demo_shards / info.path).read_bytes())
     out = store.join("quiet")
     assert run(store.join("webdataset"), out) == 0
     return out
@@ -93,8 +90,8 @@ def from_commit(number: int, fault: str) -> Choose:
 def test_a_lost_storage_ends_the_run_and_the_same_command_resumes_it(
     fault: str, quiet: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(backend, "PATIENCE", 1.0)
-    monkeypatch.setattr(backend, "IMPATIENCE", 0.3)
+    monkeypatch.setattr(backend, "RETRY_SECONDS", 1.0)
+    monkeypatch.setattr(backend, "SHORT_RETRY_SECONDS", 0.3)
     out = quiet.replace("quiet", f"lost-{fault}")
     proxy.choose = from_commit(1, fault)
     assert run(source_of(quiet), out) == 1

@@ -15,7 +15,7 @@ from pipeline.records import Counts, OutputFile, Unit, unit_id
 from pipeline.sink.rendered import tar
 from pipeline.sink.unit_writer import UnitFiles
 from pipeline.storage.store import open_store
-from tests.s3.server import S3
+from tests.fakes.s3_server import S3
 
 LENGTH = 12
 IDENTITY = Identity(config={"a": "1"}, weights={}, code="1", source={"a.tar": "12:e"})

@@ -16,8 +16,9 @@ from PIL import Image
 from jobs.entry import main
 from pipeline.ledger.ledger import Ledger
 from pipeline.storage.store import Store, open_store
-from tests.s3.server import S3
-from tests.unit.source.made_tars import packed, tar_of
+from tests.fakes.published_output import rows
+from tests.fakes.s3_server import S3
+from tests.fakes.tar_samples import packed, tar_of
 
 IMAGES = 12
 """In each shard: together more than is read ahead, so that the second half is not yet read when the source changes."""
@@ -71,12 +72,6 @@ def put(store: Store, objects: dict[str, bytes]) -> str:
     return store.uri
 
 
-def index(out: str) -> list[dict[str, object]]:
-    store = open_store(out)
-    tables = [pq.read_table(pa.BufferReader(store.read(info.path))) for info in store.list("images")]
-    return [row for table in tables for row in table.to_pylist()]
-
-
 @pytest.mark.parametrize("kind", MAKERS)
 @pytest.mark.parametrize("where", ["disk", "s3"])
 @pytest.mark.promise("A source object that changes between plan and read fails its shard; nothing of it gets in")
@@ -89,14 +84,14 @@ def test_a_source_that_changes_fails_and_is_never_mixed_in(
     out = f"{root}/out"
     command = [
         *(f"source.uri={source}", f"sink.uri={out}", "source.unit_images=2", "execute=local", "plugins=[tests]"),
-        *("sink=parquet", "sink._target_=tests.flow.changing.ChangingSink", "segment.faces.thorough=false"),
+        *("sink=parquet", "sink._target_=tests.fakes.changing_sink.ChangingSink", "segment.faces.thorough=false"),
         *(f"+sink.source={source}", f"+sink.others={others}"),
     ]
     code, said = main("anonymize", command), capsys.readouterr()
     assert code == 3, said.err
-    rows, old = index(out), {hashlib.sha256(picture(i)).hexdigest() for i in range(2 * IMAGES)}
-    read = [row for row in rows if row["status"] != "rejected"]
-    changed = [row for row in rows if row["status"] == "rejected"]
+    found, old = rows(out), {hashlib.sha256(picture(i)).hexdigest() for i in range(2 * IMAGES)}
+    read = [row for row in found if row["status"] != "rejected"]
+    changed = [row for row in found if row["status"] == "rejected"]
     assert {row["input_sha256"] for row in read} <= old
     assert 2 <= len(read) < IMAGES
     assert {(row["stage"], row["reason"]) for row in changed} == {("read", "source_changed")}

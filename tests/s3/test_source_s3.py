@@ -11,8 +11,8 @@ import pytest
 from pipeline.errors import SourceError
 from pipeline.source.auto import Auto
 from pipeline.storage.store import Store, open_store
-from tests.s3.server import S3
-from tests.unit.source.made_tars import image_bytes, images, packed, tar_of
+from tests.fakes.s3_server import S3
+from tests.fakes.tar_samples import image_bytes, images, packed, tar_of
 
 MEMBERS = [(f"{i:04d}.jpg", image_bytes(i, 40_000)) for i in range(20)]
 

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.storage import s3 as backend
 from pipeline.storage.store import Store, open_store
-from tests.s3.server import S3
+from tests.fakes.s3_server import S3
 
 NAMES = ["a.bin", "b/1.bin", "b/2.bin", "b/ü ä+%41&?versionId=1#.txt", "c*[x].bin"]
 

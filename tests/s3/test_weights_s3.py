@@ -8,7 +8,7 @@ import pytest
 from pipeline.errors import WeightsError
 from pipeline.models.weights import Weights
 from pipeline.storage.store import open_store
-from tests.s3.server import S3
+from tests.fakes.s3_server import S3
 
 
 def test_weights_come_from_a_bucket_and_are_verified(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.promises import BEGIN, END
+from tests.fakes.promise_table import BEGIN, END
 
 TESTS = """
 import pytest
@@ -46,7 +46,7 @@ def session(folder: Path, tests: str) -> tuple[int, str, str]:
     """Exit code, what was printed, RELIABILITY.md."""
     (folder / "test_it.py").write_text(tests)
     (folder / "R.md").write_text(f"before\n{BEGIN}\nOUTDATED\n{END}\nafter\n")
-    command = [sys.executable, "-m", "pytest", "-p", "tests.promises", "-c", "/dev/null", "-W", "ignore"]
+    command = [sys.executable, "-m", "pytest", "-p", "tests.fakes.promise_table", "-c", "/dev/null", "-W", "ignore"]
     done = subprocess.run(
         [*command, "--rootdir", str(folder), f"--promises={folder / 'R.md'}", str(folder)],
         cwd=Path(__file__).parents[2],

@@ -1,6 +1,7 @@
-"""attempt.py: what goes wrong with one image becomes a row; nothing else is touched."""
+"""stage.py: a failure of one image becomes a row with a reason; the other images are untouched."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def picky(item: EncodedImage) -> EncodedImage:
     return item
 
 
-def test_each_rejects_only_the_guilty_and_keeps_the_places() -> None:
+def test_per_image_rejects_only_the_guilty_and_keeps_the_places() -> None:
     done = per_image(batch("a", "bad", "odd", "b"), "decode", picky, lambda item: b"picture of " + item.data)
     assert [item.ref.key for item in done.items] == ["a", "bad", "odd", "b"]
     bad, odd = done.items[1], done.items[2]
@@ -55,7 +56,7 @@ def test_too_little_memory_of_the_host_or_a_gpu_is_named(error: Exception) -> No
     assert (rejected.reason, rejected.detail) == ("out_of_memory", f"{type(error).__name__}: {error}")
 
 
-def test_together_tries_each_alone_when_the_batch_fails() -> None:
+def test_batched_tries_each_alone_when_the_batch_fails() -> None:
     calls: list[int] = []
 
     def model(items: Sequence[EncodedImage]) -> list[EncodedImage]:
@@ -67,9 +68,16 @@ def test_together_tries_each_alone_when_the_batch_fails() -> None:
     assert [isinstance(item, Rejected) for item in done.items] == [False, True, False]
 
 
-def test_together_does_not_take_a_wrong_number_of_answers() -> None:
-    done = batched(batch("a", "b"), "segment", lambda items: [])
+def test_batched_does_not_take_a_wrong_number_of_answers() -> None:
+    done: UnitBatch[EncodedImage] = batched(batch("a", "b"), "segment", lambda items: [])
     assert [item.reason for item in done.items if isinstance(item, Rejected)] == ["wrong_count", "wrong_count"]
+
+
+def test_the_previews_that_are_left_pass_through_every_stage() -> None:
+    """`render` takes them; a stage that loses them leaves the report without pictures."""
+    first = per_image(replace(batch("a", "bad"), previews=3), "decode", picky)
+    second = batched(first, "segment", lambda items: list(items))
+    assert (first.previews, second.previews) == (3, 3)
 
 
 def test_what_was_rejected_before_stays_as_it_is() -> None:

@@ -1,4 +1,4 @@
-"""A unit's images between processes: what goes in comes out, whatever the names, sizes and counts are."""
+"""A unit's images between processes: every record round-trips, whatever its names, sizes and counts."""
 
 import dataclasses
 from typing import Any
@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from pipeline.execute.arrow_batch import pack, unpack
 from pipeline.records import (
     Crop,
+    Cropped,
     EncodedImage,
     Filled,
     ImageRef,
@@ -74,7 +75,8 @@ ITEMS = {
     EncodedImage: IMAGES,
     Viewed: st.builds(Viewed, image=IMAGES, views=some(VIEWS)),
     Segmented: st.builds(Segmented, image=IMAGES, segments=SEGMENTS),
-    Selected: st.builds(Selected, image=IMAGES, segments=SEGMENTS, region=REGIONS, crops=some(CROPS)),
+    Selected: st.builds(Selected, image=IMAGES, segments=SEGMENTS, region=REGIONS),
+    Cropped: st.builds(Cropped, image=IMAGES, segments=SEGMENTS, region=REGIONS, crops=some(CROPS)),
     Filled: st.builds(Filled, image=IMAGES, segments=SEGMENTS, region=REGIONS, patches=some(PATCHES)),
 }
 UNITS = st.builds(
@@ -124,9 +126,15 @@ def batch(*items: Any) -> UnitBatch[Any]:
     return UnitBatch(unit=UNIT, items=items, seconds={"read": 0.25})
 
 
+def first_tile(unpacked: UnitBatch[Any]) -> np.ndarray[Any, Any]:
+    (item,) = unpacked.items
+    assert isinstance(item, Viewed)
+    return item.views[0].tiles[0].pixels
+
+
 def test_pixels_are_views_into_the_cell_and_read_only() -> None:
     cell = pa.py_buffer(pack(batch(viewed(np.arange(144, dtype=np.uint8).reshape(6, 8, 3)))))
-    pixels = unpack(cell).items[0].views[0].tiles[0].pixels
+    pixels = first_tile(unpack(cell))
     start = pixels.__array_interface__["data"][0]
     assert cell.address <= start < cell.address + cell.size
     with pytest.raises(ValueError, match="read-only"):
@@ -135,7 +143,7 @@ def test_pixels_are_views_into_the_cell_and_read_only() -> None:
 
 def test_an_array_that_is_not_contiguous_travels_by_its_values() -> None:
     pixels = np.arange(12 * 16 * 3, dtype=np.uint8).reshape(12, 16, 3)[::2, ::2, ::-1]
-    assert np.array_equal(unpack(pack(batch(viewed(pixels)))).items[0].views[0].tiles[0].pixels, pixels)
+    assert np.array_equal(first_tile(unpack(pack(batch(viewed(pixels))))), pixels)
 
 
 def test_columns_are_typed_and_pixels_are_not_hidden_in_a_blob() -> None:

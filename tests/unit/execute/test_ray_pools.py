@@ -46,7 +46,7 @@ def test_what_is_asked_for_is_given_where_it_fits() -> None:
     assert pools(2, 3, 0.0, cards=0, networks=2) == Pools(segment=2, fill=3, gpus=0.0)
 
 
-@pytest.mark.parametrize("gpus", [-0.5, 1.5])
+@pytest.mark.parametrize("gpus", [1.5, 2.25])
 def test_a_share_that_ray_would_not_give_is_refused(gpus: float) -> None:
     with pytest.raises(ConfigError, match=r"execute\.gpus: expected a share of 0 to 1, or a whole number"):
         check_share(gpus)

@@ -4,7 +4,7 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.fill.diffuse import Diffuse
 from tests.fakes import specs
-from tests.unit.fill.drawn import ellipse, filled, gradient
+from tests.fakes.fill_samples import ellipse, filled, gradient
 
 
 @pytest.mark.parametrize("method", ["telea", "ns"])

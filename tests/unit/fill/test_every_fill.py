@@ -17,7 +17,7 @@ from pipeline.fill.shared.crops import GREY
 from pipeline.fill.shared.windows import Windowing
 from pipeline.fill.solid import Solid
 from pipeline.spec import fields_of
-from tests.unit.fill.drawn import BLANKED, REVERSIBLE, crops_of, ellipse, face, filled
+from tests.fakes.fill_samples import BLANKED, REVERSIBLE, crops_of, ellipse, face, filled
 
 CONF = Path(__file__).parents[3] / "conf" / "fill"
 CHOICES = ("none", "solid", "diffuse", "exemplar", "blur", "pixelate")

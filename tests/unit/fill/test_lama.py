@@ -7,9 +7,8 @@ from pipeline.errors import ConfigError, ImageError, WeightsError
 from pipeline.fill.lama import Lama
 from pipeline.fill.shared.windows import Windowing
 from pipeline.models.weights import Weights
-from tests.fakes import specs
-from tests.unit.fill import networks
-from tests.unit.fill.drawn import ellipse, face, filled, gradient
+from tests.fakes import fill_networks, specs
+from tests.fakes.fill_samples import ellipse, face, filled, gradient
 
 FIXED = Windowing(fixed=True)
 
@@ -20,11 +19,11 @@ def cache(tmp_path, monkeypatch):
 
 
 def made(path, **more):
-    return Lama(model=networks.weights(path), windowing=FIXED, **more)
+    return Lama(model=fill_networks.weights(path), windowing=FIXED, **more)
 
 
 def test_the_network_paints_what_is_hidden_and_sees_nothing_of_it(tmp_path):
-    fill = made(networks.lama(tmp_path / "lama.onnx"))
+    fill = made(fill_networks.lama(tmp_path / "lama.onnx"))
     fill.check()
     rgb, mask = face()
     other = rgb.copy()
@@ -39,8 +38,8 @@ def test_the_network_paints_what_is_hidden_and_sees_nothing_of_it(tmp_path):
 
 def test_both_scales_and_names_in_any_order_give_the_same_picture(tmp_path):
     picture, mask = gradient(90, 100), ellipse(90, 100, 50, 45, 20, 15)
-    usual = filled(picture, mask, made(networks.lama(tmp_path / "a.onnx")))
-    one = made(networks.lama(tmp_path / "b.onnx", white=1.0, names=("z", "a"), batch=1), white=1.0)
+    usual = filled(picture, mask, made(fill_networks.lama(tmp_path / "a.onnx")))
+    one = made(fill_networks.lama(tmp_path / "b.onnx", white=1.0, names=("z", "a"), batch=1), white=1.0)
     one.check()
     assert np.abs(usual.astype(int) - filled(picture, mask, one)).max() <= 1
     assert np.abs(usual.astype(int) - picture).max() < 40
@@ -48,7 +47,7 @@ def test_both_scales_and_names_in_any_order_give_the_same_picture(tmp_path):
 
 @pytest.mark.parametrize(("real", "said"), [(255.0, 1.0), (1.0, 255.0)])
 def test_the_wrong_scale_is_found_before_a_run(tmp_path, real, said):
-    fill = made(networks.lama(tmp_path / "lama.onnx", white=real), white=said)
+    fill = made(fill_networks.lama(tmp_path / "lama.onnx", white=real), white=said)
     with pytest.raises(ConfigError, match=rf"fill.white: expected lama.onnx .* \(white={said:g}\), got .* 255 and 1"):
         fill.check()
 
@@ -66,36 +65,34 @@ def test_the_wrong_scale_is_found_before_a_run(tmp_path, real, said):
     ],
 )
 def test_a_file_for_another_size_is_refused(tmp_path, size, windowing, said):
-    fill = Lama(model=networks.weights(networks.lama(tmp_path / "lama.onnx", size=size)), windowing=windowing)
+    fill = Lama(model=fill_networks.weights(fill_networks.lama(tmp_path / "lama.onnx", size=size)), windowing=windowing)
     with pytest.raises(ConfigError, match=f"fill.model: lama.onnx does not fit this fill: expected {said}"):
         fill.check()
 
 
 def test_a_file_for_another_batch_or_of_another_network_is_refused(tmp_path):
-    one = networks.weights(networks.lama(tmp_path / "one.onnx", batch=1))
+    one = fill_networks.weights(fill_networks.lama(tmp_path / "one.onnx", batch=1))
     with pytest.raises(ConfigError, match=r"batches of up to 4 \(fill.windowing.batch\), got one made for 1"):
         Lama(model=one, windowing=Windowing(fixed=True, batch=4)).check()
     with pytest.raises(ConfigError, match=r"expected an input of \?x3x\?x\? float, got image \?x3x\?x\? uint8; mask"):
-        made(networks.migan(tmp_path / "migan.onnx")).check()
+        made(fill_networks.migan(tmp_path / "migan.onnx")).check()
     with pytest.raises(ConfigError, match="expected 2 inputs, got 1: x"):
-        made(networks.generator(tmp_path / "generator.onnx")).check()
+        made(fill_networks.generator(tmp_path / "generator.onnx")).check()
 
 
 def test_numbers_that_are_not_finite_reject_the_image(tmp_path):
     rgb, mask = face()
     with pytest.raises(ImageError, match="nan_pixels"):
-        filled(rgb, mask, made(networks.lama(tmp_path / "nan.onnx", bad=True)))
+        filled(rgb, mask, made(fill_networks.lama(tmp_path / "nan.onnx", bad=True)))
 
 
 def test_torchscript_only_by_an_explicit_word(tmp_path):
-    path = networks.torchscript(tmp_path / "big-lama.pt")
+    path = fill_networks.torchscript(tmp_path / "big-lama.pt")
     with pytest.raises(WeightsError, match="can run code"):
-        networks.weights(path)
-    with pytest.raises(ConfigError, match=r"weights.torchscript: expected false with state_dict: true"):
-        networks.weights(path, torchscript=True, state_dict=True)
-    with pytest.raises(ConfigError, match=r"weights.torchscript: expected a .pt file, got file:.*lama.onnx"):
-        networks.weights(networks.lama(tmp_path / "lama.onnx"), torchscript=True)
-    model = networks.weights(path, torchscript=True)
+        fill_networks.weights(path)
+    with pytest.raises(ConfigError, match=r"torchscript: expected a .pt file, got file:.*lama.onnx"):
+        fill_networks.weights(fill_networks.lama(tmp_path / "lama.onnx"), torchscript=True)
+    model = fill_networks.weights(path, torchscript=True)
     with pytest.raises(ConfigError, match=r"fill.allow_torchscript: big-lama.pt is a program .* expected true"):
         Lama(model=model, windowing=Windowing(), white=1.0)
     fill = Lama(model=model, windowing=Windowing(side=128, overlap=16), white=1.0, allow_torchscript=True)
@@ -110,13 +107,13 @@ def test_torchscript_only_by_an_explicit_word(tmp_path):
 
 def test_a_file_that_is_no_torchscript_is_refused(tmp_path):
     (tmp_path / "other.pt").write_bytes(b"PK\x03\x04 no archive")
-    model = networks.weights(tmp_path / "other.pt", torchscript=True)
+    model = fill_networks.weights(tmp_path / "other.pt", torchscript=True)
     with pytest.raises(WeightsError, match=r"other.pt: expected a TorchScript file"):
         Lama(model=model, windowing=Windowing(), white=1.0, allow_torchscript=True).check()
 
 
 def test_parts_that_cannot_be_are_named(tmp_path):
-    file = networks.weights(networks.lama(tmp_path / "lama.onnx"))
+    file = fill_networks.weights(fill_networks.lama(tmp_path / "lama.onnx"))
     with pytest.raises(ConfigError, match=r"fill.model: expected the weights of a .onnx or .pt file"):
         Lama(model=Weights(uri="file:/a.safetensors", sha256="0" * 64, licence="MIT"), windowing=FIXED)
     with pytest.raises(ConfigError, match=r"fill.white: expected a number from 0.001"):

@@ -6,9 +6,8 @@ import pytest
 from pipeline.errors import ConfigError, ImageError
 from pipeline.fill.migan import Migan
 from pipeline.fill.shared.windows import Windowing
-from tests.fakes import specs
-from tests.unit.fill import networks
-from tests.unit.fill.drawn import ellipse, face, filled, gradient
+from tests.fakes import fill_networks, specs
+from tests.fakes.fill_samples import ellipse, face, filled, gradient
 
 FIXED = Windowing(fixed=True)
 
@@ -20,8 +19,10 @@ def cache(tmp_path, monkeypatch):
 
 def both(tmp_path):
     return (
-        Migan(model=networks.weights(networks.migan(tmp_path / "migan.onnx")), windowing=FIXED),
-        Migan(model=networks.weights(networks.generator(tmp_path / "g.onnx")), windowing=FIXED, form="generator"),
+        Migan(model=fill_networks.weights(fill_networks.migan(tmp_path / "migan.onnx")), windowing=FIXED),
+        Migan(
+            model=fill_networks.weights(fill_networks.generator(tmp_path / "g.onnx")), windowing=FIXED, form="generator"
+        ),
     )
 
 
@@ -47,7 +48,8 @@ def test_what_is_hidden_and_what_is_known_are_not_mistaken_for_each_other(tmp_pa
 def test_any_size_when_the_file_says_so(tmp_path):
     rgb, mask = face()
     fill = Migan(
-        model=networks.weights(networks.migan(tmp_path / "migan.onnx")), windowing=Windowing(side=128, overlap=16)
+        model=fill_networks.weights(fill_networks.migan(tmp_path / "migan.onnx")),
+        windowing=Windowing(side=128, overlap=16),
     )
     fill.check()
     made = filled(rgb, mask, fill)
@@ -56,24 +58,24 @@ def test_any_size_when_the_file_says_so(tmp_path):
 
 
 def test_a_file_of_another_network_is_refused(tmp_path):
-    four = networks.weights(networks.migan(tmp_path / "four.onnx", channels=4))
+    four = fill_networks.weights(fill_networks.migan(tmp_path / "four.onnx", channels=4))
     with pytest.raises(ConfigError, match=r"expected an input of \?x3x\?x\? uint8, got image \?x4x\?x\? uint8; mask"):
         Migan(model=four, windowing=FIXED).check()
     with pytest.raises(ConfigError, match=r"expected an input of \?x3x\?x\? uint8, got image \?x3x512x512 float"):
-        Migan(model=networks.weights(networks.lama(tmp_path / "lama.onnx")), windowing=FIXED).check()
+        Migan(model=fill_networks.weights(fill_networks.lama(tmp_path / "lama.onnx")), windowing=FIXED).check()
     with pytest.raises(ConfigError, match="expected 1 input, got 2: image, mask"):
         Migan(model=four, windowing=FIXED, form="generator").check()
 
 
 def test_an_answer_of_another_size_rejects_the_image(tmp_path):
     rgb, mask = face()
-    fill = Migan(model=networks.weights(networks.migan(tmp_path / "half.onnx", shrunk=True)), windowing=FIXED)
+    fill = Migan(model=fill_networks.weights(fill_networks.migan(tmp_path / "half.onnx", shrunk=True)), windowing=FIXED)
     with pytest.raises(ImageError, match=r"wrong_shape.*expected 1x3x512x512 .* got 1x3x256x256"):
         filled(rgb, mask, fill)
 
 
 def test_parts_that_cannot_be_are_named(tmp_path):
-    file = networks.weights(networks.migan(tmp_path / "migan.onnx"))
+    file = fill_networks.weights(fill_networks.migan(tmp_path / "migan.onnx"))
     with pytest.raises(ConfigError, match=r"fill.form: expected pipeline or generator, got 'v2'"):
         specs.made("fill", Migan, model=file, windowing=FIXED, form="v2")
     with pytest.raises(ConfigError, match=r"fill.windowing.batch: expected 1 with form=pipeline"):

@@ -3,7 +3,7 @@ import pytest
 
 from pipeline.fill.none import NoFill
 from pipeline.fill.solid import Solid
-from tests.unit.fill.drawn import crops_of
+from tests.fakes.fill_samples import crops_of
 
 
 def test_makes_nothing_and_says_so():

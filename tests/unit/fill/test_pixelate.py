@@ -4,7 +4,7 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.fill.pixelate import Pixelate
 from tests.fakes import specs
-from tests.unit.fill.drawn import face, filled, gradient
+from tests.fakes.fill_samples import face, filled, gradient
 
 
 def test_needs_to_be_allowed():

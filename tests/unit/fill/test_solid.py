@@ -4,7 +4,7 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.fill.solid import Solid
 from tests.fakes import specs
-from tests.unit.fill.drawn import filled
+from tests.fakes.fill_samples import filled
 
 
 def test_a_given_colour():

@@ -12,8 +12,8 @@ from pipeline.image.decode import Decode
 from pipeline.image.jpeg_scan import hides
 from pipeline.image.view import Fit
 from pipeline.records import EncodedImage, ImageRef
-from tests.flow.crafted import resized_jpeg
-from tests.planted import jpeg, mpo, photo, saved
+from tests.fakes.crafted_images import resized_jpeg
+from tests.fakes.metadata_samples import jpeg, mpo, photo, saved
 
 WAYS: list[dict[str, object]] = [
     {},

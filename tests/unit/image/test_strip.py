@@ -12,15 +12,15 @@ from PIL import Image
 from pipeline.errors import ImageError
 from pipeline.image.header import open_image, read_header
 from pipeline.image.strip import CannotStrip, strip
-from tests import planted
-from tests.exiftool import EXIFTOOL, MISSING, beyond_the_picture, tags
+from tests.fakes import metadata_samples
+from tests.fakes.exiftool import EXIFTOOL, MISSING, beyond_the_picture, tags
 
-NAMES = sorted(planted.every())
+NAMES = sorted(metadata_samples.every())
 
 
 @cache
 def corpus() -> dict[str, bytes]:
-    return planted.every()
+    return metadata_samples.every()
 
 
 def stripped(name: str, *, keep_icc: bool = False) -> bytes:
@@ -39,8 +39,8 @@ def decoded(data: bytes) -> tuple[str, np.ndarray, np.ndarray]:
 def test_nothing_planted_survives_and_every_pixel_does(name: str) -> None:
     before = corpus()[name]
     after = stripped(name)
-    assert planted.SECRET in before
-    assert planted.SECRET not in after
+    assert metadata_samples.SECRET in before
+    assert metadata_samples.SECRET not in after
     assert not re.search(
         rb"Exif\0|xmpmeta|xpacket|photoshop|8BIM|MPF\0|JFXX|ICC_PROFILE|acsp|tEXt|iTXt|zTXt|eXIf", after
     )
@@ -59,10 +59,10 @@ def test_stripping_twice_changes_nothing_more(name: str) -> None:
     "name", ["jpeg-icc", "png", "webp", "webp-lossless-alpha", "tiff", "tiff-lzw", "avif", "avif-alpha"]
 )
 def test_the_profile_stays_when_asked(name: str) -> None:
-    assert read_header(corpus()[name]).icc == planted.SRGB
+    assert read_header(corpus()[name]).icc == metadata_samples.SRGB
     kept = stripped(name, keep_icc=True)
-    assert read_header(kept).icc == planted.SRGB
-    assert planted.SECRET not in kept
+    assert read_header(kept).icc == metadata_samples.SRGB
+    assert metadata_samples.SECRET not in kept
     assert read_header(stripped(name)).icc == b""
 
 
@@ -99,7 +99,7 @@ def test_exiftool_finds_only_facts_of_the_picture(tmp_path: Path) -> None:
 
 
 def test_an_orientation_is_never_lost() -> None:
-    data = planted.jpeg(planted.small(), orientation=6)
+    data = metadata_samples.jpeg(metadata_samples.small(), orientation=6)
     with pytest.raises(CannotStrip, match="orientation 6"):
         strip(data, read_header(data), keep_icc=False)
 
@@ -125,30 +125,30 @@ def test_a_metadata_unit_inside_the_av1_stream_goes() -> None:
     from pipeline.image.strip.avif import _picture_units
 
     sequence, frame = bytes((0x0A, 3, 1, 2, 3)), bytes((0x32, 2, 9, 9))
-    metadata = bytes((0x2A, len(planted.SECRET))) + planted.SECRET
+    metadata = bytes((0x2A, len(metadata_samples.SECRET))) + metadata_samples.SECRET
     assert _picture_units(sequence + metadata + frame) == sequence + frame
     assert _picture_units(sequence + metadata + b"\x30\x09\x09") == sequence + b"\x30\x09\x09"  # the last has no size
 
 
 def test_an_animated_webp_is_refused() -> None:
-    frames = [planted.small(), Image.new("RGB", planted.small().size)]
-    data = planted.saved(frames[0], "WEBP", save_all=True, append_images=frames[1:])
+    frames = [metadata_samples.small(), Image.new("RGB", metadata_samples.small().size)]
+    data = metadata_samples.saved(frames[0], "WEBP", save_all=True, append_images=frames[1:])
     with pytest.raises(CannotStrip, match="animated"):
         strip(data, read_header(data), keep_icc=False)
 
 
 def test_only_the_first_frame_or_page_stays() -> None:
-    image = planted.small()
-    pages = [planted.tiff(image, pages=2), planted.tiff(image, pages=2, compression="tiff_lzw")]
-    apng = planted.saved(image, "PNG", save_all=True, append_images=[Image.new("RGB", image.size, (1, 2, 3))])
-    gif = planted.saved(image.quantize(16), "GIF", save_all=True, append_images=[Image.new("RGB", image.size)])
+    image = metadata_samples.small()
+    pages = [metadata_samples.tiff(image, pages=2), metadata_samples.tiff(image, pages=2, compression="tiff_lzw")]
+    apng = metadata_samples.saved(image, "PNG", save_all=True, append_images=[Image.new("RGB", image.size, (1, 2, 3))])
+    gif = metadata_samples.saved(image.quantize(16), "GIF", save_all=True, append_images=[Image.new("RGB", image.size)])
     for data in (apng, gif, *pages):
         assert read_header(data).frames == 2
         after = strip(data, read_header(data), keep_icc=False)
         assert read_header(after).frames == 1
         np.testing.assert_array_equal(decoded(data)[2], decoded(after)[2])
         assert len(after) < len(data)
-        assert planted.SECRET not in after
+        assert metadata_samples.SECRET not in after
 
 
 @pytest.mark.parametrize(
@@ -196,21 +196,23 @@ def test_a_png_chunk_with_a_wrong_crc_is_malformed() -> None:
 def test_nothing_can_be_stuffed_into_a_chunk_that_stays() -> None:
     data = corpus()["png-grey"]
     at = data.index(b"IDAT") - 4
-    stuffed = data[:at] + planted.chunk(b"gAMA", struct.pack(">I", 45455) + planted.SECRET) + data[at:]
+    stuffed = (
+        data[:at] + metadata_samples.chunk(b"gAMA", struct.pack(">I", 45455) + metadata_samples.SECRET) + data[at:]
+    )
     with pytest.raises(ImageError, match=r"malformed_png.*gAMA"):
         strip(stuffed, read_header(data), keep_icc=False)
 
 
 def test_nothing_can_be_stuffed_behind_an_uncompressed_strip() -> None:
-    plain = planted.saved(planted.small().convert("L"), "TIFF")
+    plain = metadata_samples.saved(metadata_samples.small().convert("L"), "TIFF")
     directory = int.from_bytes(plain[4:8], "little")
-    data = bytearray(plain + planted.SECRET)
+    data = bytearray(plain + metadata_samples.SECRET)
     for at in range(directory + 2, directory + 2 + 12 * int.from_bytes(data[directory : directory + 2], "little"), 12):
         if int.from_bytes(data[at : at + 2], "little") == 279:
             (count,) = struct.unpack_from("<I", data, at + 8)
-            struct.pack_into("<I", data, at + 8, count + len(planted.SECRET))
+            struct.pack_into("<I", data, at + 8, count + len(metadata_samples.SECRET))
     after = strip(bytes(data), read_header(bytes(data)), keep_icc=False)
-    assert planted.SECRET not in after
+    assert metadata_samples.SECRET not in after
     np.testing.assert_array_equal(decoded(plain)[1], decoded(after)[1])
 
 
@@ -224,7 +226,7 @@ def test_a_run_length_bmp_ends_at_its_end_code(bits: int) -> None:
     )
     palette = b"".join(bytes((v, v, v)) + b"S" for v in (0, 60, 120, 250))
     head = struct.pack("<IiiHHIIiiII", 40, 4, 2, 1, bits, 1 if bits == 8 else 2, len(rows), 0, 0, 4, 4)
-    body = head + palette + rows + planted.SECRET
+    body = head + palette + rows + metadata_samples.SECRET
     data = b"BM" + struct.pack("<IHHI", 14 + len(body), 0, 0, 14 + 40 + len(palette)) + body
     header = read_header(data) if bits == 8 else read_header(corpus()["bmp"])
     after = strip(data, header, keep_icc=False)
@@ -238,7 +240,7 @@ def test_tiles_and_big_endian_tiff() -> None:
     tifffile = pytest.importorskip("tifffile", reason="comes with scikit-image")
     import io
 
-    array = np.asarray(planted.photo())[:200, :300]
+    array = np.asarray(metadata_samples.photo())[:200, :300]
     for options in (
         {"tile": (64, 64)},
         {"tile": (64, 64), "compression": "zlib"},
@@ -249,9 +251,15 @@ def test_tiles_and_big_endian_tiff() -> None:
             source = np.moveaxis(array, 2, 0) if "planarconfig" in options else array
             out = io.BytesIO()
             with tifffile.TiffWriter(out, byteorder=order) as writer:
-                writer.write(source, photometric="rgb", description=planted.TEXT, software=planted.TEXT, **options)
-                writer.write(array[:50, :50], photometric="rgb", description=planted.TEXT)
+                writer.write(
+                    source,
+                    photometric="rgb",
+                    description=metadata_samples.TEXT,
+                    software=metadata_samples.TEXT,
+                    **options,
+                )
+                writer.write(array[:50, :50], photometric="rgb", description=metadata_samples.TEXT)
             data = out.getvalue()
             after = strip(data, read_header(data), keep_icc=False)
-            assert planted.SECRET not in after
+            assert metadata_samples.SECRET not in after
             np.testing.assert_array_equal(np.asarray(open_image(after)), array)

@@ -31,9 +31,10 @@ from pipeline.records import (
 from pipeline.render.draw import colour_of
 from pipeline.render.render import Render, paste
 from pipeline.render.seam import FLOOR
-from tests import planted
+from tests.fakes import metadata_samples
+from tests.fakes.specs import made, preset
 
-NAMES = sorted(planted.every())
+NAMES = sorted(metadata_samples.every())
 LEAK = np.array((0, 0, 255), np.uint8)
 """Painted over the region before encoding: none of it may come out."""
 FILL = np.array((20, 120, 60), np.uint8)
@@ -41,7 +42,7 @@ FILL = np.array((20, 120, 60), np.uint8)
 
 @cache
 def corpus() -> dict[str, bytes]:
-    return planted.every()
+    return metadata_samples.every()
 
 
 def disc(height: int, width: int, *, y: int = 40, x: int = 60, radius: int = 22) -> Mask:
@@ -113,7 +114,7 @@ def test_no_metadata_in_what_is_written(name: str) -> None:
     assert [file.kind for file in result.files] == ["filled", "overlay", "cutout", "labels"]
     preview = result.previews[0]
     for written in (*(file.data for file in result.files), preview.before, preview.mask, preview.after):
-        assert planted.SECRET not in written
+        assert metadata_samples.SECRET not in written
         image = open_image(written)
         assert not set(image.info) & {"exif", "xmp", "comment", "photoshop", "icc_profile_name", "Author", "Comment"}
         assert not image.getexif() or image.format == "TIFF"
@@ -204,7 +205,7 @@ def test_a_progressive_jpeg_of_noise_can_be_written() -> None:
 
 def test_outside_the_region_a_jpeg_stays_close() -> None:
     """With the source's own tables a second coding adds next to nothing away from the region."""
-    data = planted.jpeg(planted.photo(), quality=85)
+    data = metadata_samples.jpeg(metadata_samples.photo(), quality=85)
     mask = disc(512, 512, y=110, x=230, radius=70)
     difference = np.abs(full(one(rendered(item(data, mask)))).astype(int) - full(data))
     far = ~disc(512, 512, y=110, x=230, radius=100)
@@ -214,16 +215,16 @@ def test_outside_the_region_a_jpeg_stays_close() -> None:
 
 @pytest.mark.parametrize("name", ["png", "jpeg", "tiff", "webp", "avif"])
 def test_the_profile_is_kept_or_the_pixels_converted(name: str) -> None:
-    data = planted.saved(planted.small(), name.upper(), icc_profile=planted.SRGB)
+    data = metadata_samples.saved(metadata_samples.small(), name.upper(), icc_profile=metadata_samples.SRGB)
     mask = disc(90, 121)
     for given in (item(data), item(data, mask)):
-        assert read_header(one(rendered(given, icc="keep"))).icc == planted.SRGB
+        assert read_header(one(rendered(given, icc="keep"))).icc == metadata_samples.SRGB
         assert read_header(one(rendered(given, icc="srgb"))).icc == b""
 
 
 def swapped_profile() -> bytes:
     """An RGB profile that is sRGB with the red and the blue primary exchanged."""
-    profile = bytearray(planted.SRGB)
+    profile = bytearray(metadata_samples.SRGB)
     table = {bytes(profile[at : at + 4]): at for at in range(132, 132 + 12 * profile[131], 12)}
     red, blue = table[b"rXYZ"], table[b"bXYZ"]
     profile[red + 4 : red + 12], profile[blue + 4 : blue + 12] = (
@@ -240,7 +241,7 @@ def swapped_profile() -> bytes:
 @pytest.mark.parametrize("region", [False, True])
 def test_colours_of_another_profile_are_converted(region: bool) -> None:
     flat = Image.new("RGB", (121, 90), (200, 30, 10))
-    data = planted.saved(flat, "PNG", icc_profile=swapped_profile())
+    data = metadata_samples.saved(flat, "PNG", icc_profile=swapped_profile())
     mask = disc(90, 121)
     given = item(data, mask if region else None)
     result = one(rendered(given, icc="srgb"))
@@ -252,15 +253,15 @@ def test_colours_of_another_profile_are_converted(region: bool) -> None:
 
 
 def test_a_broken_or_foreign_profile_is_dropped() -> None:
-    broken = planted.saved(planted.small(), "JPEG", icc_profile=planted.SECRET * 20)
+    broken = metadata_samples.saved(metadata_samples.small(), "JPEG", icc_profile=metadata_samples.SECRET * 20)
     mask = disc(90, 121)
     for given in (item(broken), item(broken, mask)):
         for icc in ("keep", "srgb"):
             result = one(rendered(given, icc=icc))
             assert read_header(result).icc == b""
-            assert planted.SECRET not in result
+            assert metadata_samples.SECRET not in result
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    foreign = planted.saved(planted.small(), "JPEG", icc_profile=lab)
+    foreign = metadata_samples.saved(metadata_samples.small(), "JPEG", icc_profile=lab)
     assert read_header(one(rendered(item(foreign, mask)))).icc == b""
 
 
@@ -268,7 +269,7 @@ def test_a_broken_or_foreign_profile_is_dropped() -> None:
 
 
 def test_patches_change_nothing_outside_the_region() -> None:
-    rgb = np.asarray(planted.photo()).copy()
+    rgb = np.asarray(metadata_samples.photo()).copy()
     mask = disc(512, 512, y=110, x=230, radius=70)
     everywhere = Patch(x=0, y=0, pixels=np.full_like(rgb, 3), mask=np.ones((512, 512), np.bool_))
     out = paste(rgb, mask, (everywhere,))
@@ -303,7 +304,9 @@ def test_a_patch_that_does_not_fit_is_rejected(x: int, y: int, shape: tuple[int,
 
 
 def test_sizes_that_do_not_agree_are_rejected() -> None:
-    given = item_with(item(corpus()["png"], disc(90, 121)), data=planted.png(planted.small().resize((120, 90))))
+    given = item_with(
+        item(corpus()["png"], disc(90, 121)), data=metadata_samples.png(metadata_samples.small().resize((120, 90)))
+    )
     with pytest.raises(ImageError, match="shape_mismatch"):
         rendered(given)
 
@@ -361,7 +364,7 @@ def test_an_image_without_a_region_passes_with_its_pixels(name: str) -> None:
     result = rendered(item(data))
     assert result.status == "unchanged"
     passed = one(result)
-    assert planted.SECRET not in passed
+    assert metadata_samples.SECRET not in passed
     assert read_header(passed).format == read_header(data).format
     np.testing.assert_array_equal(full(passed), full(data))
 
@@ -383,18 +386,18 @@ def test_passing_through_decodes_nothing() -> None:
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
-@pytest.mark.parametrize("make", [planted.jpeg, planted.png])
+@pytest.mark.parametrize("make", [metadata_samples.jpeg, metadata_samples.png])
 def test_orientation_is_baked(make: Callable[..., bytes], orientation: int) -> None:
-    data = make(planted.small(), orientation=orientation)
+    data = make(metadata_samples.small(), orientation=orientation)
     expected = np.asarray(ImageOps.exif_transpose(open_image(data)))
     result = rendered(item(data))
     assert result.status == "unchanged"
     header = read_header(one(result))
     assert header.orientation == 1
-    assert planted.SECRET not in one(result)
+    assert metadata_samples.SECRET not in one(result)
     seen = np.asarray(open_image(one(result))).astype(int)
     assert seen.shape == expected.shape
-    if make is planted.png:
+    if make is metadata_samples.png:
         np.testing.assert_array_equal(seen, expected)
     else:
         assert np.abs(seen - expected).mean() < 3  # the blocks of 8 lie elsewhere than in the source
@@ -404,7 +407,7 @@ def test_orientation_is_baked(make: Callable[..., bytes], orientation: int) -> N
 
 @pytest.mark.parametrize("region", [False, True])
 def test_orientation_with_alpha_keeps_every_straight_pixel(region: bool) -> None:
-    data = planted.png(planted.with_alpha(planted.small()), orientation=6)
+    data = metadata_samples.png(metadata_samples.with_alpha(metadata_samples.small()), orientation=6)
     expected = np.asarray(ImageOps.exif_transpose(open_image(data)))
     mask = disc(*read_header(data).upright)
     after = np.asarray(open_image(one(rendered(item(data, mask if region else None)))))
@@ -413,7 +416,9 @@ def test_orientation_with_alpha_keeps_every_straight_pixel(region: bool) -> None
 
 
 def test_a_tiff_that_cannot_be_cut_is_coded_anew_without_loss() -> None:
-    uncut = planted.saved(planted.small().convert("YCbCr"), "TIFF")  # uncompressed YCbCr: sizes cannot be checked
+    uncut = metadata_samples.saved(
+        metadata_samples.small().convert("YCbCr"), "TIFF"
+    )  # uncompressed YCbCr: sizes cannot be checked
     result = rendered(item(uncut))
     assert result.status == "unchanged"
     np.testing.assert_array_equal(full(one(result)), full(uncut))
@@ -424,10 +429,10 @@ def test_a_tiff_that_cannot_be_cut_is_coded_anew_without_loss() -> None:
 
 def leaky(fmt: str = "PNG", **options: object) -> tuple[bytes, Mask]:
     """A photograph whose region is painted in a colour that occurs nowhere else."""
-    rgb = np.asarray(planted.photo()).copy()
+    rgb = np.asarray(metadata_samples.photo()).copy()
     mask = disc(512, 512, y=110, x=230, radius=60)
     rgb[mask] = LEAK
-    return planted.saved(Image.fromarray(rgb), fmt, **options), mask
+    return metadata_samples.saved(Image.fromarray(rgb), fmt, **options), mask
 
 
 def leaks(data: bytes) -> int:
@@ -460,12 +465,14 @@ def test_a_private_preview_without_a_fill_is_blanked_too() -> None:
 
 def test_blanking_before_shrinking_leaves_no_trace() -> None:
     """Two images that differ inside the region alone have the same private previews, byte for byte, and seam."""
-    rgb = np.asarray(planted.photo()).copy()
+    rgb = np.asarray(metadata_samples.photo()).copy()
     mask = disc(512, 512, y=110, x=230, radius=60)
     seen = set()
     for colour in ((255, 255, 255), (0, 0, 0), (255, 0, 255)):
         rgb[mask] = colour
-        result = rendered(item(planted.saved(Image.fromarray(rgb), "PNG"), mask), private=True, feather=5, preview=True)
+        result = rendered(
+            item(metadata_samples.saved(Image.fromarray(rgb), "PNG"), mask), private=True, feather=5, preview=True
+        )
         (preview,) = result.previews
         seen.add((preview.before, preview.mask, preview.after, result.seam))
     assert len(seen) == 1
@@ -541,7 +548,7 @@ def test_a_label_map_gives_each_pixel_its_best_segment() -> None:
 
 
 def test_an_overlay_tints_segments_in_the_colour_of_their_label() -> None:
-    data = planted.png(planted.photo())
+    data = metadata_samples.png(metadata_samples.photo())
     mask = disc(512, 512, y=300, x=230, radius=80)
     seen = np.asarray(open_image(one(rendered(item(data, mask), outputs=("overlay",))))).astype(float)
     expected = full(data) * 0.55 + np.array(colour_of("face")) * 0.45
@@ -561,10 +568,10 @@ def test_an_image_with_nothing_found_has_all_its_files() -> None:
 
 def test_too_long_sides_are_rejected() -> None:
     with pytest.raises(ImageError, match="too_large_to_encode: JPEG holds 65500"):
-        rendered(item(planted.saved(Image.new("L", (65501, 2)), "PNG")), outputs=("overlay",))
+        rendered(item(metadata_samples.saved(Image.new("L", (65501, 2)), "PNG")), outputs=("overlay",))
     mask = np.zeros((2, 70000), np.bool_)
     mask[0, :5] = True
-    assert rendered(item(planted.saved(Image.new("L", (70000, 2)), "PNG"), mask)).status == "written"
+    assert rendered(item(metadata_samples.saved(Image.new("L", (70000, 2)), "PNG"), mask)).status == "written"
 
 
 # --- sidecars --------------------------------------------------------------------------------------------------
@@ -613,7 +620,7 @@ def test_the_seam_is_that_of_the_filled_picture() -> None:
     rgb = np.full((100, 120, 3), 90, np.uint8)
     mask = disc(100, 120)
     painted = Patch(x=0, y=0, pixels=np.full_like(rgb, 140), mask=mask)
-    given = item(planted.saved(Image.fromarray(rgb), "PNG"), mask, patches=(painted,))
+    given = item(metadata_samples.saved(Image.fromarray(rgb), "PNG"), mask, patches=(painted,))
     assert rendered(given).seam == 50 / FLOOR
     assert rendered(given, feather=9).seam == 5 / FLOOR  # the first of ten steps from 90 to 140
 
@@ -630,23 +637,34 @@ def test_where_no_filled_picture_is_made_there_is_no_seam() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"outputs": ("fileld",)}, r"render\.outputs: expected any of filled, overlay, cutout, labels, got 'fileld'"),
-        ({"outputs": "filled"}, r"render\.outputs: expected a list"),
-        ({"outputs": ("filled", "filled")}, r"render\.outputs: expected each name once"),
+        (
+            {"outputs": ("fileld",)},
+            r"render\.outputs\[0\]: expected a list, each filled, overlay, cutout or labels, got 'fileld'",
+        ),
+        ({"outputs": "filled"}, r"render\.outputs: expected a list, each filled, .*, got 'filled'"),
+        ({"outputs": ("filled", "filled")}, r"render\.outputs: expected each name once, got"),
+        ({"labels": ["face", "face"]}, r"render\.labels: expected each name once, got"),
+        ({"labels": [3]}, r"render\.labels\[0\]: expected a list, each text, got 3"),
         ({"feather": -1}, r"render\.feather: expected a whole number from 0 to 1024, got -1"),
-        ({"feather": 1.5}, r"render\.feather"),
-        ({"quality": 0}, r"render\.quality"),
-        ({"quality": True}, r"render\.quality"),
+        ({"feather": 1.5}, r"render\.feather: expected a whole number from 0 to 1024, got 1\.5"),
+        ({"quality": 0}, r"render\.quality: expected a whole number from 1 to 100, got 0"),
+        ({"quality": True}, r"render\.quality: expected a whole number from 1 to 100, got True"),
         ({"private": "yes"}, r"render\.private: expected true or false, got 'yes'"),
         ({"icc": "drop"}, r"render\.icc: expected keep or srgb, got 'drop'"),
-        ({"preview_side": 5}, r"render\.preview_side"),
+        ({"preview_side": 5}, r"render\.preview_side: expected a whole number from 16 to 2048, got 5"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Render(**options)  # type: ignore[arg-type]
+        made("render", Render, **options)
 
 
 def test_a_list_of_a_config_becomes_a_tuple() -> None:
-    render = Render(outputs=["overlay"], labels=["a", "b"])  # type: ignore[arg-type]
+    render = made("render", Render, outputs=["overlay"], labels=["a", "b"])
     assert (render.outputs, render.labels) == (("overlay",), ("a", "b"))
+
+
+@pytest.mark.parametrize("choice", ["filled", "overlay", "cutout", "labels", "none", "everything"])
+def test_each_preset_makes_the_files_of_its_name(choice: str) -> None:
+    kinds = {"none": (), "everything": ("filled", "overlay", "cutout", "labels")}.get(choice, (choice,))
+    assert preset("render", choice) == Render(outputs=kinds)  # type: ignore[arg-type]

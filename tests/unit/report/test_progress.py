@@ -5,7 +5,7 @@ import io
 import pytest
 
 from pipeline.report.progress import Progress, duration
-from tests.unit.report.made_records import committed
+from tests.fakes.commit_records import committed
 
 
 class Clock:

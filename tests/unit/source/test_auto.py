@@ -11,7 +11,7 @@ from pipeline.source.auto import Auto, detect
 from pipeline.source.files import Files
 from pipeline.source.parquet import Parquet
 from pipeline.source.webdataset import WebDataset
-from tests.unit.source.made_tars import images, tar_of
+from tests.fakes.tar_samples import images, tar_of
 
 
 def test_by_suffix_without_looking() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import ShardError
 from pipeline.source.stream import GzipStream
-from tests.unit.source.made_tars import BytesStream
+from tests.fakes.tar_samples import BytesStream
 
 NOISE = random.Random(7).randbytes(300_000)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pipeline.errors import ShardError
 from pipeline.source import names
 from pipeline.source.tar import TarMember, TarReader
-from tests.unit.source.made_tars import BytesStream, of_type, tar_of
+from tests.fakes.tar_samples import BytesStream, of_type, tar_of
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 TWO = [("a.jpg", b"first" * 250), ("b.jpg", b"second" * 200)]

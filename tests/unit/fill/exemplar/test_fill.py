@@ -5,7 +5,7 @@ from pipeline.errors import ConfigError
 from pipeline.fill.diffuse import Diffuse
 from pipeline.fill.exemplar.fill import Exemplar
 from tests.fakes import specs
-from tests.unit.fill.drawn import ellipse, filled, photograph
+from tests.fakes.fill_samples import ellipse, filled, photograph
 
 
 def sharpness(rgb, mask):

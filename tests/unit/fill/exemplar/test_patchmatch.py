@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.fill.exemplar.patchmatch import complete
-from tests.unit.fill.drawn import ellipse, photograph
+from tests.fakes.fill_samples import ellipse, photograph
 
 
 @settings(max_examples=30, deadline=None)

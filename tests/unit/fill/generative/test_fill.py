@@ -19,8 +19,8 @@ from pipeline.fill.generative.train.generator import Generator
 from pipeline.fill.shared.windows import FillWindow, Windowing
 from pipeline.models.onnx_session import session
 from pipeline.models.weights import Weights
-from tests.unit.fill import networks
-from tests.unit.fill.drawn import face, filled
+from tests.fakes import fill_networks
+from tests.fakes.fill_samples import face, filled
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +65,9 @@ def test_the_same_bytes_on_every_load_and_nothing_of_what_was_there(file):
 
 def test_a_file_of_another_network_or_of_numbers_that_are_not_finite_is_refused(file, tmp_path):
     with pytest.raises(ConfigError, match=r"expected 1 input, got 2: image, mask"):
-        made(networks.lama(tmp_path / "lama.onnx")).check()
+        made(fill_networks.lama(tmp_path / "lama.onnx")).check()
     with pytest.raises(ConfigError, match=r"expected an input of \?x10x\?x\? float, got x \?x4x512x512 float"):
-        made(networks.generator(tmp_path / "generator.onnx")).check()
+        made(fill_networks.generator(tmp_path / "generator.onnx")).check()
     model = onnx.load(file)
     bias = next(tensor for tensor in model.graph.initializer if tensor.name == "paint.bias")
     bias.CopyFrom(numpy_helper.from_array(np.full(5, np.nan, np.float16), bias.name))

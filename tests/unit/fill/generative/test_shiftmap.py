@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pipeline.fill.generative.shiftmap import CELL, RINGS, copied, displacements
-from tests.unit.fill.drawn import face
+from tests.fakes.fill_samples import face
 
 REACH = RINGS[-1][0] * CELL
 

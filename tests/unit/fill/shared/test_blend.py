@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.fill.shared.blend import anchored, cloned, feathered, matched, near
-from tests.unit.fill.drawn import ellipse, gradient, photograph
+from tests.fakes.fill_samples import ellipse, gradient, photograph
 
 MASK = ellipse(90, 100, 50, 45, 20, 15)
 

@@ -12,7 +12,7 @@ from pipeline.fill.shared.crops import GREY, LEAST_MARGIN, cut, mean, parts
 from pipeline.fill.solid import Solid
 from pipeline.image import rle
 from pipeline.records import Pixels, Region, Segment, seed_of
-from tests.unit.fill.drawn import crops_of, photograph
+from tests.fakes.fill_samples import crops_of, photograph
 
 SECRET = np.array([255, 0, 255], np.uint8)
 

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 
 from pipeline.fill.shared.shrink import enlarge, shrink
-from tests.unit.fill.drawn import ellipse, photograph
+from tests.fakes.fill_samples import ellipse, photograph
 
 
 def test_what_is_not_known_is_not_mixed_in():

@@ -12,7 +12,7 @@ from pipeline.fill.shared.crops import GREY
 from pipeline.fill.shared.inpaint import inpaint
 from pipeline.fill.shared.windows import FillWindow, WindowedFill, Windowing
 from tests.fakes import specs
-from tests.unit.fill.drawn import crops_of, ellipse, face, filled
+from tests.fakes.fill_samples import crops_of, ellipse, face, filled
 
 PERIOD = 24
 

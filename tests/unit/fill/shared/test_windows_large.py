@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.skipif(sys.platform != "linux", rea
 
 def test_a_hole_of_30_megapixels_takes_less_than_2_gb():
     done = subprocess.run(
-        [sys.executable, "-m", "tests.unit.fill.shared.filling_large"],
+        [sys.executable, "-m", "tests.fakes.large_hole_fill"],
         cwd=Path(__file__).parents[4],
         capture_output=True,
         text=True,

@@ -1,0 +1,14 @@
+"""A network fill that takes the CPU for whatever device it is told: for clusters that only say they have GPUs."""
+
+from __future__ import annotations
+
+from pipeline.contracts import FillModel
+from pipeline.fill.lama import Lama
+from pipeline.records import Device
+from pipeline.spec import spec
+
+
+@spec
+class AnywhereLama(Lama):
+    def load(self, device: Device, threads: int) -> FillModel:
+        return super().load("cpu", threads)

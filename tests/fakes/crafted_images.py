@@ -1,0 +1,106 @@
+"""Images put together byte by byte, for the catalogue: bombs, loops, a gain map, headers that lie."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from PIL import Image
+
+from tests.fakes.metadata_samples import saved
+
+Entry = tuple[int, int, int, int]
+"""Of a TIFF directory: tag, type (4: 32 bits), count, value."""
+
+
+def tiff(entries: Sequence[Entry], after: int = 0) -> bytes:
+    """One little-endian directory at byte 8, the offset of the next one, and 64 bytes that may be pixels."""
+    return b"II*\0" + struct.pack("<I", 8) + directory(entries, after) + b"\x80" * 64
+
+
+def directory(entries: Sequence[Entry], after: int) -> bytes:
+    body = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
+    return struct.pack("<H", len(entries)) + body + struct.pack("<I", after)
+
+
+def tiff_entries(width: int, height: int) -> list[Entry]:
+    tags = [(256, width), (257, height), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, height), (279, 64)]
+    return [(tag, 4, 1, value) for tag, value in tags]
+
+
+def tiff_ring(length: int) -> bytes:
+    """So many directories of 8 x 8 pixels, the last of which leads back to the first."""
+    size = len(directory(tiff_entries(8, 8), 0))
+    starts = [8 + number * size for number in range(length)]
+    ring = b"".join(directory(tiff_entries(8, 8), starts[(number + 1) % length]) for number in range(length))
+    return b"II*\0" + struct.pack("<I", 8) + ring + b"\x80" * 64
+
+
+def tiff_inner_loop(tag: int) -> bytes:
+    """A directory that names itself as its inner one. tag: 330 (SubIFDs), 34665 (Exif) or 34853 (GPS)."""
+    return tiff([*tiff_entries(8, 8), (tag, 4, 1, 8)])
+
+
+def gif_frame(image: Image.Image, side: int) -> bytes:
+    """A GIF of the picture's size whose only frame says that it is `side` high and wide."""
+    data = bytearray(saved(image, "GIF"))
+    at = data.index(b"\x2c\0\0\0\0") + 5  # image separator, left 0, top 0
+    data[at : at + 4] = struct.pack("<HH", side, side)
+    return bytes(data)
+
+
+def webp_lossless(image: Image.Image, side: int) -> bytes:
+    """VP8L whose header says `side` (at most 16,384): 14 bits each, less one, behind the signature."""
+    data = bytearray(saved(image, "WEBP", lossless=True))
+    at = data.index(b"VP8L") + 9
+    flags = int.from_bytes(data[at : at + 4], "little") & ~((1 << 28) - 1)
+    data[at : at + 4] = (flags | (side - 1) | (side - 1) << 14).to_bytes(4, "little")
+    return bytes(data)
+
+
+def webp_lossy(image: Image.Image, side: int) -> bytes:
+    """VP8 whose key frame says `side` (at most 16,383): 14 bits each, behind the start code."""
+    data = bytearray(saved(image, "WEBP", quality=80))
+    at = data.index(b"\x9d\x01\x2a") + 3
+    data[at : at + 4] = struct.pack("<HH", side, side)
+    return bytes(data)
+
+
+def webp_canvas(image: Image.Image, side: int) -> bytes:
+    """An animation of small frames on a canvas of `side` (24 bits each, less one)."""
+    data = bytearray(saved(image, "WEBP", save_all=True, append_images=[image.rotate(180)], duration=50))
+    at = data.index(b"VP8X") + 12
+    data[at : at + 6] = 2 * (side - 1).to_bytes(3, "little")
+    return bytes(data)
+
+
+def resized_jpeg(data: bytes, width: int, height: int) -> bytes:
+    """The same compressed data under a header with other sides."""
+    at = next(data.index(mark) for mark in (b"\xff\xc0", b"\xff\xc2") if mark in data) + 5
+    return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
+
+
+def _segment(code: int, body: bytes) -> bytes:
+    return bytes((0xFF, code)) + (len(body) + 2).to_bytes(2, "big") + body
+
+
+def ultra_hdr(image: Image.Image) -> bytes:
+    """A JPEG with a gain map as phones write it (Ultra HDR 1.0): XMP that names the map, a multi-picture index (CIPA
+    DC-007) and the map, a second JPEG with XMP of its own, behind the first."""
+    hdr = b"xmlns:hdrgm='http://ns.adobe.com/hdr-gain-map/1.0/' hdrgm:Version=\"1.0\""
+    xmp = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:Description %s/></x:xmpmeta>"
+    small = saved(image.convert("L").resize((image.width // 4, image.height // 4)), "JPEG")
+    second = small[:2] + _segment(0xE1, xmp % (hdr + b" hdrgm:GainMapMax='2.3'")) + small[2:]
+    first = saved(image, "JPEG")
+    front = first[:2] + _segment(0xE1, xmp % hdr)
+    base = len(front) + 8  # of the index's own offsets: behind the segment's marker, length and name
+    total = len(front) + 4 + len(_index(0, 0)) + len(first) - 2
+    return front + _segment(0xE2, _index(total, total - base, len(second))) + first[2:] + second
+
+
+def _index(size: int, offset: int, second: int = 0) -> bytes:
+    """Version, number of pictures, their entries: attributes, size, offset, no dependants."""
+    tags = struct.pack(">HHI4s", 0xB000, 7, 4, b"0100") + struct.pack(">HHII", 0xB001, 4, 1, 2)
+    tags += struct.pack(">HHII", 0xB002, 7, 32, 8 + 2 + 36 + 4)
+    entries = struct.pack(">IIIHH", 0x030000, size, 0, 0, 0) + struct.pack(">IIIHH", 0, second, offset, 0, 0)
+    return b"MPF\0MM\0*" + struct.pack(">IH", 8, 3) + tags + struct.pack(">I", 0) + entries

@@ -1,0 +1,135 @@
+"""The one command line: it lists its verbs, names the nearest one, takes paths as they are typed, and ends quietly when
+nobody reads on."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs import demo, verify
+from jobs.entry import EXIT_PIPE, VERBS, main, segfill
+from pipeline import build
+from pipeline.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_alone_it_lists_every_verb_in_a_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert segfill(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name in VERBS:
+        (line,) = (line for line in lines if line.startswith(f"  {name} "))
+        assert len(line.split()) > 4
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [("anonymise", "did you mean anonymize?"), ("audti", "did you mean audit?"), ("-x", "known here: annotate")],
+)
+def test_an_unknown_verb_names_the_nearest(word: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert segfill([word, "uri=x"]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert expected in said.err
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_and_shows_its_config(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert segfill([verb, "--help"]) == 0
+    page = capsys.readouterr().out
+    assert page.startswith(f"segfill {verb} ")
+    arguments = ["clean"] if verb == "estimate" else []
+    assert segfill([verb, *arguments, "--cfg", "job"]) == 0
+    shown = capsys.readouterr().out
+    keys = [line.partition(":")[0] for line in shown.splitlines() if line[0] not in " -_" and ":" in line]
+    assert keys
+    if not verb.startswith("est"):
+        assert [key for key in keys if f"{key}:" not in page and key != "mtcnn"] == []
+
+
+@pytest.mark.parametrize(("verb", "key"), [("audit", "max_residual: 0.0 # share"), ("estimate", "gpus: null")])
+def test_the_help_of_a_verb_explains_its_keys(verb: str, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(verb, ["--help"]) == 0
+    page = capsys.readouterr().out
+    assert key in page
+    assert page.count("\nsample: ") == 1
+
+
+@pytest.mark.parametrize("command", ["anonymize --help", "estimate anonymize --cfg job", ""])
+@pytest.mark.parametrize("buffered", ["1", ""])
+def test_a_reader_that_leaves_ends_it_quietly(command: str, buffered: str) -> None:
+    """As `segfill ... | head -1`: the pipe's other end is closed before anything is written."""
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.run(
+        [sys.executable, "-m", "jobs", *command.split()],
+        stdout=write, stderr=subprocess.PIPE, env={**ENVIRONMENT, "PYTHONUNBUFFERED": buffered}, timeout=60,
+        check=False,
+    )  # fmt: skip
+    os.close(write)
+    assert (process.returncode, process.stderr) == (EXIT_PIPE, b"")
+
+
+def test_through_a_real_pipe_the_reader_gets_its_line() -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {sys.executable} -m jobs clean --help | head -n 1"],
+        capture_output=True, text=True, env=ENVIRONMENT, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout.startswith("segfill clean source.uri=URI")
+    assert done.stderr == ""
+    assert done.returncode in (0, EXIT_PIPE)  # 0: all was written before `head` left
+
+
+def test_a_broken_connection_elsewhere_is_no_closed_pipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(build, "build", broken)
+    assert main("clean", ["source.uri=in", "sink.uri=out"]) == 1
+    assert "Broken pipe; the same command resumes the run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "path", ["dt=2026-01-01", "a (1)", "[2019]", "Bücher, neu", "#7", "2026", "it's", "{a,b}", "back\\slash", "null"]
+)
+def test_a_path_is_taken_as_it_is_typed(path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = build.compose("clean", [f"source.uri={path}", f"sink.uri=/out/{path}"])
+    assert (config.source.uri, config.sink.uri) == (path, f"/out/{path}")
+    assert verify.main([f"uri={tmp_path}/{path}"]) == 2
+    assert f"{tmp_path}/{path}" in capsys.readouterr().err
+
+
+def test_a_path_that_hydra_quotes_or_refers_to_stays_so() -> None:
+    config = build.compose("clean", ["source.uri='a,b'", "sink.uri=${source.uri}-out"])
+    assert build.plain(config)["sink"]["uri"] == "a,b-out"  # type: ignore[index, call-overload]
+
+
+def test_a_colour_is_taken_as_the_shell_hands_it_on() -> None:
+    assert build.compose("clean", ["fill=solid", "fill.colour=#0a0b0c"]).fill.colour == "#0a0b0c"
+
+
+def test_the_former_name_of_estimate_says_so() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.plan", "--help"], capture_output=True, text=True, env=ENVIRONMENT, timeout=60,
+        check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("segfill estimate JOB")
+    assert done.stderr.startswith("plan: jobs.plan is now `segfill estimate`")
+
+
+def test_the_demo_replaces_no_folder_but_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.txt").write_text("precious")
+    assert demo.main([str(tmp_path)]) == 2
+    assert "no demo of ours" in capsys.readouterr().err
+    assert (tmp_path / "mine.txt").read_text() == "precious"
+
+
+def test_what_is_required_may_not_be_empty() -> None:
+    with pytest.raises(ConfigError, match=r"verify\.uri is required: expected uri=OUT"):
+        build.plain(build.compose("verify", ["uri="]), "verify")
