@@ -1,4 +1,4 @@
-"""fill=diffusion through the whole line, with tiny random pipelines of each class: wiring and promises, not beauty."""
+"""fill=diffusion through the whole chain, with tiny random pipelines of each class: wiring and promises, not beauty."""
 
 import json
 import shutil

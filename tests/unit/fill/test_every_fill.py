@@ -89,7 +89,7 @@ def test_one_patch_a_crop_in_order_and_of_its_size(fill):
 
 
 @every
-def test_cold_fills_are_picklable_and_need_no_weights(fill):
+def test_specs_are_picklable_and_need_no_weights(fill):
     assert pickle.loads(pickle.dumps(fill)) == fill
     assert fill.weights == ()
     assert fill.active

@@ -1,4 +1,4 @@
-"""LaMa's interface, with small real networks that have it: ONNX, and TorchScript by an explicit word."""
+"""LaMa's interface, with small real networks that have it: ONNX, and TorchScript where the config allows it."""
 
 import numpy as np
 import pytest
@@ -86,7 +86,7 @@ def test_numbers_that_are_not_finite_reject_the_image(tmp_path):
         filled(rgb, mask, made(fill_networks.lama(tmp_path / "nan.onnx", bad=True)))
 
 
-def test_torchscript_only_by_an_explicit_word(tmp_path):
+def test_torchscript_only_where_the_config_allows_it(tmp_path):
     path = fill_networks.torchscript(tmp_path / "big-lama.pt")
     with pytest.raises(WeightsError, match="can run code"):
         fill_networks.weights(path)
