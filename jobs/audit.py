@@ -35,7 +35,7 @@ def run(config: DictConfig) -> int:
     audit.check_sheet(store)
     with contextlib.suppress(FileNotFoundError):
         planted = read(store.read(PATH), store.join(PATH)).canaries
-    receipt = audit.look(store, audit.mtcnn.load("cpu", 1), planted)
+    receipt = audit.inspect(store, audit.mtcnn.load("cpu", 1), planted)
     if not receipt.published:
         raise RunError(
             f"{store.join('rendered')}: no images to audit; was it made with sink=none, or is it another run?"

@@ -1,7 +1,7 @@
 """`segfill estimate JOB source.uri=URI`: what would the whole source take, and with which pools?
 
 JOB is annotate, clean or anonymize; all its group=choice and key=value may follow. sink.uri is not needed.
-Runs the real stages on the sample in this process and writes nothing. Prints images/s by stage, the stage that binds,
+Runs the real stages on the sample in this process and writes nothing. Prints images/s by stage, the bottleneck,
 memory, pool sizes for both layouts, time, core hours and GPU hours with their uncertainty.
 
 Exit codes: 0 all well, 1 it could not go on, 2 refused.

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
         seed_of,
         unit_id,
     )
-    from pipeline.segment.shared.fields import segment as make_segment
+    from pipeline.segment.shared.masks import segment as make_segment
 
 __version__ = "0.1.0"
 
@@ -108,7 +108,7 @@ _HOMES = ("contracts", "records", "errors", "image.view", "models.weights")
 
 def __getattr__(name: str) -> object:
     if name == "make_segment":
-        return importlib.import_module("pipeline.segment.shared.fields").segment
+        return importlib.import_module("pipeline.segment.shared.masks").segment
     if name in __all__:
         for home in _HOMES:
             found = getattr(importlib.import_module(f"pipeline.{home}"), name, None)

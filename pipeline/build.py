@@ -86,11 +86,12 @@ class RunKeys:
 
 
 def groups() -> dict[str, dict[str, str]]:
-    """Every config group: choice -> its one-line description, the first comment of its yaml."""
+    """Every config group: choice -> its one-line description, the first comment of its yaml. A yaml whose name begins
+    with `_` is only inherited from."""
     found: dict[str, dict[str, str]] = {}
     for path in sorted(CONF.rglob("*.yaml")):
         parts = path.relative_to(CONF).with_suffix("").parts
-        if len(parts) > 1:
+        if len(parts) > 1 and not parts[-1].startswith("_"):
             found.setdefault(parts[0], {})["/".join(parts[1:])] = conf.about("/".join(parts))
     return found
 

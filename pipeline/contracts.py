@@ -1,7 +1,7 @@
-"""What each stage promises: the cold object that a config builds, and the hot one that a worker loads from it.
+"""The protocols of sources, segmenters and fills: the spec that a config builds, the model that a worker loads from it.
 
-Cold objects are frozen dataclasses of parameters: cheap, picklable, checked in `__post_init__` (types, ranges).
-`load(device)` returns the hot object, once a worker; it may hold sessions, sockets and caches and is never pickled.
+A spec is a frozen dataclass of parameters (pipeline/spec.py): cheap, picklable, validated when it is built. `load`
+returns the model, once for each worker; it may hold sessions, sockets and caches and is never pickled.
 """
 
 from __future__ import annotations
@@ -15,37 +15,44 @@ from pipeline.records import Crop, Device, EncodedImage, Patch, Rejected, Segmen
 
 
 class Source(Protocol):
-    """Where images come from."""
+    """Reads images. One class for each kind of source; a source needs no model."""
 
     @property
     def uri(self) -> str: ...
 
     def shards(self) -> tuple[Shard, ...]:
-        """Every shard, sorted by path. Raises SourceError when there is nothing, or not what the config names."""
+        """List every shard, sorted by path. Raises SourceError when there is none, or a named column is missing."""
 
     def resolve(self, shards: Sequence[Shard]) -> Source:
-        """The same source with what only the listing can tell (which kind it is, which column): what workers get."""
+        """Return the source that workers get: with everything that the listing decides (its kind, its column) fixed."""
 
     def probe(self, shards: Sequence[Shard]) -> None:
-        """A quick look for a first image. Raises SourceError when the first shards hold none."""
+        """Look for a first image, quickly. Raises SourceError when the first shards hold none."""
 
     def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[UnitBatch[EncodedImage]]:
-        """The units of a shard in order. `done` maps start to stop of units that are committed: they are hopped
-        over without being read. The bounds depend on the shard's bytes and the config only, never on `done`.
-        A shard that cannot be read on ends with a unit whose `failure` is set and whose last item is a Rejected
-        (stage `read`)."""
+        """Read the units of a shard in order, without those that are committed.
+
+        done: start -> stop of each committed unit; it is skipped without being read. The bounds of units depend on the
+        shard's bytes and the config only, never on `done`. When the rest of the shard cannot be read, the last unit has
+        a `failure` and ends with a Rejected of stage `read`.
+        """
 
 
 class SegmentModel(Protocol):
+    """A loaded segmenter."""
+
     def __call__(self, views: Sequence[View]) -> list[Segments]:
-        """One answer a view, in order. Raises ImageError for an answer that is not usable (NaN, wrong shape)."""
+        """Segment a batch: one answer for each view, in order. Raises ImageError for an answer that is not usable (NaN,
+        a wrong shape)."""
 
 
 class Segmenter(Protocol):
-    """Finds segments. One class a model family."""
+    """Finds segments. One class for each model family."""
 
     @property
-    def view(self) -> ViewSpec: ...
+    def view(self) -> ViewSpec:
+        """How images are fitted for the model."""
+
     @property
     def labels(self) -> tuple[str, ...]:
         """Label of class_id 0, 1, ..."""
@@ -58,24 +65,25 @@ class Segmenter(Protocol):
 
 @runtime_checkable
 class Checked(Protocol):
-    """A segmenter or fill whose config can only be judged with the weights at hand."""
+    """A segmenter or fill whose config can only be checked against its weights."""
 
     def check(self) -> None:
-        """Called once on the driver, when the weights are fetched and before anything is written. Raises
-        ConfigError."""
+        """Run once on the driver, after the weights are fetched and before anything is written. Raises ConfigError."""
 
 
 class FillModel(Protocol):
+    """A loaded fill."""
+
     def __call__(self, crops: Sequence[Crop]) -> list[Patch]:
-        """One patch a crop, in order, of the crop's size. Raises ImageError when it cannot fill."""
+        """Fill a batch: one patch for each crop, in order, of the crop's size. Raises ImageError when it cannot."""
 
 
 class Fill(Protocol):
-    """Makes new pixels for a region. One class a method."""
+    """Makes new pixels for a region. One class for each method."""
 
     @property
     def active(self) -> bool:
-        """False: nothing is ever filled, so no crops are cut and no image is decoded for it (none)."""
+        """False: nothing is filled, so no image is decoded at full size and no crop is cut (fill=none)."""
 
     @property
     def reversible(self) -> bool:
@@ -83,11 +91,12 @@ class Fill(Protocol):
 
     @property
     def context(self) -> float:
-        """Margin of a crop around its part of the region, as a share of the part's longer side."""
+        """Margin of a crop around its part of the region, as a share of that part's longer side."""
 
     @property
     def weights(self) -> tuple[Weights, ...]: ...
-    def load(self, device: Device, threads: int) -> FillModel: ...
+    def load(self, device: Device, threads: int) -> FillModel:
+        """threads: intra-op threads on the CPU."""
 
 
 ImageOrReject: TypeAlias = EncodedImage | Rejected

@@ -1,8 +1,8 @@
-"""What looks like a secret: in a config it is refused, in a message it is struck out.
+"""Detect secrets: to refuse them in a config, and to redact them in a message.
 
-Credentials come from the ambient environment only (variables, profile, role). So nothing that Segfill is told, and
-nothing that it says or writes, has a reason to hold one. Messages quote strangers too (names of shards, of images, what
-a library said), who could steer a terminal: their control characters are shown, not obeyed.
+Credentials come from the ambient environment only (variables, profile, role). So no config, message or file of Segfill
+has a reason to hold one. Messages also quote text from strangers (names of shards and images, errors of libraries),
+which could steer a terminal: its control characters are escaped.
 """
 
 from __future__ import annotations
@@ -34,39 +34,44 @@ _SHAPES: Final = re.compile(
 )
 _AMBIENT: Final = re.compile(r"SECRET|PASSW|TOKEN|CREDENTIAL|(ACCESS|API|PRIVATE|ACCOUNT|STORAGE)_?KEY", re.IGNORECASE)
 _NO_SECRET: Final = re.compile(r"(FILE|PATH|DIR|MODE|URL|URI|ARN|APPLICATION_CREDENTIALS)$", re.IGNORECASE)
-_SHORTEST: Final = 8
-"""Characters of a variable's value from which on it is taken for a secret; `true` and `none` are none."""
-_STRUCK: Final = "***"
-_STEERING: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_MIN_LENGTH: Final = 8
+"""Minimum length of a variable's value that counts as a secret; `true` and `none` do not."""
+_REDACTED: Final = "***"
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def is_credential(key: str) -> bool:
-    """Does any part of a dotted key name a credential?"""
+    """Whether any part of a dotted key names a credential."""
     return bool(_NAME.search(key))
 
 
 def carries(text: str) -> bool:
-    """Does a value hold one: user or password in a URI, a signature, a key of a known form, an ambient secret?"""
+    """Whether a value holds a secret: user or password in a URI, a signature, a key of a known form, an ambient one."""
     return any(pattern.search(text) for pattern in (_IN_URI, _SIGNED, _SHAPES)) or any(
         secret in text for secret in _ambient()
     )
 
 
 def assigns(text: str) -> bool:
-    """Does a text, such as an override with a nested value, set a credential-like key?"""
+    """Whether a text, such as an override with a nested value, sets a key that names a credential."""
     return any(match["value"] not in ("null", "''", '""') for match in _ASSIGNED.finditer(text))
 
 
 def redact(text: str) -> str:
-    """`text` with every secret that can be told as one struck out, and with its control characters made visible."""
+    """Replace every secret that can be detected in a text by ***, and escape its control characters."""
     for secret in _ambient():
-        text = text.replace(secret, _STRUCK)
+        text = text.replace(secret, _REDACTED)
     for pattern in (_IN_URI, _SIGNED, _SHAPES, _ASSIGNED):
-        text = pattern.sub(rf"\g<key>{_STRUCK}", text)
-    return _STEERING.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+        text = pattern.sub(rf"\g<key>{_REDACTED}", text)
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def printable(line: str) -> str:
+    """Replace control characters by `?`: a name from the data neither starts a new line nor steers the terminal."""
+    return "".join(c if c.isprintable() else "?" for c in line).rstrip()
 
 
 def _ambient() -> Iterator[str]:
-    """Values of the variables that hold credentials, the longest first: one may be a part of another."""
+    """Values of variables that hold credentials, the longest first: one may be a part of another."""
     values = (value for name, value in os.environ.items() if _AMBIENT.search(name) and not _NO_SECRET.search(name))
-    yield from sorted((value for value in values if len(value) >= _SHORTEST), key=len, reverse=True)
+    yield from sorted((value for value in values if len(value) >= _MIN_LENGTH), key=len, reverse=True)

@@ -1,6 +1,18 @@
-"""The error tree: what stops the run, what fails one shard, what rejects one image.
+"""All errors that Segfill raises on purpose.
 
-Every message is one line and says what was expected, what came, which image, key or URI, and what to do next.
+    SegfillError
+    +-- RefusedError            stops the run before it writes anything: exit code 2
+    |   +-- ConfigError         a key, a choice or a value
+    |   +-- DeviceError         a GPU or the runtime for it
+    |   +-- SourceError         the source
+    |   +-- WeightsError        the weights of a model
+    |   +-- OutputError         the output
+    +-- RunError                stops a run that has started: exit code 1
+    |   +-- TooManyRejected     the same because of rejected images: exit code 3
+    +-- ShardError              ends one shard early; the run goes on
+    +-- ImageError              rejects one image; the run goes on
+
+A message is one line that says what was expected, what came, in which image, key or URI, and what to do next.
 """
 
 from __future__ import annotations
@@ -17,46 +29,47 @@ EXIT_REJECTED: Final = 3
 
 
 class SegfillError(Exception):
-    """Anything that Segfill raises on purpose."""
+    """Base of all errors that Segfill raises on purpose."""
 
 
 class RefusedError(SegfillError):
-    """The run cannot start as asked: exit code 2, before anything is written or any model is loaded."""
+    """The run cannot start as configured. Raised before anything is written or any model is loaded."""
 
 
 class ConfigError(RefusedError):
-    """A key, a choice or a value that cannot work."""
+    """A key that does not exist, or a choice or value that cannot work."""
 
 
 class DeviceError(RefusedError):
-    """A GPU that was asked for is not there, or what computes on it is not installed."""
+    """A configured GPU is missing, or the runtime that computes on it is not installed."""
 
 
 class SourceError(RefusedError):
-    """A source that does not exist, is empty, or lacks what the config names."""
+    """A source that does not exist, is empty, or lacks what the config names, such as a column."""
 
 
 class WeightsError(RefusedError):
-    """Weights that are missing, of another hash, or of a kind that is not allowed."""
+    """Weights that are missing, have another sha256 than configured, or are of a format that is not allowed."""
 
 
 class OutputError(RefusedError):
-    """An output that belongs to another run, cannot be written, or whose store lacks conditional create."""
+    """An output that belongs to another run, cannot be written, or lies in a store without conditional create."""
 
 
 class RunError(SegfillError):
-    """The run started and cannot go on (a lost store, a full disk): exit code 1; the same command resumes it."""
+    """The run has started and cannot go on: a lost store, a full disk. The same command resumes it."""
 
 
 class TooManyRejected(RunError):
-    """So many images are rejected that the config is the likelier fault: exit code 3; the same command resumes the
-    run."""
+    """The share of rejected images is so high that the config is more likely at fault than the images. The same command
+    resumes the run."""
 
 
 class ShardError(SegfillError):
-    """The rest of one shard cannot be read. What was read before stays; the run goes on with the next shard.
+    """The rest of one shard cannot be read. Images read before it stay; the run goes on with the next shard.
 
-    reason: a stable code such as `tar_truncated`. offset: where the unreadable part begins (bytes or rows).
+    reason: a stable code such as `tar_truncated`. detail: one line for a person. offset: start of the part that cannot
+    be read, in bytes of a tar or rows of a Parquet file.
     """
 
     def __init__(self, reason: str, detail: str, *, offset: int) -> None:
@@ -66,12 +79,12 @@ class ShardError(SegfillError):
         self.offset = offset
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Without this a process that unpickles it (a pool, Ray) dies of a TypeError instead.
+        # The default calls the class with the message alone: a process that unpickles it would raise TypeError.
         return partial(ShardError, offset=self.offset), (self.reason, self.detail)
 
 
 class ImageError(SegfillError):
-    """One image is rejected; its row in the index carries stage, reason and detail.
+    """One image is rejected. Its row in the index holds stage, reason and detail.
 
     reason: a stable code such as `truncated` or `too_many_pixels`. detail: one line for a person.
     """
@@ -83,6 +96,11 @@ class ImageError(SegfillError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.reason, self.detail)
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """Return an error's message on one line, at most `limit` characters; its type's name where it has none."""
+    return " ".join(str(error).split())[:limit] or type(error).__name__
 
 
 def nearest(word: str, known: Iterable[str], prefix: str = "") -> str:

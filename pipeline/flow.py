@@ -17,7 +17,7 @@ from math import prod
 from typing import Any, Final, TypeAlias
 
 from pipeline.contracts import Fill, FillModel, Segmenter, SegmentModel, Source
-from pipeline.errors import ConfigError, ImageError, RunError, SegfillError
+from pipeline.errors import ConfigError, ImageError, RunError, SegfillError, one_line
 from pipeline.fill.shared.crops import cut
 from pipeline.image.decode import Decode, Decoder
 from pipeline.image.header import read_header
@@ -150,6 +150,8 @@ STAGES: Final = (
     Stage("render", render),
 )
 """Between read and commit, in this order."""
+TIMED: Final = ("read", *(stage.name for stage in STAGES), "commit")
+"""The stages whose seconds a commit record holds, in order."""
 
 
 def process(worker: Worker, batch: UnitBatch[Any], stages: Sequence[Stage] = STAGES) -> UnitBatch[Any]:
@@ -312,8 +314,7 @@ def _loading(stage: str) -> Iterator[None]:
     except SegfillError:
         raise
     except Exception as error:
-        line = " ".join(str(error).split())[:300]
         raise RunError(
-            f"{stage}: its model cannot be loaded ({type(error).__name__}: {line}); a GPU that others share may "
-            "lack memory (execute.gpus); the same command resumes the run"
+            f"{stage}: its model cannot be loaded ({type(error).__name__}: {one_line(error)}); a GPU that others share "
+            "may lack memory (execute.gpus); the same command resumes the run"
         ) from error

@@ -1,15 +1,19 @@
-"""What travels between stages.
+"""The records that travel from stage to stage.
 
-Conventions, here and everywhere: images are HWC uint8 RGB, 0..255; masks are HW bool, True = inside; boxes are
-XYWH floats in pixels of the upright full-size image (x to the right, y down, the corner of pixel 0,0 is 0,0).
-"Upright" means with the EXIF orientation applied. An image record may be replaced by a `Rejected` at any stage; it then
-stays in its place in the batch, so a unit keeps its length from read to commit.
+    plan     read           decode   segment     select     crop      fill     render     commit
+    Shard -> EncodedImage -> Viewed -> Segmented -> Selected -> Cropped -> Filled -> Rendered -> Committed
+
+Images are HWC uint8 RGB, 0..255; masks are HW bool, True = inside; boxes are XYWH floats in pixels, x to the right, y
+down, (0, 0) the upper left corner of the image. Masks and boxes are those of the upright full-size image: the stored
+one with its EXIF orientation applied. An image that fails becomes a `Rejected` in its place, so that a unit keeps its
+length from read to commit.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from hashlib import blake2b
 from typing import Generic, Literal, TypeAlias, TypeVar
 
@@ -20,116 +24,115 @@ Rgb: TypeAlias = NDArray[np.uint8]
 """(height, width, 3) uint8."""
 Mask: TypeAlias = NDArray[np.bool_]
 """(height, width) bool, True = inside."""
+Floats: TypeAlias = NDArray[np.float32]
+"""Any shape, float32."""
 Box: TypeAlias = tuple[float, float, float, float]
 """x, y, width, height in pixels."""
 Device: TypeAlias = Literal["cpu", "cuda"]
 Status: TypeAlias = Literal["written", "unchanged", "rejected"]
+T = TypeVar("T")
 
 
 def image_id(shard: str, member: str) -> str:
-    """32 hex digits: the same on every run, machine and mount. `shard` is relative to the source root."""
+    """Hash an image's place to 32 hex digits that stay the same on every run, machine and mount. shard: relative to the
+    source root."""
     return blake2b(f"{shard}\0{member}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
+def unit_id(shard: str, start: int) -> str:
+    """Name a unit by stem and hash of its shard and by its start. Names sort in source order within a shard and are
+    safe in a path."""
+    stem = re.sub("[^A-Za-z0-9_-]", "-", shard.rsplit("/", 1)[-1].split(".")[0])
+    digest = blake2b(shard.encode("utf-8", "surrogateescape"), digest_size=5).hexdigest()
+    return f"{stem[:40] or 'shard'}-{digest}-{start:012d}"
+
+
 def seed_of(image: str, index: int = 0) -> int:
-    """A seed in 0..2**31-1 for piece `index` of the image with this id: a replay draws the same numbers."""
+    """Hash an image id and the index of a piece to a seed in 0..2**31-1, so that a retry draws the same numbers."""
     return int.from_bytes(blake2b(f"{image}\0{index}".encode(), digest_size=4).digest(), "big") >> 1
 
 
-# --- what is planned -------------------------------------------------------------------------------------------
+# --- shards and units ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
-    """One file of a folder listing. path: relative to the source root; size in bytes; etag as the store tells it.
-    problem: why it cannot be read, as the listing tells (see storage.ObjectInfo); empty for a file."""
+    """One file of a folder listing. path: relative to the source root. size: bytes. etag: changes with the bytes."""
 
     path: str
     size: int
     etag: str
     problem: str = ""
+    """Reason code for which the file cannot be read (`storage.ObjectInfo`), or empty."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shard:
-    """One object of the source, or a slice of a folder listing.
-
-    path: relative to the source root, POSIX. uri: where it is. size: bytes. etag: changes when the bytes change.
-    members: the files of a folder slice, in order; empty for a tar or a Parquet file. problem: as of a Member.
-    keys: start of each committed unit and the hashes of its keys (`source.keys`), for a reader that hops over it.
-    """
+    """One object of the source, or a slice of a folder listing. size: bytes. etag: changes with the bytes."""
 
     path: str
+    """Relative to the source root, POSIX."""
     uri: str
+    """Full URI of the object; of a slice, the source root."""
     size: int
     etag: str
     members: tuple[Member, ...] = ()
+    """Files of a slice, in order; empty for a tar or a Parquet file."""
     problem: str = ""
+    """As of a `Member`."""
     keys: tuple[tuple[int, bytes], ...] = ()
+    """Start of each committed unit and the hashes of its keys (`source.keys`), for a reader that skips the unit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unit:
-    """A run of consecutive images of one shard: what is scheduled, retried and committed.
-
-    start, stop: the first position of this unit and of the next: byte offsets of tar headers (in the unpacked
-    stream for .tar.gz), row numbers of a Parquet file, 0 and the count for a folder slice.
-    last: no unit of this shard follows. failure: empty, or the reason code for which the rest of the shard could not
-    be read.
-    """
+    """A run of consecutive images of one shard: the piece that is scheduled, retried and committed. shard: its path.
+    last: no unit of this shard follows."""
 
     unit_id: str
     shard: str
     uri: str
     etag: str
     start: int
+    """Position of the unit: offset in bytes of a tar header (in the unpacked stream for .tar.gz), row number of a
+    Parquet file, 0 for a slice."""
     stop: int
+    """Position of the next unit; the number of members for a slice."""
     last: bool
     failure: str = ""
+    """Reason code for which the rest of the shard cannot be read, or empty."""
 
 
-def unit_id(shard: str, start: int) -> str:
-    """A name that sorts in source order within a shard and is safe in a path: stem, hash of the shard, position."""
-    stem = "".join(
-        c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in shard.rsplit("/", 1)[-1].split(".")[0]
-    )
-    digest = blake2b(shard.encode("utf-8", "surrogateescape"), digest_size=5).hexdigest()
-    return f"{stem[:40] or 'shard'}-{digest}-{start:012d}"
-
-
-# --- what travels ----------------------------------------------------------------------------------------------
+# --- read to fill ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageRef:
-    """Which image: stays with it from read to the index.
-
-    key: member name up to the first dot of its base name, folders kept (WebDataset's sample key). member: the full
-    name. sha256: hex, of the encoded input bytes; empty when they could not be read.
-    """
+    """Identity of an image, the same from read to the index."""
 
     image_id: str
     key: str
+    """A name for people: member name up to the first dot of its base name, folders kept (WebDataset's sample key)."""
     member: str
+    """Full name in the shard; a row number for Parquet."""
     sha256: str = ""
+    """Hex, of the encoded bytes; empty when they could not be read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sidecar:
-    """What travels with an image: a caption, a label, other columns.
-
-    kind `file`: `name` is the extension of a WebDataset member (`txt`, `seg.png`), data its bytes.
-    kind `columns`: `name` is "columns", data an Arrow IPC stream of one row with the other columns of a Parquet row.
-    """
+    """Data that travels with an image: a caption, a label, other columns."""
 
     name: str
+    """Extension of a WebDataset member (`txt`, `seg.png`); "columns" for kind `columns`."""
     data: bytes
+    """Bytes of the file; for kind `columns` an Arrow IPC stream of one row, the other columns of a Parquet row."""
     kind: Literal["file", "columns"] = "file"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodedImage:
-    """An image as it lies in the source. data: the encoded bytes, undecoded and untrusted."""
+    """An image as the source stores it. data: encoded bytes, not decoded and not trusted."""
 
     ref: ImageRef
     data: bytes
@@ -138,10 +141,8 @@ class EncodedImage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rejected:
-    """Takes the place of an image record that could not go on. stage: the word of the chain (`read`, `decode`, ...).
-
-    preview: a small JPEG for the report; empty in a private run and for what cannot be decoded.
-    """
+    """Takes the place of an image that failed. stage: `read`, `decode`, ... reason: a stable code. detail: one line for
+    a person. width, height: of the upright image, 0 when not known."""
 
     ref: ImageRef
     stage: str
@@ -150,12 +151,21 @@ class Rejected:
     width: int = 0
     height: int = 0
     preview: bytes = b""
+    """Small JPEG for the report; empty in a private run and for what cannot be decoded."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pixels:
+    """A full-size decoded image, upright. rgb: HWC uint8, composited onto white where alpha is below 255. alpha: HW
+    uint8, of shape (0, 0) for an opaque image."""
+
+    rgb: Rgb
+    alpha: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tile:
-    """What a model looks at. pixels: HWC uint8 RGB. box: the part of the upright full-size image that they show,
-    XYWH."""
+    """One input of a model. pixels: HWC uint8 RGB. box: the part of the upright full-size image that they show."""
 
     pixels: Rgb
     box: Box
@@ -169,17 +179,6 @@ class View:
     height: int
     width: int
     tiles: tuple[Tile, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pixels:
-    """A full-size decoded image, upright. rgb: HWC uint8, composited onto white where alpha hid something.
-
-    alpha: HW uint8, or an array of shape (0, 0) for an opaque image.
-    """
-
-    rgb: Rgb
-    alpha: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,8 +201,7 @@ class Viewed(ImageRecord):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
-    """One labelled mask. rle: COCO compressed counts of the upright full-size mask; box: XYWH; area: pixels; score:
-    0..1."""
+    """One labelled mask. score: 0..1. rle: COCO compressed counts of the upright full-size mask. area: pixels."""
 
     label: str
     class_id: int
@@ -216,7 +214,7 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segments:
-    """What a segmenter found in one image; possibly nothing. height, width: upright full-size pixels."""
+    """All segments of one image; may be empty. height, width: of the upright full-size image."""
 
     image_id: str
     height: int
@@ -231,10 +229,7 @@ class Segmented(ImageRecord):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Region:
-    """The pixels to fill. rle: COCO compressed counts; area: pixels, 0 = nothing to fill.
-
-    chosen: positions in `Segments.segments` of those that were selected, ascending.
-    """
+    """The pixels of one image that are to be filled. rle: as of a `Segment`. area: pixels, 0 = nothing to fill."""
 
     image_id: str
     height: int
@@ -242,42 +237,32 @@ class Region:
     rle: bytes
     area: int
     chosen: tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Crop:
-    """What a fill sees: one connected part of the region (or a few near each other) with context around it.
-
-    x, y: the left upper pixel of the crop in the upright full-size image. pixels: HWC uint8 RGB, blanked where `mask`
-    or any other part of the region is,
-    except for a fill that declares `reversible`. mask: HW bool, the pixels this crop has to fill.
-    known: HW bool, the pixels outside the whole region: what a fill may learn from. seed: from the image id.
-    labels: of the chosen segments that have to do with it, that of the largest one first.
-    """
-
-    x: int
-    y: int
-    pixels: Rgb
-    mask: Mask
-    known: Mask
-    seed: int
-    labels: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Patch:
-    """A filled crop. x, y as in `Crop`. pixels: HWC uint8 RGB; only those under `mask` are ever pasted."""
-
-    x: int
-    y: int
-    pixels: Rgb
-    mask: Mask
+    """Positions of the selected segments in `Segments.segments`, ascending."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selected(ImageRecord):
     segments: Segments
     region: Region
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crop:
+    """The input of a fill: one connected part of the region, or a few close together, with context around it. x, y: its
+    upper left pixel in the upright full-size image."""
+
+    x: int
+    y: int
+    pixels: Rgb
+    """HWC uint8 RGB, blanked inside the whole region unless the fill declares `reversible`."""
+    mask: Mask
+    """HW bool: the pixels that this crop has to fill."""
+    known: Mask
+    """HW bool: the pixels outside the whole region, which a fill may learn from."""
+    seed: int
+    """From the image id, 0..2**31-1."""
+    labels: tuple[str, ...] = ()
+    """Labels of the chosen segments whose box overlaps `mask`, that of the largest first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -290,13 +275,23 @@ class Cropped(ImageRecord):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Patch:
+    """A filled crop. x, y: as in `Crop`. pixels: HWC uint8 RGB; only those inside `mask` (HW bool) are pasted."""
+
+    x: int
+    y: int
+    pixels: Rgb
+    mask: Mask
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Filled(ImageRecord):
     segments: Segments
     region: Region
     patches: tuple[Patch, ...]
 
 
-# --- what is written -------------------------------------------------------------------------------------------
+# --- render and commit -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -320,8 +315,7 @@ class Preview:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rendered:
-    """An image ready for the sink. files: at most one a kind. sidecars: those that are published with it. seam: as
-    pipeline/render/seam.py measures it in the filled picture; 0 when none was made."""
+    """An image ready for the sink. files: at most one of each kind. sidecars: those that are published with it."""
 
     ref: ImageRef
     status: Status
@@ -332,6 +326,7 @@ class Rendered:
     sidecars: tuple[Sidecar, ...]
     previews: tuple[Preview, ...] = ()
     seam: float = 0.0
+    """Visibility of the fill's border (`render.seam`): 1 is an invisible one; 0 when no filled image was made."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -348,12 +343,7 @@ class Counts:
             raise AssertionError(f"images are not conserved: {self}")
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            images=self.images + other.images,
-            written=self.written + other.written,
-            unchanged=self.unchanged + other.unchanged,
-            rejected=self.rejected + other.rejected,
-        )
+        return Counts(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -367,7 +357,7 @@ class OutputFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileEntry:
-    """One object as the commit record names it. size in bytes. etag: what the store told after the put, or empty."""
+    """One object as a commit record lists it. size: bytes. etag: as the store reported it after the put, or empty."""
 
     path: str
     size: int
@@ -377,36 +367,32 @@ class FileEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Committed:
-    """The commit record of one unit, and the small row that the driver sees. seconds: wall time by stage.
-
-    files: published objects that stand. loose: published under names of the source, restorable out of `staged` until
-    the run is finished. rejects: (stage, reason, count). segments: (label, count). labels and reasons sorted.
-    """
+    """The commit record of one unit, and all that the driver receives of it. bytes_in: encoded bytes of its images."""
 
     unit: Unit
     attempt: str
     counts: Counts
     files: tuple[FileEntry, ...]
     loose: tuple[FileEntry, ...]
+    """Those of `sink=files`, under names of the source; until the run is finished, `staged` can restore them."""
     staged: tuple[FileEntry, ...]
     rejects: tuple[tuple[str, str, int], ...]
+    """(stage, reason, count), sorted."""
     segments: tuple[tuple[str, int], ...]
+    """(label, count), sorted."""
     seconds: Mapping[str, float]
+    """Wall time of each stage."""
     bytes_in: int
     host: str
 
 
-T = TypeVar("T")
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnitBatch(Generic[T]):
-    """All images of one unit at one stage. items: in source order, one an image. seconds: wall time by stage so far.
-
-    previews: how many images of the unit may still get a preview in the report; known only where images are rendered.
-    """
+    """The images of one unit at one stage. items: one for each image, in source order."""
 
     unit: Unit
     items: tuple[T | Rejected, ...]
     seconds: Mapping[str, float]
+    """Wall time of each stage so far."""
     previews: int = 0
+    """Number of images of the unit that may still get a preview in the report; set only where images are rendered."""

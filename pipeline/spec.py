@@ -97,11 +97,17 @@ def fields_of(cls: type) -> tuple[FieldDoc, ...]:
 
 
 def expected(hint: object) -> str:
-    """The values that an annotation allows, in words: `a whole number from 0 to 8`."""
+    """The values that an annotation allows, in words: `a whole number from 0 to 8`.
+
+    A Field's `description` replaces them; a Field with a `pattern` needs one.
+    """
     rules: list[object] = []
     while get_origin(hint) is Annotated:
         hint, *more = get_args(hint)
         rules += more
+    for rule in rules:
+        if isinstance(rule, FieldInfo) and rule.description:
+            return rule.description
     bounds = _bounds(rules)
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
@@ -112,7 +118,7 @@ def expected(hint: object) -> str:
     if origin is tuple:
         return _list(args, bounds)
     if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
-        return "keys with values"
+        return f"keys with values{f', each {expected(args[1])}' if args else ''}"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     if hint is str and bounds.get("min_length"):
         return "a non-empty text"
@@ -144,11 +150,12 @@ def _range(bounds: Mapping[str, Any]) -> str:
     low, high = bounds.get("ge", bounds.get("gt", -math.inf)), bounds.get("le", bounds.get("lt", math.inf))
     above, below = "above " if "gt" in bounds else "", "below " if "lt" in bounds else ""
     by = f", a multiple of {bounds['multiple_of']}" if "multiple_of" in bounds else ""
+    least, most = (str(bound) if isinstance(bound, int) else f"{bound:g}" for bound in (low, high))
     if not math.isinf(low) and not math.isinf(high):
-        return f" {'above' if above else 'from'} {low:g} {'and' if above else 'to'} {below}{high:g}{by}"
+        return f" {'above' if above else 'from'} {least} {'and' if above else 'to'} {below}{most}{by}"
     if not math.isinf(low):
-        return f" {above or 'of at least '}{low:g}{by}"
-    return f" {below or 'of at most '}{high:g}{by}" if not math.isinf(high) else by
+        return f" {above or 'of at least '}{least}{by}"
+    return f" {below or 'of at most '}{most}{by}" if not math.isinf(high) else by
 
 
 def _default(field: dataclasses.Field[Any]) -> object:

@@ -1,1 +1,1 @@
-"""Another detector looks at what was published; the receipt says what it saw."""
+"""Inspects published images with another detector, and writes the privacy receipt."""

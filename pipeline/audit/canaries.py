@@ -1,6 +1,6 @@
-"""Known faces that go through a run's own flow, to see that it removes them. Nothing of them is published.
+"""Sends known faces through a run's own flow and counts those that are left. None of them is published.
 
-The face is that of the astronaut Eileen Collins, from her portrait by NASA (public domain); canary.jpg holds the head.
+canary.jpg is the head of the astronaut Eileen Collins, from her portrait by NASA (public domain).
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from pipeline.errors import ImageError, RunError
 from pipeline.flow import Flow, commit_unit
 from pipeline.image.decode import Decoder
 from pipeline.records import EncodedImage, ImageRef
+from pipeline.segment.shared.boxes import Detections, shared_area
 from pipeline.source.files import Files
 from pipeline.storage.store import open_store
 
-Boxes = list[tuple[float, float, float, float, float]]
-
 _SIDE: Final = 640
+_SAME: Final = 0.3
+"""Intersection over union above which two boxes show one face."""
 _PLACES: Final = (
     # picture, left, top, width of the head in pixels, mirrored, brightness
     (0, 20, 20, 260, False, 1.0),
@@ -45,16 +46,17 @@ _PLACES: Final = (
 
 
 def plant(flow: Flow, detector: Detector, decoder: Decoder, score: float, own: str) -> Canaries:
-    """How many known faces there were, and how many of them the detector still sees after the run's own flow.
+    """Count the known faces that the detector finds before the run's own flow, and those that it still finds after it.
 
-    own: a local picture of the user's, whose faces join the bundled ones; "" for none. Raises RunError.
+    score: minimum score of a detection. own: local path of a picture whose faces join the bundled ones; "" for none.
+    Raises RunError.
     """
     if "face" not in (flow.select.labels or [label for part in flow.segment for label in part.labels]):
         return Canaries(note="none planted: the run removes no faces")
     with tempfile.TemporaryDirectory(prefix="segfill-canaries-") as folder:
         source, output = Path(folder, "in"), Path(folder, "out")
         source.mkdir()
-        seen: dict[str, Boxes] = {}
+        seen: dict[str, Detections] = {}
         for name, data in _pictures(own):
             (source / name).write_bytes(data)
             seen[PurePosixPath(name).stem] = _boxes(data, detector, decoder, score)
@@ -63,12 +65,14 @@ def plant(flow: Flow, detector: Detector, decoder: Decoder, score: float, own: s
         for name, data in contents(store, choose(store, 1.0).names):
             after = _boxes(data, detector, decoder, score)
             before = seen[PurePosixPath(name.rpartition("!")[2]).stem]
-            left += sum(any(_alike(box, other) for other in after) for box in before)
+            for box in before:
+                both, union = shared_area(box, after)
+                left += bool((both > _SAME * union).any())
     return Canaries(planted=sum(map(len, seen.values())), left=left, note="")
 
 
 def _run(flow: Flow, source: Path, output: Path) -> None:
-    """Run the whole chain, commit included, on these pictures alone."""
+    """Run the whole chain, including commit, on the canaries alone."""
     files = Files(uri=str(source))
     private = replace(
         flow, source=files, sink=replace(flow.sink, uri=str(output), images="tar", previews=0, single_writer=False)
@@ -80,7 +84,8 @@ def _run(flow: Flow, source: Path, output: Path) -> None:
 
 
 def _pictures(own: str) -> Iterator[tuple[str, bytes]]:
-    """Two pictures full of one face, one of them stored lying on its side; and the user's own."""
+    """Yield name and bytes of two pictures with one face many times, one of them stored on its side, and the user's
+    own."""
     head = Image.open(io.BytesIO(resources.files("pipeline.audit").joinpath("canary.jpg").read_bytes()))
     ground = np.linspace(60, 200, _SIDE).astype(np.uint8)[:, None, None].repeat(_SIDE, 1).repeat(3, 2)
     sheets = [Image.fromarray(ground), Image.fromarray(255 - ground)]
@@ -101,18 +106,10 @@ def _pictures(own: str) -> Iterator[tuple[str, bytes]]:
             raise RunError(f"audit.canary={own}: {error.strerror or error}; give a local picture with faces") from error
 
 
-def _boxes(data: bytes, detector: Detector, decoder: Decoder, score: float) -> Boxes:
+def _boxes(data: bytes, detector: Detector, decoder: Decoder, score: float) -> Detections:
     ref = ImageRef(image_id="canary", key="canary", member="canary")
     try:
-        return boxes_in(decoder.full(EncodedImage(ref=ref, data=data)).rgb, detector, score)
+        found = boxes_in(decoder.full(EncodedImage(ref=ref, data=data)).rgb, detector, score)
     except ImageError as error:
-        raise RunError(f"audit: a canary cannot be looked at: {error.reason}: {error.detail}") from error
-
-
-def _alike(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    """Two boxes with at least 0.3 intersection over union."""
-    wide = min(one[2], other[2]) - max(one[0], other[0])
-    high = min(one[3], other[3]) - max(one[1], other[1])
-    both = max(0.0, wide) * max(0.0, high)
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    return both > 0.3 * (sum(areas) - both)
+        raise RunError(f"audit: a canary cannot be decoded: {error.reason}: {error.detail}") from error
+    return np.array(found, np.float32).reshape(-1, 5)

@@ -1,4 +1,4 @@
-"""The faces that an audit still found, on one picture for a person to look at. It shows them: never publish it."""
+"""Draws the faces that an audit still found on one sheet for review. It shows faces: never publish it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.audit.receipt import Finding
+from pipeline.credentials import printable
 from pipeline.records import Rgb
 
 _CELL: Final = (180, 212)
@@ -17,7 +18,7 @@ _LETTERS: Final = 30
 
 
 def draw(crops: Sequence[tuple[Finding, Rgb]]) -> bytes:
-    """A JPEG: one cell a face, its size, score and image below it."""
+    """Return a JPEG with one cell for each face: the crop (HWC uint8), and its size, score and image."""
     width, height = _CELL
     rows = max(1, -(-len(crops) // _COLUMNS))
     sheet = Image.new("RGB", (min(_COLUMNS, max(1, len(crops))) * width, rows * height), "white")
@@ -28,8 +29,7 @@ def draw(crops: Sequence[tuple[Finding, Rgb]]) -> bytes:
         scale = min((width - 12) / picture.width, (width - 12) / picture.height)
         size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
         sheet.paste(picture.resize(size, Image.Resampling.BICUBIC), (x + (width - size[0]) // 2, y + 6))
-        name = face.image.rpartition("!")[2]
-        name = "".join(c if c.isprintable() else "?" for c in name)
+        name = printable(face.image.rpartition("!")[2])
         short = name if len(name) <= _LETTERS else "..." + name[3 - _LETTERS :]
         pen.text((x + 6, y + width - 2), f"{face.side} px, score {face.score:.3f}\n{short}", fill="black", font=font)
     out = io.BytesIO()

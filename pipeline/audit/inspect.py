@@ -1,4 +1,4 @@
-"""What could still be seen in what was published? Another detector and a metadata scan over the rendered images."""
+"""Searches published images for faces, with another detector than the run's own, and for metadata."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import TiffImagePlugin
 
 from pipeline.audit.published import choose, contents
 from pipeline.audit.receipt import AuditLimits, Finding, Receipt
-from pipeline.errors import ImageError, RunError
+from pipeline.errors import ImageError, RunError, one_line
 from pipeline.image.decode import Decoder
 from pipeline.image.header import open_image, read_header
 from pipeline.image.strip import strip
@@ -23,13 +23,13 @@ from pipeline.records import EncodedImage, ImageRef, Rgb
 from pipeline.storage.store import Store
 
 ENLARGED_UP_TO: Final = 1024
-"""Images whose longer side has at most this many pixels are also searched at twice their size, for small faces."""
+"""Longer side in pixels up to which images are also searched at twice their size, for small faces."""
 
 SEARCHED: Final = 1600
-"""The longer side at which larger images are searched."""
+"""Longer side in pixels to which larger images are shrunk for the search."""
 
 CROPS: Final = 24
-"""Remaining faces that are kept for the contact sheet, the largest first."""
+"""Maximum number of faces on the contact sheet, the largest first."""
 
 MARKERS: Final[Mapping[str, tuple[bytes, ...]]] = {
     "Exif": (b"Exif\0\0", b"eXIf", b"EXIF"),
@@ -37,16 +37,16 @@ MARKERS: Final[Mapping[str, tuple[bytes, ...]]] = {
     "IPTC": (b"Photoshop 3.0\x008BIM",),
     "text": (b"tEXt", b"zTXt", b"iTXt"),
 }
-"""Names for what strip removes; bytes of compressed pixels can look like one, so only what is removed is searched."""
+"""Marks of metadata. Compressed pixels can contain the same bytes, so only bytes that strip removes are counted."""
 
 
 class Detector(Protocol):
     def detect(self, rgb: Rgb) -> NDArray[np.float32]:
-        """(n, 5): left, top, right, bottom, score."""
+        """Find faces: (n, 5) of left, top, right, bottom in pixels, and score. rgb: HWC uint8."""
 
 
 class LargestFaces:
-    """The largest of the remaining faces, cut out with something around them."""
+    """Keeps crops of the largest remaining faces, with a margin."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Finding, Rgb]] = []
@@ -65,10 +65,10 @@ class LargestFaces:
             yield face, crop
 
 
-def audit(store: Store, detector: Detector, decoder: Decoder, limits: AuditLimits, worst: LargestFaces) -> Receipt:
-    """Looks at a sample of what is published; one image is in memory at a time.
+def audit(store: Store, detector: Detector, decoder: Decoder, limits: AuditLimits, largest: LargestFaces) -> Receipt:
+    """Inspect a sample of the published images, one in memory at a time.
 
-    worst: takes the largest of the faces that are found. Raises RunError for a file that cannot be read as what it is.
+    largest: collects the largest faces that are found. Raises RunError for a damaged tar or Parquet file.
     """
     chosen = choose(store, limits.sample)
     faces: list[Finding] = []
@@ -84,12 +84,12 @@ def audit(store: Store, detector: Detector, decoder: Decoder, limits: AuditLimit
                 rgb = decoder.full(EncodedImage(ref=ref, data=data)).rgb
                 for face in faces_in(name, rgb, detector, limits.score):
                     (faces if face.side >= limits.min_face_px else small).append(face)
-                    worst.add(face, rgb)
+                    largest.add(face, rgb)
             except ImageError as error:
                 unreadable.append(Finding(image=name, what=f"{error.reason}: {error.detail}"))
     except (tarfile.TarError, pa.ArrowException) as error:
         raise RunError(
-            f"{store.join('rendered')}: cannot be audited: {error}; jobs.verify names what is wrong"
+            f"{store.join('rendered')}: cannot be audited: {one_line(error)}; segfill verify names the fault"
         ) from error
     return Receipt(
         published=chosen.count,
@@ -109,13 +109,13 @@ def _surest(faces: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def metadata_in(data: bytes) -> str:
-    """What stripping would still take out of a published image; empty when it is nothing. Raises ImageError."""
+    """Return the metadata that stripping would still remove from a published image, or "". Raises ImageError."""
     header = read_header(data)
     if header.orientation != 1:
         return f"an orientation ({header.orientation})"
     kept = strip(data, header, keep_icc=True)
     if kept == data or (header.format == "TIFF" and len(kept) >= len(data) and _tags(kept) == _tags(data)):
-        return ""  # of a TIFF the same values may be laid out anew
+        return ""  # strip may lay out the same values of a TIFF anew
     named = [name for name, marks in MARKERS.items() if any(data.count(mark) > kept.count(mark) for mark in marks)]
     return f"{', '.join(named) or 'other bytes'} ({len(data) - len(kept)} bytes)"
 
@@ -126,10 +126,10 @@ def _tags(data: bytes) -> set[int]:
 
 
 def boxes_in(rgb: Rgb, detector: Detector, score: float) -> list[tuple[float, float, float, float, float]]:
-    """Left, top, right, bottom and score, in pixels of `rgb`, the surest first, from `score` on.
+    """Return boxes (left, top, right, bottom in pixels of `rgb`, score) with at least this score, the highest first.
 
-    Searched at the image's own size (at most SEARCHED), a small image also at twice that, each by a detector that goes
-    over several sizes itself. The same face may be found in both: then the surer box counts.
+    Searches the image at its own size (at most SEARCHED), and a small one also at twice that. The detector itself
+    searches several scales. Of two boxes of one face the one with the higher score is kept.
     """
     longer = max(rgb.shape[:2])
     scales = [min(1.0, SEARCHED / longer), *([2.0] if longer <= ENLARGED_UP_TO else [])]
@@ -148,6 +148,7 @@ def boxes_in(rgb: Rgb, detector: Detector, score: float) -> list[tuple[float, fl
 
 
 def faces_in(name: str, rgb: Rgb, detector: Detector, score: float) -> Iterator[Finding]:
+    """Yield a finding for each face with at least this score, the highest first."""
     for left, top, right, bottom, sure in boxes_in(rgb, detector, score):
         side, x, y = round(max(right - left, bottom - top)), round((left + right) / 2), round((top + bottom) / 2)
         where = f"a face of {side} px at {x}, {y} (score {sure:.3f})"

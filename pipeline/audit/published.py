@@ -1,6 +1,6 @@
-"""Which images did a run publish? Every file under `rendered/`, every tar member and Parquet cell in them.
+"""Lists and reads the published images: files under `rendered/`, and the tar members and Parquet cells in them.
 
-Read as any reader would, without the run's own tables, and in bounded memory: a tar member, or a Parquet row, at a
+Reads them as any reader would, without the run's own tables, and in bounded memory: one tar member or Parquet row at a
 time.
 """
 
@@ -19,14 +19,14 @@ from pipeline.image.header import IMAGE_SUFFIXES
 from pipeline.storage.store import Store
 
 CONTAINERS: Final = 64
-"""Tars and tables that are opened to choose a number of images from. To know all names of a large output, nearly all of
-it would have to be read."""
+"""Maximum number of tars and tables that are opened to choose a number of images: listing every image of a large output
+would read nearly all of it."""
 
 
 @dataclass(kw_only=True)
 class Chosen:
-    """containers: tars and tables that there are; opened: of those, the ones whose images were counted. count: of these
-    images and the loose ones. names: of those to look at."""
+    """The sample. containers: tars and tables of the output. opened: those whose images were counted. count: of these
+    images and the loose ones. names: of the images to inspect."""
 
     containers: int = 0
     opened: int = 0
@@ -35,10 +35,10 @@ class Chosen:
 
 
 def choose(store: Store, sample: int | float) -> Chosen:
-    """The images to look at, by a hash of what they are called: the same on every look at the same output.
+    """Choose the images to inspect by a hash of their names: the same ones at every audit of an output.
 
-    sample: a share of all images (a float, 0..1), or how many (an int), then taken from at most CONTAINERS tars or
-    tables, which a hash chooses too, and from all loose files.
+    sample: a share of all images (a float, 0..1); or a number (an int), taken from at most CONTAINERS tars or tables,
+    which are chosen by a hash too, and from all loose files.
     """
     paths = [entry.path for entry in store.list("rendered")]
     containers = sorted((path for path in paths if _is_container(path)), key=_place)
@@ -59,20 +59,20 @@ def choose(store: Store, sample: int | float) -> Chosen:
 
 
 def contents(store: Store, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of these images, one at a time."""
+    """Yield name and bytes of these images, one at a time."""
     for name, read in _entries(store, sorted({name.partition("!")[0] for name in names})):
         if name in names:
             yield name, read()
 
 
 def _place(name: str) -> float:
-    """0..1, by the image's own name: that of the tar around it may change with what else is in it."""
+    """Hash the image's own name to 0..1; the name of its tar may change with the other members."""
     digest = hashlib.sha256(name.rpartition("!")[2].encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:7], "big") / 2**56
 
 
 def _entries(store: Store, paths: Iterable[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Every image in these files by name, and how it is read, which must happen before the next is asked for."""
+    """Yield the name of every image in these files, and a function that reads it: call it before the next image."""
     for path in paths:
         if path.endswith(".tar"):
             with store.open(path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:

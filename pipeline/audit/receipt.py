@@ -1,4 +1,4 @@
-"""What does the privacy receipt say, and does a run pass it? Numbers, a bound on what was missed, a verdict."""
+"""Holds the privacy receipt: its numbers, an upper bound on missed faces, and the verdict."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Final
+from typing import Annotated, Final
 
+from pydantic import Field
+
+from pipeline.credentials import printable
 from pipeline.errors import ConfigError, RunError
+from pipeline.spec import Share, spec
 
 PATH: Final = "audit/receipt.json"
 SIZES: Final = (32, 64, 128)
@@ -17,38 +21,26 @@ SIZES: Final = (32, 64, 128)
 _NAMED: Final = 5
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class AuditLimits:
-    """What is looked at, what counts, and what passes.
+    """How much an audit inspects, which detections count, and what passes."""
 
-    sample: how many images (an int), or a share of them (a float; 1.0: all). score: from which on a detection counts.
-    min_face_px: longer side in pixels; a smaller face is reported, but passes. EN 62676-4 asks for 125 pixels a metre
-    to recognise somebody: 20 pixels across a face. max_residual: the share of the images that may still show a face.
-    Raises ConfigError.
-    """
-
-    sample: float = 100
-    score: float = 0.95
-    min_face_px: int = 20
-    max_residual: float = 0.0
-
-    def __post_init__(self) -> None:
-        number = isinstance(self.sample, int | float) and not isinstance(self.sample, bool)
-        if not number or self.sample < 0 or (isinstance(self.sample, float) and self.sample > 1):
-            raise ConfigError(
-                f"audit.sample: expected a whole number of images, or a share from 0.0 to 1.0, got {self.sample!r}"
-            )
-        if type(self.min_face_px) is not int or self.min_face_px < 0:
-            raise ConfigError(f"audit.min_face_px: expected a whole number of at least 0, got {self.min_face_px!r}")
-        for key in ("score", "max_residual"):
-            value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise ConfigError(f"audit.{key}: expected a number from 0 to 1, got {value!r}")
+    sample: Annotated[int, Field(ge=0)] | Share = 100
+    """Images to inspect: their number, taken from at most 64 tars or tables, or with a decimal point their share (1.0:
+    all); 0 turns the audit off."""
+    score: Share = 0.95
+    """Minimum score of a detection; below it MTCNN takes wheels and the like for faces."""
+    min_face_px: Annotated[int, Field(ge=0)] = 20
+    """Minimum longer side of a face in pixels; smaller ones are reported but pass. EN 62676-4 asks for 125 pixels a
+    metre to recognise a person: 20 pixels across a face."""
+    max_residual: Share = 0.0
+    """Maximum share of the inspected images that may still show a face; above it the exit code is 3."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A face that is still found, or metadata that is still there. side, score, the middle x, y: of a face; else 0."""
+    """A remaining face, or remaining metadata. side: longer side of a face; x, y: its centre, in pixels; score: of the
+    detection. All four are 0 for metadata."""
 
     image: str
     what: str
@@ -60,8 +52,8 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Canaries:
-    """Known faces that went through the same flow. planted: that the auditor sees beforehand. left: that it sees
-    afterwards. note: why none was planted."""
+    """Known faces that went through the same flow. planted: those that the detector finds before. left: those that it
+    still finds after. note: why none was planted."""
 
     planted: int = 0
     left: int = 0
@@ -70,9 +62,9 @@ class Canaries:
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """published: images under `rendered/`, in `opened` of its `containers` (tars and tables) and loose. audited: those
-    that were looked at. faces: one a detection of at least `limits.min_face_px`, the surest first; small: those below.
-    metadata: one an image. unreadable: images that could not be looked at. detector: who looked."""
+    """The result of an audit. published: images under `rendered/`, loose and in `opened` of its `containers` (tars and
+    tables). audited: number of inspected images. faces: detections of at least `limits.min_face_px`, the highest score
+    first; small: those below. metadata: one finding an image. unreadable: images that could not be decoded."""
 
     published: int = 0
     containers: int = 0
@@ -88,17 +80,17 @@ class Receipt:
 
     @property
     def share(self) -> float:
-        """Of the audited images, those with a face that counts."""
+        """Share of the inspected images with a face that counts."""
         return _images(self.faces) / self.audited if self.audited else 0.0
 
     @property
     def bound(self) -> float:
-        """With 95 % confidence no more than this share of the run's images still shows this detector a face. It says
-        nothing about faces that the detector cannot see."""
+        """Upper bound (95 % confidence) on the share of the run's images in which this detector still finds a face. It
+        says nothing about faces that the detector cannot find."""
         return bound(_images(self.faces), self.audited)
 
     def sizes(self) -> dict[str, tuple[int, int, float]]:
-        """Size bucket -> detections, images, and the bound on the share of such images."""
+        """Return size bucket -> detections, images, and the bound on the share of such images."""
         least = self.limits.min_face_px
         edges = [least, *(size for size in SIZES if size > least), math.inf]
         found: dict[str, Sequence[Finding]] = {f"< {least} px": self.small}
@@ -110,13 +102,13 @@ class Receipt:
         }
 
     def problems(self) -> tuple[str, ...]:
-        """Why it does not pass; nothing when it does."""
+        """Return the reasons why it does not pass; empty if it passes."""
         found = []
         if self.share > self.limits.max_residual:
-            worst = max(self.faces, key=lambda face: face.side)
+            largest = max(self.faces, key=lambda face: face.side)
             found.append(
                 f"{self.detector} still finds a face in {_images(self.faces)} of {self.audited} images, more than "
-                f"audit.max_residual={self.limits.max_residual:g} (the largest: {worst.what} in {worst.image})"
+                f"audit.max_residual={self.limits.max_residual:g} (the largest: {largest.what} in {largest.image})"
             )
         if self.canaries.left:
             found.append(f"{self.canaries.left} of {self.canaries.planted} canary faces were not removed")
@@ -126,23 +118,24 @@ class Receipt:
         return tuple(found)
 
     def rows(self) -> Iterator[tuple[str, str]]:
-        """For a person: what, and how much of it."""
+        """Yield the rows of its table for people: name and value."""
         if not self.audited:
-            yield "audit", "nothing was published, nothing was looked at"
+            yield "audit", "no image was published, none was inspected"
             return
         some = f" in {self.opened:,} of {self.containers:,} files" if self.opened < self.containers else ""
         verdict = "did not pass" if self.problems() else "passed"
         yield "audit", f"{verdict}: {self.audited:,} of {self.published:,} images{some}"
         yield (
             "faces left",
-            f"{len(self.faces):,} in {_images(self.faces):,} images ({self.detector}, score from "
+            f"{len(self.faces):,} in {_images(self.faces):,} images ({self.detector}, minimum score "
             f"{self.limits.score:g}); at most {self.bound:.2%} of all images (95 %)",
         )
-        for size, (faces, images, most) in self.sizes().items():
-            note = "; below what can be recognised, not counted" if size.startswith("<") else ""
-            yield f"  {size}", f"{faces:,} in {images:,} images; at most {most:.2%}{note}"
-        kept = self.canaries
-        yield "canaries", f"{kept.planted - kept.left} of {kept.planted} faces removed" if kept.planted else kept.note
+        for size, (faces, images, upper) in self.sizes().items():
+            note = "; too small to be recognised, not counted" if size.startswith("<") else ""
+            yield f"  {size}", f"{faces:,} in {images:,} images; at most {upper:.2%}{note}"
+        known = self.canaries
+        removed = f"{known.planted - known.left} of {known.planted} faces removed"
+        yield "canaries", removed if known.planted else known.note
         yield "metadata", f"in {len(self.metadata):,} images"
         if self.unreadable:
             yield "unreadable", f"{len(self.unreadable):,} images"
@@ -151,12 +144,12 @@ class Receipt:
                 yield "", f"{finding.image}: {finding.what}"
 
     def text(self) -> str:
-        return "\n".join(_plain(f"{name:<14} {value}") for name, value in self.rows())
+        return "\n".join(printable(f"{name:<14} {value}") for name, value in self.rows())
 
     def json(self) -> bytes:
         sizes = {
-            name: {"faces": faces, "images": images, "bound": most}
-            for name, (faces, images, most) in self.sizes().items()
+            name: {"faces": faces, "images": images, "bound": upper}
+            for name, (faces, images, upper) in self.sizes().items()
         }
         facts = {
             **asdict(self), "share": self.share, "bound": self.bound, "sizes": sizes, "problems": self.problems()
@@ -165,7 +158,7 @@ class Receipt:
 
 
 def read(data: bytes, where: str) -> Receipt:
-    """A receipt as `json` wrote it. Raises RunError."""
+    """Read the output of `json`. Raises RunError, naming `where`, for anything else."""
     try:
         facts = json.loads(data)
         lists = {
@@ -183,13 +176,13 @@ def read(data: bytes, where: str) -> Receipt:
             **lists,
         )
     except (ValueError, KeyError, TypeError, ConfigError) as error:
-        raise RunError(f"{where}: no receipt of ours ({error}); delete it and audit again") from error
+        raise RunError(f"{where}: not a receipt of ours ({error}); delete it and audit again") from error
 
 
 def bound(hits: int, tries: int) -> float:
-    """The share that `hits` of `tries` makes unlikely to be passed: 95 %, one-sided.
+    """Return the one-sided 95 % upper confidence bound on a share, from `hits` in `tries`.
 
-    Rule of three when there is none (Hanley and Lippman-Hand 1983), else exact (Clopper and Pearson 1934).
+    Without hits the rule of three (Hanley and Lippman-Hand 1983), else exact (Clopper and Pearson 1934).
     """
     if not tries:
         return 1.0
@@ -203,7 +196,7 @@ def bound(hits: int, tries: int) -> float:
 
 
 def _at_most(hits: int, tries: int, share: float) -> float:
-    """The probability of at most `hits` of `tries`, 0 < share < 1."""
+    """Return the binomial probability of at most `hits` in `tries`, 0 < share < 1."""
     if share >= 1:
         return float(hits >= tries)
     logs = (
@@ -216,8 +209,3 @@ def _at_most(hits: int, tries: int, share: float) -> float:
 
 def _images(findings: Sequence[Finding]) -> int:
     return len({finding.image for finding in findings})
-
-
-def _plain(line: str) -> str:
-    """Names come from the data: none may start a new line or steer the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in line).rstrip()

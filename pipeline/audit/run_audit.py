@@ -1,10 +1,10 @@
-"""The privacy receipt at the end of a run: who looks, at how much of it, and where the result goes."""
+"""Audits the published images at the end of a run and writes the privacy receipt."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,22 +20,23 @@ from pipeline.image.decode import Decode
 from pipeline.ledger import seals
 from pipeline.records import Rgb
 from pipeline.segment.mtcnn import Mtcnn
+from pipeline.spec import FieldError, spec
 from pipeline.storage.store import Store, open_store
 
 
 class Auditor(Protocol):
-    """What a job asks at its end."""
+    """Audits a run; called by the driver."""
 
     def prepare(self, flow: Flow) -> None:
-        """What must be right before anything is written. Raises RefusedError."""
+        """Check settings and fetch weights before anything is written. Raises RefusedError."""
 
     def receipt(self, flow: Flow, store: Store, *, new: bool) -> Receipt:
-        """Looks at what was published. new: this run has published something; else an earlier receipt stands."""
+        """Inspect the published images. new: this run has published images; else an earlier receipt is returned."""
 
 
-@dataclass(frozen=True)
+@spec
 class NoAudit:
-    """Nobody looks."""
+    """Inspects nothing."""
 
     def prepare(self, flow: Flow) -> None:
         pass
@@ -44,29 +45,25 @@ class NoAudit:
         return Receipt()
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Audit(AuditLimits):
-    """MTCNN, another detector than the run's own, looks at a sample of what was published.
-
-    sample: 0 turns it off. sheet: a local JPEG outside the output for the largest remaining faces; it shows them.
-    canary: a local picture whose faces are planted beside the bundled ones.
-    """
+    """Inspects a sample of the published images with MTCNN, another detector than the run's own."""
 
     mtcnn: Mtcnn
+    """The detector, as in conf/segment/mtcnn.yaml."""
     sheet: str = ""
+    """Local path, outside the output, for a JPEG with the largest remaining faces; empty: none is made. It shows faces:
+    never publish it."""
     canary: str = ""
+    """Local path of a picture whose faces join the bundled canaries; empty: only the bundled ones."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if not isinstance(self.mtcnn, Mtcnn):
-            raise ConfigError(f"audit.mtcnn: expected a pipeline.segment.mtcnn.Mtcnn, got {self.mtcnn!r}")
         for key in ("sheet", "canary"):
-            value = getattr(self, key)
-            if not isinstance(value, str) or "://" in value:
-                raise ConfigError(f"audit.{key}: expected a local path, got {value!r}")
+            if "://" in getattr(self, key):
+                raise FieldError(key, f": expected a local path, got {getattr(self, key)!r}")
 
     def prepare(self, flow: Flow) -> None:
-        if not self.looks_at(flow):
+        if not self.applies_to(flow):
             return
         self.check_sheet(open_store(flow.sink.uri))
         if self.canary and not Path(self.canary).is_file():
@@ -75,10 +72,10 @@ class Audit(AuditLimits):
             for weights in self.mtcnn.weights:
                 weights.fetch()
         except WeightsError as error:
-            raise WeightsError(f"{error}; the audit asks for these, audit=none runs without it") from error
+            raise WeightsError(f"{error}; the audit needs these, audit=none runs without it") from error
 
     def receipt(self, flow: Flow, store: Store, *, new: bool) -> Receipt:
-        if not self.looks_at(flow):
+        if not self.applies_to(flow):
             return Receipt()
         with _resumable(store):
             with contextlib.suppress(FileNotFoundError):
@@ -87,39 +84,40 @@ class Audit(AuditLimits):
             detector, decoder = self.mtcnn.load("cpu", 1), Decode(cache_bytes=0).load()
             planted = canaries.plant(flow, detector, decoder, self.score, self.canary)
             removes_faces = planted.planted > 0
-            return self.look(store, detector if removes_faces else NoDetector(), planted)
+            return self.inspect(store, detector if removes_faces else NoDetector(), planted)
 
-    def look(self, store: Store, detector: Detector, planted: Canaries) -> Receipt:
-        """Audits, and writes the receipt into the output and the sheet where it was asked for."""
-        worst = LargestFaces()
+    def inspect(self, store: Store, detector: Detector, planted: Canaries) -> Receipt:
+        """Audit, and write the receipt into the output and, if wanted, the contact sheet."""
+        largest = LargestFaces()
         limits = AuditLimits(**{key.name: getattr(self, key.name) for key in fields(AuditLimits)})
-        found = replace(audit(store, detector, Decode(cache_bytes=0).load(), limits, worst), canaries=planted)
+        found = replace(audit(store, detector, Decode(cache_bytes=0).load(), limits, largest), canaries=planted)
         seals.put_sealed(store, seals.AUDIT, {PATH: found.json()})
         if self.sheet:
             try:
-                Path(self.sheet).write_bytes(contact_sheet.draw(list(worst.crops())))
+                Path(self.sheet).write_bytes(contact_sheet.draw(list(largest.crops())))
             except OSError as error:
                 raise RunError(f"audit.sheet={self.sheet}: {error.strerror or error}") from error
         return found
 
-    def looks_at(self, flow: Flow) -> bool:
+    def applies_to(self, flow: Flow) -> bool:
+        """Return whether there are images to inspect."""
         return bool(self.sample) and flow.sink.images != "none" and bool(flow.render.outputs)
 
     def check_sheet(self, store: Store) -> None:
-        """Raises ConfigError for a sheet that would be published."""
+        """Raise ConfigError for a sheet inside the output, or in a folder that does not exist."""
         target = Path(self.sheet).absolute()
         if not self.sheet:
             return
         if store.is_local and target.resolve().is_relative_to(Path(store.uri).resolve()):
             raise ConfigError(
-                f"audit.sheet: {self.sheet} lies in the output, and the sheet shows faces; name a path outside of it"
+                f"audit.sheet: {self.sheet} lies in the output, and the sheet shows faces; choose a path outside it"
             )
         if not target.parent.is_dir():
             raise ConfigError(f"audit.sheet: there is no folder {target.parent}")
 
 
 class NoDetector:
-    """Sees nothing: for a run that removes no faces, in which only metadata is looked for."""
+    """Finds nothing: for a run that removes no faces, of which only metadata is searched."""
 
     def detect(self, rgb: Rgb) -> NDArray[np.float32]:
         return np.zeros((0, 5), np.float32)

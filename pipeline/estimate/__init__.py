@@ -1,1 +1,1 @@
-"""What a whole source would take, from a measured sample: time, memory, pool sizes."""
+"""Estimates time, memory and pool sizes for a whole source from a measured sample."""

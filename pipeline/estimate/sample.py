@@ -1,7 +1,7 @@
-"""What does an image cost? A seeded sample through the real stages in this process; nothing is written anywhere.
+"""Measures the cost of an image: runs a seeded sample through the real stages in this process, and writes nothing.
 
-The reads, models and codecs are the run's own. What a sample cannot see: the puts into the output's store, Ray's start
-and what travels between its processes.
+Reads, models and codecs are the run's own. Not measured: puts into the output's store, Ray's start, and transfers
+between its processes.
 """
 
 from __future__ import annotations
@@ -20,21 +20,19 @@ import cv2
 
 from pipeline import plan as planning
 from pipeline.errors import ConfigError, SourceError
-from pipeline.flow import STAGES, Flow, Worker, process
+from pipeline.flow import TIMED, Flow, Worker, process
 from pipeline.records import Device, EncodedImage, Rejected, Shard, UnitBatch
 
-SECONDS_OF: Final = ("read", *(stage.name for stage in STAGES), "commit")
-"""What the seconds of an image are divided into. `commit` is without the upload."""
 _SHARDS: Final = 8
-"""The sample is spread over so many shards where there are as many; a tar can only be read from its start."""
+"""Number of shards that the sample is spread over, if there are as many; a tar can only be read from its start."""
 _GROUPS: Final = 8
-"""At least, where the sample has as many images: the spread between them tells how sure the mean is."""
+"""Minimum number of groups, if the sample has as many images: their spread gives the interval of the mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Images of one unit that went together. seconds: of one image, by stage. image_bytes: of one image in the
-    source."""
+    """Images of one unit that were processed together. seconds: of one image, by stage. image_bytes: of one image in
+    the source."""
 
     images: int
     seconds: Mapping[str, float]
@@ -43,8 +41,8 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Of this process, in bytes; 0 where nobody says. loaded: with the models. peak: while images went through.
-    growth: an image that is done, which should be next to nothing once caches are full."""
+    """Memory of this process in bytes; 0 if unknown. loaded: with the models. peak: while processing images. growth:
+    with each image, near 0 once the caches are full."""
 
     loaded: int
     peak: int
@@ -53,8 +51,9 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """groups: at least one. shards: how many they came from. load: seconds until the models had seen a first image.
-    total: images of the whole source, counted from a listing or (`guessed`) estimated from its bytes."""
+    """A measured sample. groups: at least one. shards: number of shards they are from. load: seconds to load the models
+    and run a first image. total: images of the whole source, from a listing or (`guessed`) estimated from its bytes.
+    load_average: of the system over the last minute, for each core."""
 
     groups: tuple[Group, ...]
     shards: int
@@ -66,7 +65,6 @@ class Sample:
     device: Device
     threads: int
     load_average: float = 0.0
-    """Of the system over the last minute, for each core."""
 
     @property
     def images(self) -> int:
@@ -74,23 +72,24 @@ class Sample:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Of one image, by stage: the mean."""
-        return {
-            stage: sum(g.seconds.get(stage, 0.0) * g.images for g in self.groups) / self.images for stage in SECONDS_OF
-        }
+        """Mean seconds of one image, by stage."""
+        return {stage: sum(g.seconds.get(stage, 0.0) * g.images for g in self.groups) / self.images for stage in TIMED}
 
     @property
-    def unsure(self) -> float:
-        """The half width of the 95 % interval of seconds an image x images, as a share of it, as far as the spread
-        between groups tells; infinite with a single group."""
-        shares = [_unsure([sum(g.seconds.values()) for g in self.groups])]
+    def half_width(self) -> float:
+        """Half width of the 95 % interval of the total seconds, as a share of them, from the spread between groups;
+        infinite with a single group."""
+        shares = [_half_width([sum(g.seconds.values()) for g in self.groups])]
         if self.guessed:
-            shares.append(_unsure([g.image_bytes for g in self.groups]))
+            shares.append(_half_width([g.image_bytes for g in self.groups]))
         return float(sum(share**2 for share in shares) ** 0.5)
 
 
 def measure(flow: Flow, *, images: int, seed: int, device: Device, threads: int) -> Sample:
-    """Takes about `images` images from up to eight shards chosen by `seed`. Raises SourceError without any image."""
+    """Measure about `images` images from up to eight shards chosen by `seed`. Raises SourceError without any image.
+
+    threads: intra-op threads of the models on the CPU.
+    """
     if type(images) is not int or images < 1:
         raise ConfigError(f"sample: expected a whole number of at least 1, got {images!r}")
     for weights in flow.weights:
@@ -110,7 +109,7 @@ def measure(flow: Flow, *, images: int, seed: int, device: Device, threads: int)
         read = {"read": batch.seconds.get("read", 0.0) / len(batch.items)}
         for start in range(0, len(chosen), size):
             part = UnitBatch(unit=batch.unit, items=tuple(chosen[start : start + size]), seconds={})
-            seconds, bad = _through(worker, part)
+            seconds, bad = _measured(worker, part)
             rejected += bad
             each = {stage: value / len(part.items) for stage, value in seconds.items()}
             groups.append(Group(images=len(part.items), seconds=read | each, image_bytes=_image_bytes(batch)))
@@ -134,17 +133,16 @@ def measure(flow: Flow, *, images: int, seed: int, device: Device, threads: int)
 
 
 def _chosen(
-    flow: Flow, shards: Sequence[Shard], images: int, dice: random.Random
+    flow: Flow, shards: Sequence[Shard], images: int, rng: random.Random
 ) -> Iterator[tuple[Shard, UnitBatch[EncodedImage], list[EncodedImage | Rejected]]]:
-    """Units of shards in the order of the dice, each with those of its images that are in the sample, in their
-    order."""
+    """Yield random shards' units, each with its images that are in the sample, in their order."""
     quota, left = -(-images // min(len(shards), _SHARDS)), images
-    for shard in dice.sample(list(shards), len(shards)):
+    for shard in rng.sample(list(shards), len(shards)):
         wanted = min(quota, left)
         for batch in flow.source.units(shard, {}):
             if not batch.items:
                 continue
-            where = sorted(dice.sample(range(len(batch.items)), min(wanted, len(batch.items))))
+            where = sorted(rng.sample(range(len(batch.items)), min(wanted, len(batch.items))))
             yield shard, batch, [batch.items[position] for position in where]
             wanted, left = wanted - len(where), left - len(where)
             if not wanted:
@@ -154,18 +152,18 @@ def _chosen(
 
 
 def _warm(worker: Worker, batch: UnitBatch[EncodedImage], chosen: Sequence[EncodedImage | Rejected]) -> float:
-    """Loads the models and shows them an image, under another name: no cache then knows it."""
+    """Load the models and run one image, under another id so that no cache holds it; return the seconds."""
     started = time.perf_counter()
     _ = worker.segmenters, worker.fill
     first = next((item for item in chosen if isinstance(item, EncodedImage)), None)
     if first is not None:
         first = replace(first, ref=replace(first.ref, image_id="0" * 32))
-        _through(worker, UnitBatch(unit=batch.unit, items=(first,), seconds={}))
+        _measured(worker, UnitBatch(unit=batch.unit, items=(first,), seconds={}))
     return time.perf_counter() - started
 
 
-def _through(worker: Worker, batch: UnitBatch[EncodedImage]) -> tuple[Mapping[str, float], int]:
-    """-> seconds by stage, and how many were rejected. The unit's files are made, and dropped."""
+def _measured(worker: Worker, batch: UnitBatch[EncodedImage]) -> tuple[Mapping[str, float], int]:
+    """Return seconds by stage, and the number of rejected images. The unit's files are built and dropped."""
     writer = worker.flow.sink.writer(batch.unit, worker.flow.facts)
     done = process(worker, replace(batch, previews=worker.flow.sink.previews))
     started = time.perf_counter()
@@ -175,14 +173,14 @@ def _through(worker: Worker, batch: UnitBatch[EncodedImage]) -> tuple[Mapping[st
 
 
 def _image_bytes(batch: UnitBatch[EncodedImage]) -> float:
-    """Of the shard for each image of a unit. A tar's positions are bytes, with headers, sidecars and padding; the
-    others' are rows, always fewer than the bytes of the images."""
+    """Return the shard's bytes for each image of a unit. Positions in a tar are bytes, with headers, sidecars and
+    padding; elsewhere they are rows, always fewer than the bytes of the images."""
     whole = [item for item in batch.items if isinstance(item, EncodedImage)]
     data = sum(len(item.data) + sum(len(sidecar.data) for sidecar in item.sidecars) for item in whole)
     return max(data, batch.unit.stop - batch.unit.start) / len(batch.items)
 
 
-def _unsure(values: Sequence[float]) -> float:
+def _half_width(values: Sequence[float]) -> float:
     mean = statistics.fmean(values)
     if len(values) < 2:
         return float("inf")
@@ -191,7 +189,7 @@ def _unsure(values: Sequence[float]) -> float:
 
 
 class _Meter:
-    """Resident memory over the images."""
+    """Tracks resident memory over the images."""
 
     def __init__(self) -> None:
         self._loaded, self._images = 0, 0
@@ -200,7 +198,7 @@ class _Meter:
     def loaded(self) -> None:
         self._loaded = _resident("VmRSS")
         with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+            Path("/proc/self/clear_refs").write_text("5")  # reset the peak
 
     def done(self, images: int) -> None:
         self._images += images
@@ -222,5 +220,5 @@ def _resident(what: str) -> int:
 
 
 def cores() -> int:
-    """Of this machine, that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

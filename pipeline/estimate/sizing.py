@@ -1,40 +1,40 @@
-"""What would the whole source take, and with which pools? Arithmetic over a measured sample; the text of jobs.plan."""
+"""Computes time and pool sizes for a whole source from a measured sample, and the text of `segfill estimate`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
-from pipeline.errors import ConfigError
-from pipeline.estimate.sample import SECONDS_OF, Sample
+from pydantic import Field
+
+from pipeline.estimate.sample import Sample
+from pipeline.flow import TIMED
+from pipeline.spec import spec
 
 MiB: Final = 1 << 20
 _ENOUGH: Final = 64
-"""Images; below that the spread itself is hardly known."""
+"""Images; with fewer, the spread itself is uncertain."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Machine:
-    """Of this machine or of all of a cluster. memory: bytes, 0 = unknown."""
+    """Resources of one machine or of a whole cluster."""
 
-    cores: int
-    gpus: int
-    memory: int
-
-    def __post_init__(self) -> None:
-        for name, least in (("cores", 1), ("gpus", 0), ("memory", 0)):
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise ConfigError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+    cores: Annotated[int, Field(ge=1)]
+    """Number of CPU cores."""
+    gpus: Annotated[int, Field(ge=0)]
+    """Number of GPUs."""
+    memory: Annotated[int, Field(ge=0)]
+    """Memory in bytes; 0: unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Pools of one layout and what they do. pools: in words of the config (execute.KEY=VALUE), and `decode_tasks`, of
-    which Ray runs as many as there are cores for. rate: images/s. cores, gpus: seconds of one image; gpus is 0 without
-    any."""
+    """Pool sizes and speed of one layout. pools: keys of the config (execute.KEY) and `decode_tasks`, of which Ray runs
+    as many as there are cores for. rate: images/s. cores, gpus: core and GPU seconds of one image; gpus is 0 without a
+    GPU."""
 
     pools: Mapping[str, float]
     rate: float
@@ -42,27 +42,27 @@ class Layout:
     gpus: float
 
 
-def binding(sample: Sample) -> str:
-    """The stage that takes most of an image's time."""
-    return max(SECONDS_OF, key=lambda stage: sample.seconds[stage])
+def bottleneck(sample: Sample) -> str:
+    """Return the stage that takes most of an image's time."""
+    return max(TIMED, key=lambda stage: sample.seconds[stage])
 
 
 def fused(sample: Sample, machine: Machine) -> Layout:
-    """One actor a core runs the whole line; fewer where the memory does not suffice. Readers share the cores."""
+    """Size the fused layout: one actor a core runs all stages, fewer where memory is short. Readers share the cores."""
     seconds = sample.seconds
     whole = sum(seconds.values())
-    line = whole - seconds["read"]
+    work = whole - seconds["read"]
     workers = max(1, machine.cores // sample.threads)
     if machine.memory and sample.memory.peak:
         workers = max(1, min(workers, int(0.8 * machine.memory / sample.memory.peak)))
-    readers = _whole(workers * seconds["read"] / line) if line else 1
-    rate = min(workers / line if line else math.inf, machine.cores / (sample.threads * whole))
+    readers = _ceil(workers * seconds["read"] / work) if work else 1
+    rate = min(workers / work if work else math.inf, machine.cores / (sample.threads * whole))
     return Layout(pools={"workers": workers, "readers": readers}, rate=rate, cores=sample.threads * whole, gpus=0.0)
 
 
 def staged(sample: Sample, machine: Machine, *, model_fills: bool) -> Layout:
-    """Models in pools of their own, on the GPUs where there are any; the rest of the cores read, decode and render.
-    model_fills: the fill is a network too, and takes a share of the GPUs."""
+    """Size the staged layout: models in their own pools, on the GPUs if there are any; the cores read, decode and
+    render. model_fills: the fill is a network too and takes a share of the GPUs."""
     seconds = sample.seconds
     models = {"segment": seconds["segment"]} | ({"fill": seconds["fill"]} if model_fills else {})
     busy = sum(models.values())
@@ -70,23 +70,23 @@ def staged(sample: Sample, machine: Machine, *, model_fills: bool) -> Layout:
     codecs = whole - busy
     if machine.gpus and busy:
         rate = min(machine.gpus / busy, machine.cores / codecs if codecs else math.inf)
-        pools, cores, gpus = _cards(models, machine.gpus), codecs, busy
+        pools, cores, gpus = _gpu_pools(models, machine.gpus), codecs, busy
     else:
         rate, cores, gpus = machine.cores / (sample.threads * whole), sample.threads * whole, 0.0
         pools = {f"{name}_actors": max(1, round(rate * value)) for name, value in models.items()}
-    pools = {"readers": _whole(rate * seconds["read"]), **pools}
-    pools["decode_tasks"] = _whole(rate * seconds["decode"])
-    pools.setdefault("fill_actors", _whole(rate * seconds["fill"]))
+    pools = {"readers": _ceil(rate * seconds["read"]), **pools}
+    pools["decode_tasks"] = _ceil(rate * seconds["decode"])
+    pools.setdefault("fill_actors", _ceil(rate * seconds["fill"]))
     return Layout(pools=pools, rate=rate, cores=cores, gpus=gpus)
 
 
-def _whole(number: float) -> int:
-    """At least one, rounded up."""
+def _ceil(number: float) -> int:
+    """Round up to at least 1."""
     return max(1, math.ceil(round(number, 6)))
 
 
-def _cards(models: Mapping[str, float], gpus: int) -> dict[str, float]:
-    """Actors of each model, each with the same share of a GPU: as their seconds are, at least one each."""
+def _gpu_pools(models: Mapping[str, float], gpus: int) -> dict[str, float]:
+    """Return actors of each model in proportion to their seconds, at least one each, all with one share of a GPU."""
     if len(models) == 1:
         return {f"{name}_actors": gpus for name in models}
     share = 0.5 if gpus == 1 else 1.0
@@ -96,8 +96,8 @@ def _cards(models: Mapping[str, float], gpus: int) -> dict[str, float]:
 
 
 def text(name: str, source: str, sample: Sample, machine: Machine, *, model_fills: bool, active: bool) -> str:
-    """For a person. active: the flow fills something."""
-    seconds, bind = sample.seconds, binding(sample)
+    """Return the estimate as text. active: the flow fills something."""
+    seconds, slowest = sample.seconds, bottleneck(sample)
     whole = sum(seconds.values())
     about = "about " if sample.guessed else ""
     lines = [
@@ -107,16 +107,16 @@ def text(name: str, source: str, sample: Sample, machine: Machine, *, model_fill
         "",
         "stage      ms/image   images/s  share",
     ]
-    for stage in SECONDS_OF:
+    for stage in TIMED:
         value = seconds[stage]
         rate = f"{1 / value:10.1f}" if value > 5e-6 else "         -"
         lines.append(f"{stage:<9} {1000 * value:9.2f} {rate} {value / whole:6.0%}")
     lines += [
         f"{'all':<9} {1000 * whole:9.2f} {1 / whole:10.1f}   one after the other",
         "",
-        f"binds: {bind}, {seconds[bind] / whole:.0%} of an image's time",
+        f"bottleneck: {slowest}, {seconds[slowest] / whole:.0%} of an image's time",
         f"memory of a worker: {_memory(sample)}",
-        f"start of a worker: {sample.load:.1f} s until its models had seen an image",
+        f"start of a worker: {sample.load:.1f} s to load its models and run a first image",
         "",
     ]
     size = f"{_count(machine.cores, 'core')}, {_count(machine.gpus, 'GPU')}"
@@ -132,15 +132,15 @@ def text(name: str, source: str, sample: Sample, machine: Machine, *, model_fill
             f"  execute={'ray' if kind == 'fused' else 'staged'} {command}{tasks}",
             f"  {sample.total * layout.cores / 3600:.3g} core hours, {_gpu_hours(sample, machine, layout)}",
         ]
-    return "\n".join([*lines, "", *_doubts(sample, machine)])
+    return "\n".join([*lines, "", *_caveats(sample, machine)])
 
 
 def _span(sample: Sample, seconds: float) -> str:
-    """Time for the whole source, with its 95 % interval."""
+    """Return the time for the whole source with its 95 % interval."""
     middle = sample.total * seconds
-    if not math.isfinite(sample.unsure):
-        return f"{_time(middle)} for all, give or take what one group of images cannot tell"
-    low, high = (middle * max(0.0, 1 + sign * sample.unsure) for sign in (-1, 1))
+    if not math.isfinite(sample.half_width):
+        return f"{_time(middle)} for all, without an interval: one group of images gives no spread"
+    low, high = (middle * max(0.0, 1 + sign * sample.half_width) for sign in (-1, 1))
     return f"{_time(middle)} for all ({_time(low)} to {_time(high)})"
 
 
@@ -153,22 +153,22 @@ def _gpu_hours(sample: Sample, machine: Machine, layout: Layout) -> str:
     return f"{hours} busy, {sample.total * machine.gpus / layout.rate / 3600:.3g} held"
 
 
-def _doubts(sample: Sample, machine: Machine) -> list[str]:
-    """What a reader must know before he believes it."""
-    doubts = ["not in it: puts into the output's store, Ray's start, what travels between processes."]
+def _caveats(sample: Sample, machine: Machine) -> list[str]:
+    """Return the caveats of an estimate."""
+    caveats = ["not included: puts into the output's store, Ray's start, transfers between processes."]
     if sample.images < _ENOUGH:
-        doubts.append(
-            f"a small sample: {_count(sample.images, 'image')}; take sample={_ENOUGH} or more before you rely on it."
+        caveats.append(
+            f"a small sample: {_count(sample.images, 'image')}; use sample={_ENOUGH} or more before you rely on it."
         )
     if sample.rejected:
-        doubts.append(f"{sample.rejected} of the sample were rejected: run a small part of the source and look at why.")
+        caveats.append(f"{sample.rejected} of the sample were rejected: run a small part of the source to see why.")
     if sample.load_average > 1:
-        doubts.append(
-            f"busy with other work: {sample.load_average:.1f} processes a core wanted to run; idle, it is faster."
+        caveats.append(
+            f"the machine was busy: {sample.load_average:.1f} processes a core were ready to run; idle, it is faster."
         )
     if machine.gpus and sample.device == "cpu":
-        doubts.append("the staged numbers assume a GPU as fast as this CPU: a floor, not an estimate.")
-    return doubts
+        caveats.append("the staged numbers assume a GPU as fast as this CPU: a floor, not an estimate.")
+    return caveats
 
 
 def _memory(sample: Sample) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
+from pydantic import Field
 
 from pipeline.contracts import FillModel
 from pipeline.fill.shared.base import FillDefaults
 from pipeline.fill.shared.crops import PerCrop, parts
-from pipeline.fill.shared.fields import allowed, number
+from pipeline.fill.shared.fields import check_reversible_allowed
 from pipeline.records import Crop, Device, Rgb
+from pipeline.spec import spec
 
 FINE = 4.0
 """Sigma in pixels below which the blur is done at full size; a wider one is done on a shrunken part: it looks the
@@ -21,19 +23,19 @@ REACH = 2.0
 """Sigmas of surroundings that flow into a part."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Blur(FillDefaults):
-    """share: sigma of the Gaussian as a share of the longer side of each connected part; min_px: its lower bound in
-    pixels. allow_reversible: has to be true."""
+    """Blurs each connected part by a Gaussian of its size."""
 
-    ratio: float = 0.2
-    min_px: float = 8.0
+    ratio: Annotated[float, Field(ge=0, le=10)] = 0.2
+    """Sigma of the Gaussian as a share of the longer side of each connected part."""
+    min_px: Annotated[float, Field(ge=1)] = 8.0
+    """Minimum sigma in pixels."""
     allow_reversible: bool = False
+    """Has to be true: what is blurred can be restored well enough to name a person."""
 
     def __post_init__(self) -> None:
-        number("ratio", self.ratio, 0, 10)
-        number("min_px", self.min_px, 1)
-        allowed("blur", self.allow_reversible)
+        check_reversible_allowed("blur", self.allow_reversible)
 
     @property
     def reversible(self) -> bool:

@@ -2,47 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
+from pydantic import Field
 
 from pipeline.contracts import FillModel
-from pipeline.errors import ConfigError
-from pipeline.fill.shared.base import FillDefaults
+from pipeline.fill.shared.base import ContextFill
 from pipeline.fill.shared.crops import GREY, PerCrop
-from pipeline.fill.shared.fields import number
-from pipeline.fill.shared.inpaint import METHODS, inpaint, softened
+from pipeline.fill.shared.fields import Context
+from pipeline.fill.shared.inpaint import inpaint, softened
 from pipeline.fill.shared.shrink import shrink
 from pipeline.records import Crop, Device, Rgb
+from pipeline.spec import spec
 
 
-@dataclass(frozen=True, kw_only=True)
-class Diffuse(FillDefaults):
-    """For thin things such as text, on calm ground; a wide hole comes out smeared.
+@spec
+class Diffuse(ContextFill):
+    """For thin things such as text, on calm ground; a wide hole comes out smeared."""
 
-    method: `ns` (Bertalmio et al., Navier-Stokes, Fluid Dynamics, and Image and Video Inpainting, 2001) or `telea`
-    (Telea, An Image Inpainting Technique Based on the Fast Marching Method, 2004), which drifts: a flat surface comes
-    out up to 2 levels too bright in a hole 10 pixels wide, 12 in one of 200; `ns` is exact there.
-    radius: pixels around a point that it is made of.
-    soften: both leave a sharp seam in the middle, where what flows in from two sides meets; each pixel is blurred by a
-    Gaussian of this share of its distance to the rim (0: the method's own result).
-    side: a larger crop is filled at this size and enlarged again: what flows in has no detail to lose.
-    """
-
-    method: str = "ns"
-    radius: float = 5.0
-    soften: float = 0.5
-    side: int = 512
-    context: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ConfigError(f"fill.method: expected telea or ns, got {self.method!r}")
-        number("radius", self.radius, 1, 100)
-        number("soften", self.soften, 0, 2)
-        number("side", self.side, 16, whole=True)
-        number("context", self.context, 0, 10)
+    method: Literal["ns", "telea"] = "ns"
+    """`ns` (Bertalmio et al., Navier-Stokes, Fluid Dynamics, and Image and Video Inpainting, 2001) or `telea` (Telea,
+    An Image Inpainting Technique Based on the Fast Marching Method, 2004), which drifts: a flat surface comes out up to
+    2 levels too bright in a hole 10 pixels wide, 12 in one of 200; `ns` is exact there."""
+    radius: Annotated[float, Field(ge=1, le=100)] = 5.0
+    """Radius in pixels of the neighbourhood that a point is made of."""
+    soften: Annotated[float, Field(ge=0, le=2)] = 0.5
+    """Sigma of a Gaussian blur, as a share of a pixel's distance to the rim: it hides the sharp seam that both methods
+    leave in the middle, where what flows in from two sides meets. 0: the method's own result."""
+    side: Annotated[int, Field(ge=16)] = 512
+    """Longer side in pixels above which a crop is filled shrunk and enlarged: what flows in has no detail to lose."""
+    context: Context = 0.1
 
     def load(self, device: Device, threads: int) -> FillModel:
         return PerCrop(self._paint)

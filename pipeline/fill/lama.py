@@ -5,20 +5,20 @@ Convolutions, 2022), as the ONNX export of Carve or, by an explicit word, as Tor
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Final, TypeAlias
+from typing import Annotated, ClassVar, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from pipeline.contracts import FillModel
-from pipeline.errors import ConfigError
-from pipeline.fill.shared.fields import number
-from pipeline.fill.shared.network_fill import Floats, NetworkFill, pictures, planes
+from pipeline.errors import ConfigError, one_line
+from pipeline.fill.shared.network_fill import NetworkFill, pictures, planes
 from pipeline.fill.shared.onnx_network import FLOAT, Plane, read
 from pipeline.fill.shared.windows import FillWindow, WindowedFill
 from pipeline.models.torch_options import need
-from pipeline.records import Device, Rgb
+from pipeline.records import Device, Floats, Rgb
+from pipeline.spec import spec
 
 Network: TypeAlias = Callable[[Sequence[Floats]], NDArray[np.generic]]
 """(n, 3, h, w) image of 0..1, black where it is to be made up, and (n, 1, h, w) mask, 1 = make up -> (n, 3, h, w)."""
@@ -27,21 +27,19 @@ _NEAR: Final = 8.0
 """A probe's answer may be this many times too bright or too dark: far from the 255 between the two scales."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Lama(NetworkFill):
-    """white: what the network answers for white, 255 (Carve's export) or 1 (big-lama.pt). allow_torchscript: has to be
-    true for a TorchScript file, which is a program that runs with your rights."""
+    """Runs big-lama as ONNX or TorchScript."""
 
-    white: float = 255.0
+    white: Annotated[float, Field(ge=1e-3, le=1e6)] = 255.0
+    """What the network answers for white: 255 (Carve's export) or 1 (big-lama.pt)."""
     allow_torchscript: bool = False
+    """Has to be true for a TorchScript file, which is a program that runs with your rights."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".onnx", ".pt")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        number("white", self.white, 1e-3, 1e6)
-        if not isinstance(self.allow_torchscript, bool):
-            raise ConfigError(f"fill.allow_torchscript: expected true or false, got {self.allow_torchscript!r}")
         if self.model.path.suffix.lower() == ".pt" and not (self.model.torchscript and self.allow_torchscript):
             raise ConfigError(
                 f"fill.allow_torchscript: {self.model.path.name} is a program that runs with your rights when it is "
@@ -58,8 +56,8 @@ class Lama(NetworkFill):
         try:
             answer = np.asarray(network(_numbers([window])), np.float32)
         except Exception as error:  # the runtimes share no type
-            line = " ".join(str(error).split())[:200]
-            raise ConfigError(f"fill.model: {self.model.path.name} fails on a first window: {line}") from error
+            name = self.model.path.name
+            raise ConfigError(f"fill.model: {name} fails on a first window: {one_line(error, 200)}") from error
         if answer.shape != (1, 3, side, side):
             got = "x".join(map(str, answer.shape))
             raise ConfigError(f"fill.model: {self.model.path.name}: expected an answer of 1x3x{side}x{side}, got {got}")

@@ -5,7 +5,6 @@ Devices, 2023), as its authors' ONNX pipeline or as the bare generator.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,11 +15,12 @@ from pipeline.fill.shared.network_fill import NetworkFill, pictures, planes
 from pipeline.fill.shared.onnx_network import FLOAT, UINT8, Graph, Plane, read
 from pipeline.fill.shared.windows import FillWindow, WindowedFill
 from pipeline.records import Device, Rgb
+from pipeline.spec import spec
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Migan(NetworkFill):
-    """form: what the file is, as scripts/create_onnx_pipeline.py of github.com/Picsart-AI-Research/MI-GAN makes it.
+    """Runs a file as scripts/create_onnx_pipeline.py of github.com/Picsart-AI-Research/MI-GAN makes it.
 
     `pipeline` (migan_pipeline_v2.onnx): image (1, 3, h, w) and mask (1, 1, h, w) uint8, where 255 is known and 0 is to
     be made up; it crops around the hole, works at 512 and pastes what is known back.
@@ -29,11 +29,10 @@ class Migan(NetworkFill):
     """
 
     form: Literal["pipeline", "generator"] = "pipeline"
+    """What the file is: the authors' whole pipeline, or the bare network, which takes batches."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.form not in ("pipeline", "generator"):
-            raise ConfigError(f"fill.form: expected pipeline or generator, got {self.form!r}")
         if self.form == "pipeline" and self.windowing.batch != 1:
             raise ConfigError(
                 f"fill.windowing.batch: expected 1 with form=pipeline, which cuts one box for all, got "

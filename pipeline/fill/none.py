@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pipeline.contracts import FillModel
 from pipeline.fill.shared.base import FillDefaults
 from pipeline.records import Crop, Device, Patch
+from pipeline.spec import spec
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class NoFill(FillDefaults):
     """For annotation: no crops are cut and no pixel is changed."""
 

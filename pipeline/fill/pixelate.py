@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
+from pydantic import Field
 
 from pipeline.contracts import FillModel
 from pipeline.fill.shared.base import FillDefaults
 from pipeline.fill.shared.crops import PerCrop, parts
-from pipeline.fill.shared.fields import allowed, number
+from pipeline.fill.shared.fields import check_reversible_allowed
 from pipeline.records import Crop, Device, Rgb
+from pipeline.spec import Share, spec
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Pixelate(FillDefaults):
-    """share: side of a block as a share of the longer side of each connected part; min_px: its lower bound in
-    pixels. allow_reversible: has to be true."""
+    """Replaces each connected part by blocks of its size."""
 
-    ratio: float = 0.15
-    min_px: int = 8
+    ratio: Share = 0.15
+    """Side of a block as a share of the longer side of each connected part."""
+    min_px: Annotated[int, Field(ge=2)] = 8
+    """Minimum side of a block in pixels."""
     allow_reversible: bool = False
+    """Has to be true: the blocks can be restored well enough to name a person."""
 
     def __post_init__(self) -> None:
-        number("ratio", self.ratio, 0, 1)
-        number("min_px", self.min_px, 2, whole=True)
-        allowed("pixelate", self.allow_reversible)
+        check_reversible_allowed("pixelate", self.allow_reversible)
 
     @property
     def reversible(self) -> bool:

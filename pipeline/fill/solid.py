@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
+from pydantic import Field
 
 from pipeline.contracts import FillModel
 from pipeline.errors import ConfigError
-from pipeline.fill.shared.base import FillDefaults
+from pipeline.fill.shared.base import ContextFill
 from pipeline.fill.shared.crops import PerCrop, Span, mean, parts
-from pipeline.fill.shared.fields import number
+from pipeline.fill.shared.fields import Context
 from pipeline.records import Crop, Device, Rgb
+from pipeline.spec import spec
 
 
-@dataclass(frozen=True, kw_only=True)
-class Solid(FillDefaults):
-    """colour: `#rrggbb`, or `mean`: of the known pixels at most `ring` pixels from the connected part; of the whole
-    crop when no known pixel is that near; mid-grey when none is known at all."""
+@spec
+class Solid(ContextFill):
+    """Paints each connected part in one colour."""
 
     colour: str = "mean"
-    ring: int = 8
-    context: float = 0.0
+    """`#rrggbb`, or `mean`: of the known pixels at most `ring` pixels from the connected part; of the whole crop when
+    no known pixel is that near; mid-grey when none is known at all."""
+    ring: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Distance in pixels up to which known pixels count for the mean."""
+    context: Context = 0.0
 
     def __post_init__(self) -> None:
-        if self.colour != "mean" and not re.fullmatch(r"#[0-9a-fA-F]{6}", str(self.colour)):
+        if self.colour != "mean" and not re.fullmatch(r"#[0-9a-fA-F]{6}", self.colour):
             raise ConfigError(f"fill.colour: expected mean or a colour such as '#808080', got {self.colour!r}")
-        number("ring", self.ring, 1, 1000, whole=True)
-        number("context", self.context, 0, 10)
 
     def load(self, device: Device, threads: int) -> FillModel:
         return PerCrop(self._paint)

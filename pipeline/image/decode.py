@@ -1,13 +1,13 @@
-"""Encoded bytes to pixels: the views that segmenters look at, the full-size image, a preview.
+"""Decode encoded bytes to the views of segmenters, to the full-size image, or to a preview.
 
-Everything leaves upright (EXIF orientation applied), as HWC uint8 RGB. What cannot be shown faithfully in 8 bits is
-scaled by the range that it declares, or rejected with a reason: an image that turns white or black on its way to a
-detector would be published unseen. Colours stay as stored; no ICC profile is applied here (render decides about it).
+All arrays are upright (EXIF orientation applied), HWC uint8 RGB. Pixels of more than 8 bits are scaled by the range
+that they declare, or the image is rejected with a reason: one that reached a detector all white or all black would be
+published unseen. Colours stay as stored; ICC profiles are left to render.
 
 JPEGs are decoded at 1/2, 1/4 or 1/8 of their size in the DCT domain (libjpeg's scaled IDCT, Pillow's `draft`) when the
-views need no more. Measured on a 1.4 MP JPEG, one core: Pillow 5.9 ms in full and 4.0 ms at half size, cv2.imdecode
-4.8 ms and 3.6 ms. Pillow it is all the same: both refuse a truncated file, but of a damaged one OpenCV makes an image
-(and a line on stderr) where Pillow raises, and OpenCV hides modes, frames and profiles.
+views need no more. Measured on a 1.4 MP JPEG, one core: Pillow 5.9 ms at full and 4.0 ms at half size, cv2.imdecode 4.8
+ms and 3.6 ms. Pillow is used nevertheless: both refuse a truncated file, but OpenCV makes an image of a damaged one
+(and prints to stderr) where Pillow raises, and OpenCV hides modes, frames and profiles.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
+from pydantic import Field
 
 from pipeline.errors import ConfigError, ImageError
 from pipeline.image.header import Header, header_of, open_image, undecodable
@@ -29,9 +30,10 @@ from pipeline.image.jpeg_scan import ScanStream
 from pipeline.image.to_rgb import load_rgb
 from pipeline.image.view import Fit, Resample, ViewSpec, Window
 from pipeline.records import Box, EncodedImage, Pixels, Rgb, Tile, View
+from pipeline.spec import spec
 
-# What follows the transpose of 5..8: mirror left-right (True, False), upside down (False, True), both.
-_MIRROR: Final = {
+# Orientation -> flip left-right, flip upside down; for 5 to 8 after a transpose.
+_FLIPS: Final = {
     2: (True, False),
     3: (True, True),
     4: (False, True),
@@ -41,33 +43,26 @@ _MIRROR: Final = {
 }
 
 _STRETCH: Final = 1.1
-"""A view may ask for this many times the pixels of a draft in one direction: rounding a side up to a multiple only
-stretches, so it is no reason to decode four times the pixels."""
+"""A tile may exceed its part of a draft by this factor in one direction: a side that is rounded up to a multiple is
+only stretched, which is no reason to decode four times the pixels."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Decode:
-    """The limits of decoding.
+    """The limits of decoding."""
 
-    max_pixels: width times height. max_bytes: of the encoded image. float_range: black and white of floating point
-    TIFFs that declare none. cache_bytes: decoded full-size images that one worker keeps. Raises ConfigError.
-    """
-
-    max_pixels: int = 100_000_000
-    max_bytes: int = 256 << 20
+    max_pixels: Annotated[int, Field(ge=1)] = 100_000_000
+    """Maximum width times height in pixels. A larger image is rejected by its header, before it is decoded."""
+    max_bytes: Annotated[int, Field(ge=1)] = 256 << 20
+    """Maximum encoded bytes of an image."""
     float_range: tuple[float, float] = (0.0, 1.0)
-    cache_bytes: int = 256 << 20
+    """Black and white of floating-point TIFFs that declare no range."""
+    cache_bytes: Annotated[int, Field(ge=0)] = 256 << 20
+    """Bytes of decoded full-size images that one worker keeps. 0 keeps none."""
 
     def __post_init__(self) -> None:
-        for key, least in (("max_pixels", 1), ("max_bytes", 1), ("cache_bytes", 0)):
-            value = getattr(self, key)
-            if type(value) is not int or value < least:
-                raise ConfigError(f"decode.{key}: expected a whole number of at least {least}, got {value!r}")
-        ends = tuple(self.float_range) if isinstance(self.float_range, Sequence) else ()
-        numbers = len(ends) == 2 and all(type(end) in (int, float) and math.isfinite(end) for end in ends)
-        if not numbers or ends[0] >= ends[1]:
-            raise ConfigError(f"decode.float_range: expected [black, white], rising, got {self.float_range!r}")
-        object.__setattr__(self, "float_range", (float(ends[0]), float(ends[1])))
+        if self.float_range[0] >= self.float_range[1]:
+            raise ConfigError(f"decode.float_range: expected black below white, got {self.float_range}")
 
     def load(self) -> Decoder:
         return Decoder(self)
@@ -84,38 +79,35 @@ class Decoder:
         self._config = config
         self._cache: OrderedDict[str, Pixels] = OrderedDict()
         self._cached = 0
-        ImageFile.LOAD_TRUNCATED_IMAGES = False  # another library may have switched it on
+        ImageFile.LOAD_TRUNCATED_IMAGES = False  # another library may have set it
 
     def views(self, image: EncodedImage, specs: Sequence[ViewSpec]) -> tuple[View, ...]:
-        """One view a spec, of one decode at the smallest scale that covers all of them.
-
-        `View.height` and `width` are those of the upright full-size image.
-        """
+        """Make one view for each spec, from one decode at the smallest scale that serves all of them."""
         encoded, header = self._open(image)
         height, width = header.upright
-        windows = [spec.windows(height, width) for spec in specs]
+        windows = [view.windows(height, width) for view in specs]
         scale = _draft_scale(header, [window for fitted in windows for window in fitted])
-        if scale > 1:  # even when the full image is at hand: the answer must not hang on what is kept
-            shown = _draft(encoded, header, scale)
+        if scale > 1:  # even when the full image is cached: the result must not depend on the cache
+            source = _draft(encoded, header, scale)
         else:
-            shown = _Shown(rgb=(self._recent(image) or self._keep(image, encoded, header)).rgb)
+            source = _Scaled(rgb=(self._cached_pixels(image) or self._decode(image, encoded, header)).rgb)
         views = []
-        for spec, fitted in zip(specs, windows, strict=True):
-            tiles = tuple(Tile(pixels=_cut(shown, window, spec.resample), box=window.box) for window in fitted)
+        for view, fitted in zip(specs, windows, strict=True):
+            tiles = tuple(Tile(pixels=_cut(source, window, view.resample), box=window.box) for window in fitted)
             views.append(View(image_id=image.ref.image_id, height=height, width=width, tiles=tiles))
         return tuple(views)
 
     def full(self, image: EncodedImage) -> Pixels:
-        """The upright full-size image; kept for the next call while it is among the recent ones."""
-        return self._recent(image) or self._keep(image, *self._open(image))
+        """Decode the upright full-size image; recent ones come from a cache."""
+        return self._cached_pixels(image) or self._decode(image, *self._open(image))
 
     def preview(self, image: EncodedImage, side: int) -> Rgb:
-        """The whole image, its longer side at most `side` pixels, never enlarged."""
+        """Decode the whole image, shrunk until its longer side has at most `side` pixels."""
         (view,) = self.views(image, (Fit(side=side, multiple=1, resample="area"),))
         return view.tiles[0].pixels
 
     def _open(self, image: EncodedImage) -> tuple[ImageFile.ImageFile, Header]:
-        """Opens and refuses by what the header says, before anything is decoded."""
+        """Open an image and check its header against the limits. Decodes no pixel."""
         if len(image.data) > self._config.max_bytes:
             raise ImageError(
                 "too_many_bytes", f"expected at most {self._config.max_bytes} (decode.max_bytes), got {len(image.data)}"
@@ -133,14 +125,15 @@ class Decoder:
             )
         return encoded, header
 
-    def _recent(self, image: EncodedImage) -> Pixels | None:
+    def _cached_pixels(self, image: EncodedImage) -> Pixels | None:
         pixels = self._cache.get(image.ref.image_id)
         if pixels:
             self._cache.move_to_end(image.ref.image_id)
         return pixels
 
-    def _keep(self, image: EncodedImage, encoded: ImageFile.ImageFile, header: Header) -> Pixels:
-        rgb, alpha = _decode(encoded, header, self._config.float_range, header.upright)
+    def _decode(self, image: EncodedImage, encoded: ImageFile.ImageFile, header: Header) -> Pixels:
+        """Decode at full size, cache the result, drop the oldest ones beyond the limit."""
+        rgb, alpha = _load_upright(encoded, header, self._config.float_range, header.upright)
         pixels = Pixels(rgb=rgb, alpha=alpha)
         self._cache[image.ref.image_id] = pixels
         self._cached += rgb.nbytes + alpha.nbytes
@@ -151,11 +144,11 @@ class Decoder:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Shown:
-    """The upright image at 1/`scale`. left, top: where in `rgb` the corner of the image lies.
+class _Scaled:
+    """The upright image at 1/`scale`. left, top: position of the image's upper left corner in `rgb`, in its pixels.
 
-    A draft rounds its sides up, so its last stored row and column may be partly padding; a turn can bring them to the
-    front, and the corner of the image to a fraction of a pixel behind them.
+    A draft rounds its sides up, so its last stored row and column may be partly padding. Turning can move them to the
+    front, and so the corner of the image to a fraction of a pixel.
     """
 
     rgb: Rgb
@@ -165,7 +158,7 @@ class _Shown:
 
 
 def _draft_scale(header: Header, windows: Sequence[Window]) -> int:
-    """The largest of libjpeg's 8, 4, 2, 1 by which a JPEG may be reduced and still cover every window."""
+    """Choose the largest of libjpeg's scales 8, 4, 2, 1 at which a JPEG has enough pixels for every window."""
     if header.format != "JPEG":
         return 1
     room = min(
@@ -174,24 +167,24 @@ def _draft_scale(header: Header, windows: Sequence[Window]) -> int:
     return next((scale for scale in (8, 4, 2) if scale <= room * _STRETCH), 1)
 
 
-def _draft(encoded: ImageFile.ImageFile, header: Header, scale: int) -> _Shown:
-    """A JPEG at 1/2, 1/4 or 1/8."""
+def _draft(encoded: ImageFile.ImageFile, header: Header, scale: int) -> _Scaled:
+    """Decode a JPEG at 1/2, 1/4 or 1/8 of its size."""
     encoded.draft(None, (header.width // scale, header.height // scale))
     height, width = (-(-side // scale) for side in header.upright)
-    rgb, _ = _decode(encoded, header, (0.0, 1.0), (height, width))
-    mirrored, overturned = _MIRROR.get(header.orientation, (False, False))
-    return _Shown(
+    rgb, _ = _load_upright(encoded, header, (0.0, 1.0), (height, width))
+    left_right, upside_down = _FLIPS.get(header.orientation, (False, False))
+    return _Scaled(
         rgb=rgb,
         scale=scale,
-        left=width - header.upright[1] / scale if mirrored else 0.0,
-        top=height - header.upright[0] / scale if overturned else 0.0,
+        left=width - header.upright[1] / scale if left_right else 0.0,
+        top=height - header.upright[0] / scale if upside_down else 0.0,
     )
 
 
-def _decode(
+def _load_upright(
     encoded: ImageFile.ImageFile, header: Header, float_range: tuple[float, float], size: tuple[int, int]
 ) -> tuple[Rgb, NDArray[np.uint8]]:
-    """Loads every pixel (only that finds a truncation) and turns upright. size: height and width that must result."""
+    """Load every pixel (nothing less finds a truncation) and turn it upright. size: expected height and width."""
     stream = encoded.fp
     with undecodable(f"{header.format} pixels"):
         rgb, alpha = load_rgb(encoded, header, float_range)
@@ -208,27 +201,28 @@ def _decode(
 
 
 def turn(array: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Stored to upright: HW or HWC, EXIF orientation 1..8 (5 to 8 swap the sides)."""
+    """Turn a stored array (HW or HWC) upright. orientation: EXIF 1..8; 5 to 8 swap the sides."""
     if orientation >= 5:
         array = np.asarray(cv2.transpose(array), dtype=np.uint8)
-    mirrored, overturned = _MIRROR.get(orientation, (False, False))
-    if mirrored or overturned:
-        array = np.asarray(cv2.flip(array, -1 if mirrored and overturned else int(mirrored)), dtype=np.uint8)
+    left_right, upside_down = _FLIPS.get(orientation, (False, False))
+    if left_right or upside_down:
+        array = np.asarray(cv2.flip(array, -1 if left_right and upside_down else int(left_right)), dtype=np.uint8)
     return array
 
 
-def _cut(shown: _Shown, window: Window, resample: Resample) -> Rgb:
-    """One tile, true to fractions of a pixel: half a pixel off triples a view's mean error (2.2 instead of 0.7)."""
-    x, y, wide, high = (side / shown.scale for side in window.box)
-    x, y = x + shown.left, y + shown.top
+def _cut(source: _Scaled, window: Window, resample: Resample) -> Rgb:
+    """Cut and resize one tile, exact to fractions of a pixel: half a pixel off triples a view's mean error (2.2 instead
+    of 0.7)."""
+    x, y, wide, high = (side / source.scale for side in window.box)
+    x, y = x + source.left, y + source.top
     column, row = math.floor(x), math.floor(y)
-    part = shown.rgb[row : math.ceil(y + high), column : math.ceil(x + wide)]
+    part = source.rgb[row : math.ceil(y + high), column : math.ceil(x + wide)]
     x, y = x - column, y - row
     whole = part.shape[0] == high and part.shape[1] == wide
     size = (window.width, window.height)
     average = resample == "area" and wide >= window.width and high >= window.height
     if whole and wide == window.width and high == window.height:
-        tile = part.view()  # no copy: the tiles of a large image would be one more of it
+        tile = part.view()  # no copy: the tiles of a large image would take its memory once more
     elif resample == "lanczos" or (average and not whole):
         kernel = Image.Resampling.HAMMING if average else Image.Resampling.LANCZOS
         tile = np.asarray(Image.fromarray(part).resize(size, kernel, box=(x, y, x + wide, y + high)))
@@ -243,7 +237,7 @@ def _cut(shown: _Shown, window: Window, resample: Resample) -> Rgb:
 
 
 def _linear(part: Rgb, box: Box, size: tuple[int, int]) -> Rgb:
-    """cv2.resize with INTER_LINEAR of a box that begins or ends within a pixel. size: width, height."""
+    """Resize like cv2.resize with INTER_LINEAR, of a box that begins or ends within a pixel. size: width, height."""
     x, y, wide, high = box
     across, down = wide / size[0], high / size[1]
     back = np.array([[across, 0.0, x + across / 2 - 0.5], [0.0, down, y + down / 2 - 0.5]])

@@ -1,8 +1,8 @@
-"""Which image formats are let in, and what a file's header says, without decoding a pixel.
+"""Check the format of an image against an allowlist, and read its header without decoding a pixel.
 
-Bytes decide, never the file's name. The first bytes are compared with an allowlist before any parser runs, so an EPS,
+Bytes decide, never the file's name. The first bytes are compared with the allowlist before any parser runs, so an EPS,
 PDF or PSD under a `.jpg` name reaches no decoder. Pillow's own pixel limit is switched off on import, because it warns
-or raises at one fixed size: whoever decodes checks `Header.width * Header.height` against the limit of the run.
+or raises at one fixed size: code that decodes checks `Header.width * Header.height` against the limit of the run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final, Literal, TypeAlias, cast
 
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-from pipeline.errors import ImageError
+from pipeline.errors import ImageError, one_line
 from pipeline.image.jpeg_scan import ScanStream
 
 Format: TypeAlias = Literal["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF"]
@@ -35,20 +35,20 @@ SUFFIX: Final[Mapping[str, str]] = MappingProxyType(
         "AVIF": ".avif",
     }
 )
-"""The suffix that a file of a format is written with."""
+"""The suffix of published files of each format."""
 
 IMAGE_SUFFIXES: Final[frozenset[str]] = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".avif"}
 )
-"""Lower-case suffixes by which a source tells images from sidecars."""
+"""Lower-case suffixes of images, with which a source separates them from sidecars."""
 
 Image.MAX_IMAGE_PIXELS = None
 
 _EXIF_ORIENTATION = 0x0112
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_SUBFILE, _TIFF_DNG = 256, 257, 258, 254, 50706
 
-# What is often found under an image's name, for a message that helps. (offset, magic, name)
-_OTHERS: Final = (
+# Other formats that image names often hide, to name them in the message: (offset, magic, name)
+_FOREIGN: Final = (
     (0, b"%!PS", "EPS or PostScript"),
     (0, b"\xc5\xd0\xd3\xc6", "EPS"),
     (0, b"%PDF-", "PDF"),
@@ -80,27 +80,28 @@ _OTHERS: Final = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Header:
-    """What a file says about itself.
-
-    width, height: in pixels as stored, before the orientation is applied. orientation: EXIF 1..8; 1 when absent,
-    unreadable or out of range. mode: Pillow's, as decoded (`RGB`, `P`, `I;16`, ...). bits: per sample as stored
-    (8 for AVIF and WebP, because they are decoded so). has_alpha: an alpha channel or a transparent colour exists,
-    used or not. icc: the embedded profile, or empty. quantization: JPEG only, 64 values each in natural order: the
-    luma table, then the chroma table when it is another one. subsampling: Pillow's 0 = 4:4:4, 1 = 4:2:2, 2 = 4:2:0;
-    -1 for anything else. frames: pages of a TIFF, frames of an animation, pictures of an MPO (format `JPEG`).
-    """
+    """The header of an encoded image."""
 
     format: Format
     width: int
+    """Pixels as stored, before the orientation is applied, as height."""
     height: int
     orientation: int
+    """EXIF 1..8; 1 when absent, unreadable or out of range."""
     mode: str
+    """Pillow's, as decoded: `RGB`, `P`, `I;16`, ..."""
     bits: int
+    """Per sample as stored; 8 for AVIF and WebP, as they are decoded."""
     has_alpha: bool
+    """An alpha channel or a transparent colour exists, used or not."""
     icc: bytes
+    """The embedded profile, or empty."""
     quantization: tuple[tuple[int, ...], ...]
+    """JPEG only, 64 values each in natural order: the luma table, then the chroma table where it differs."""
     subsampling: int
+    """JPEG only: Pillow's 0 = 4:4:4, 1 = 4:2:2, 2 = 4:2:0; -1 for any other."""
     frames: int
+    """Pages of a TIFF, frames of an animation, pictures of an MPO (format `JPEG`)."""
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -110,10 +111,10 @@ class Header:
 
 @contextmanager
 def undecodable(what: str) -> Iterator[None]:
-    """Turns whatever Pillow raises or warns about hostile bytes into one ImageError; an ImageError passes through.
+    """Turn any error of Pillow into one ImageError, and drop its warnings; an ImageError passes through.
 
-    Pillow's parsers raise far more than OSError (SyntaxError, struct.error, KeyError, ...), so all of Exception is
-    caught, MemoryError included. Warnings are about tags and chunks that we drop anyway.
+    Its parsers raise far more than OSError for hostile bytes (SyntaxError, struct.error, KeyError, ...), so all of
+    Exception is caught, MemoryError included. The warnings are about tags and chunks that are never published.
     """
     try:
         with warnings.catch_warnings():
@@ -121,12 +122,12 @@ def undecodable(what: str) -> Iterator[None]:
             yield
     except ImageError:
         raise
-    except UnidentifiedImageError as error:  # its own message holds a memory address: not the same in two runs
+    except UnidentifiedImageError as error:  # its message holds a memory address, which differs from run to run
         raise ImageError(
             "undecodable", f"expected {what}, got a header or a kind of pixels that cannot be read"
         ) from error
     except Exception as error:
-        detail = " ".join(str(error).split())[:200] or type(error).__name__
+        detail = one_line(error, 200)
         short = isinstance(error, EOFError) or any(
             word in detail for word in ("truncated", "Truncated", "unexpected end")
         )
@@ -134,7 +135,8 @@ def undecodable(what: str) -> Iterator[None]:
 
 
 def identify(data: bytes) -> Format:
-    """The format by the first bytes. Raises ImageError `empty` or `format_not_allowed`, naming what was found."""
+    """Identify the format by the first bytes. Raises ImageError `empty` or `format_not_allowed`, which names the format
+    found."""
     if not data:
         raise ImageError("empty", "expected an encoded image, got 0 bytes")
     if data[:3] == b"\xff\xd8\xff":
@@ -155,12 +157,12 @@ def identify(data: bytes) -> Format:
 
 
 def open_image(data: bytes) -> ImageFile.ImageFile:
-    """The image, opened but not decoded. An MPO opens as its first picture, a JPEG.
+    """Open an image without decoding it. An MPO opens as its first picture, a JPEG.
 
     Raises ImageError `empty`, `format_not_allowed`, `undecodable` or `truncated`.
     """
     kind = identify(data)
-    if (missing := _missing(data, kind)) > 0:
+    if (missing := _missing_bytes(data, kind)) > 0:
         raise ImageError("truncated", f"expected {len(data) + missing} bytes of {kind}, got {len(data)}")
     with undecodable(f"{kind} data"):
         stream = ScanStream(data) if kind == "JPEG" else io.BytesIO(data)
@@ -168,12 +170,12 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             _refuse_raw(image)
         elif kind == "PNG" and (exif := _png_exif(data)):
-            image.info["exif"] = exif  # Pillow would decode all pixels to look for a chunk behind them
+            image.info["exif"] = exif  # Pillow would decode all pixels to find a chunk behind them
         return image
 
 
 def header_of(image: ImageFile.ImageFile) -> Header:
-    """The header of an image from `open_image` that is not loaded yet (loading a TIFF turns it and drops the tag)."""
+    """Read the header of an image from `open_image` before it is loaded: loading a TIFF turns it and drops the tag."""
     kind = cast(Format, "JPEG" if image.format == "MPO" else image.format)
     with undecodable(f"a {kind} header"):
         width, height = image.size
@@ -198,7 +200,7 @@ def header_of(image: ImageFile.ImageFile) -> Header:
 
 
 def read_header(data: bytes) -> Header:
-    """What the file says about itself; no pixel is decoded. Raises ImageError as `open_image` does."""
+    """Read a header without decoding a pixel. Raises ImageError as `open_image` does."""
     return header_of(open_image(data))
 
 
@@ -209,13 +211,14 @@ def _not_allowed(found: str) -> ImageError:
 
 
 def _is_avif(data: bytes) -> bool:
-    """AVIF is the brand of the file type box, or a compatible one beside a general HEIF brand."""
+    """Whether AVIF is the brand of the file type box, or a compatible brand of a general HEIF one."""
     brands = data[8 : max(16, min(int.from_bytes(data[:4], "big"), 512))]
     return brands[:4] in (b"avif", b"avis") or (brands[:4] in (b"mif1", b"msf1", b"miaf") and b"avif" in brands[8:])
 
 
 def _name_of(data: bytes) -> str:
-    for offset, magic, name in _OTHERS:
+    """Name the format of bytes that are not allowed."""
+    for offset, magic, name in _FOREIGN:
         if data.startswith(magic, offset):
             return name
     if data[:4] in (b"II*\0", b"MM\0*"):
@@ -230,8 +233,8 @@ def _name_of(data: bytes) -> str:
     return f"unknown bytes {data[:8].hex(' ')}"
 
 
-def _missing(data: bytes, kind: Format) -> int:
-    """How many bytes short the data is of the size that a WebP or AVIF container declares: their parsers do not say."""
+def _missing_bytes(data: bytes, kind: Format) -> int:
+    """Bytes that the data lacks of the size that a WebP or AVIF container declares: their parsers do not check it."""
     if kind == "WEBP":
         return 8 + int.from_bytes(data[4:8], "little") - len(data)
     at = 0
@@ -239,14 +242,14 @@ def _missing(data: bytes, kind: Format) -> int:
         size = int.from_bytes(data[at : at + 4], "big")
         if size == 1:
             size = int.from_bytes(data[at + 8 : at + 16], "big")
-        if size < 8:  # 0: to the end of the file; less: broken, which the parser finds
+        if size < 8:  # 0: to the end of the file; 1 to 7: broken, which the parser reports
             return 0
         at += size
     return at - len(data) if kind == "AVIF" else 0
 
 
 def _refuse_raw(image: TiffImagePlugin.TiffImageFile) -> None:
-    """Camera raw files are TIFFs whose first page is a thumbnail: taking that for the image would be silent loss."""
+    """Refuse camera raw files, TIFFs whose first page is a thumbnail: using that as the image would be silent loss."""
     if _TIFF_DNG in image.tag_v2:
         raise _not_allowed("a camera raw file (DNG)")
     if int(image.tag_v2.get(_TIFF_SUBFILE, 0)) & 1:
@@ -254,7 +257,7 @@ def _refuse_raw(image: TiffImagePlugin.TiffImageFile) -> None:
 
 
 def _png_exif(data: bytes) -> bytes:
-    """The eXIf chunk, which may stand behind the pixels; empty when there is none."""
+    """Find the eXIf chunk, which may stand behind the pixels; empty when there is none."""
     at = 8
     while at + 8 <= len(data):
         size = int.from_bytes(data[at : at + 4], "big")
@@ -266,7 +269,7 @@ def _png_exif(data: bytes) -> bytes:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        # The base class on purpose: PNG's own getexif decodes the pixels first.
+        # Of the base class: PNG's own getexif decodes the pixels first.
         value = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
     except Exception:  # broken metadata says nothing about the pixels
         return 1
@@ -277,12 +280,12 @@ def _bits(image: ImageFile.ImageFile) -> int:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return max(int(bits) for bits in image.tag_v2.get(_TIFF_BITS, (1,)))
     if image.format == "PNG":
-        # IHDR stands first: 8 bytes of signature, 8 of length and type, 8 of size, then the depth.
+        # IHDR comes first: 8 bytes of signature, 8 of length and type, 8 of width and height, then the depth.
         return cast(io.BytesIO, image.fp).getbuffer()[24]
     return 1 if image.mode == "1" else 8
 
 
 def _quantization(jpeg: JpegImagePlugin.JpegImageFile) -> tuple[tuple[int, ...], ...]:
-    """The tables in the order in which the components use them, each once."""
+    """The tables in the order of the components that use them, each once."""
     used = dict.fromkeys(component[3] for component in jpeg.layer)
     return tuple(tuple(jpeg.quantization[table]) for table in used if table in jpeg.quantization)

@@ -1,12 +1,12 @@
-"""Does the compressed data of a JPEG fill the size that its header says? (ITU T.81)
+"""Find JPEGs whose header declares another size than their compressed data has (ITU T.81).
 
-Decoders do not tell. What a header leaves out of the picture nobody sees, no detector either, but who mends the header
-does; what it adds is shown grey. Both come to light here at no cost: libjpeg is fed the scan in pieces, and it stops to
-read when its last line is complete. In a sound file that is within the last bytes of the scan, or a few bytes behind,
-where some zeros are put for it; no pixel of a sound file is made of them.
+Decoders do not report this. A size that is too small hides a part of the picture from viewers and detectors, but not
+from a person who corrects the header; a size that is too large adds grey. `ScanStream` finds both at no cost: it feeds
+the scan to libjpeg in pieces, and libjpeg stops reading when its last row is complete. For a sound file that is within
+the last bytes of the scan, or a few bytes behind it, where zeros are inserted; no pixel of a sound file uses them.
 
-That judges files with one scan. The others (progressive ones) are read to their end in any case; whether they leave
-something out is told by `hides`, for two more decodes at an eighth of the size.
+This works for files with one scan. Of files with several (progressive ones) libjpeg reads every scan to its end;
+`hides` finds those with a hidden part, at the cost of two more decodes at an eighth of the size.
 """
 
 from __future__ import annotations
@@ -21,25 +21,27 @@ from PIL import Image
 
 from pipeline.errors import ImageError
 
-_MARKER_IN_SCAN: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not stuffing, not a restart, not a fill byte
+MARKER_IN_SCAN: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not stuffing, not a restart, not a fill byte
 _SEQUENTIAL: Final = (0xC0, 0xC1)
 _NO_FRAME: Final = (0xC4, 0xC8, 0xCC)  # DHT, JPG, DAC
 _SOS, _DNL = 0xDA, 0xDC
 _TOLERATED: Final = 32
-"""Bytes of padding that a writer may leave behind the last block; nothing to be seen fits into them."""
+"""Bytes of padding that a writer may leave behind the last block: too few to hide a part of a picture."""
 _AHEAD: Final = bytes(16)
-"""libjpeg fills a buffer of 64 bits before it decodes what it has."""
+"""Zeros behind the scan: libjpeg fills a buffer of 64 bits before it decodes."""
 
 
 @dataclass(frozen=True)
 class _Scan:
+    """Entropy-coded bytes. only: they are the one scan of a sequential JPEG."""
+
     start: int
     stop: int
     only: bool
 
 
 class ScanStream(io.BytesIO):
-    """The bytes of a JPEG as a file, which afterwards knows how much of its scan was needed."""
+    """The bytes of a JPEG as a file that records how much of its scan was read."""
 
     def __init__(self, data: bytes) -> None:
         found = _first_scan(data)
@@ -48,7 +50,7 @@ class ScanStream(io.BytesIO):
         self._bounds = (max(only.start, only.stop - _TOLERATED), only.stop + len(_AHEAD)) if only else ()
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Never across a bound."""
+        """Read at most to the next bound, so that `tell` shows between which bounds the decoder stopped."""
         at = self.tell()
         ends = [bound - at for bound in self._bounds if bound > at]
         if ends and (size is None or size < 0 or size > ends[0]):
@@ -56,19 +58,20 @@ class ScanStream(io.BytesIO):
         return super().read(size)
 
     def check(self, shown: str) -> None:
-        """After every pixel was read. Raises ImageError `size_mismatch`. shown: what the header says."""
+        """Check where reading stopped, after every pixel was decoded. Raises ImageError `size_mismatch`. shown: the
+        declared size."""
         if self._bounds and not self._bounds[0] < self.tell() <= self._bounds[1]:
             more = "more" if self.tell() <= self._bounds[0] else "fewer"
             raise ImageError("size_mismatch", f"the header says {shown}, but {more} pixels were compressed")
 
 
 def hides(data: bytes) -> bool:
-    """Does the first scan of a JPEG of several scans go on behind the last block of the picture? Then other bytes at
-    its end change no pixel, whatever they are."""
+    """Whether the first of several scans goes on behind the last block of the picture: if so, no change of its last
+    bytes changes a pixel."""
     scan = _first_scan(data)
     if scan is None or scan.only or scan.stop - scan.start <= _TOLERATED:
         return False
-    if len(set(data[scan.stop - _TOLERATED : scan.stop])) < 3:  # of one colour; its codes may have no other meaning
+    if len(set(data[scan.stop - _TOLERATED : scan.stop])) < 3:  # of one colour: other codes may mean the same
         return False
     shown = _small(data)
     return all(_small(_changed_tail(data, scan.stop, mask)) == shown for mask in _MASKS)
@@ -78,7 +81,7 @@ _MASKS: Final = (0x55, 0xAA, 0x3C)
 
 
 def _changed_tail(data: bytes, stop: int, mask: int) -> bytes:
-    """No byte becomes or ceases to be part of a marker."""
+    """Change the last bytes of a scan by a mask, without making or breaking a marker."""
     tail = bytearray(data[stop - _TOLERATED : stop])
     for at, (before, byte) in enumerate(itertools.pairwise(data[stop - _TOLERATED - 1 : stop])):
         if 0xFF not in (before, byte, byte ^ mask):
@@ -87,7 +90,7 @@ def _changed_tail(data: bytes, stop: int, mask: int) -> bytes:
 
 
 def _small(data: bytes) -> bytes:
-    """The pixels at an eighth of the size; nothing when they cannot be decoded."""
+    """Decode at an eighth of the size; empty when that fails."""
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
             image.draft(None, (1, 1))
@@ -97,7 +100,7 @@ def _small(data: bytes) -> bytes:
 
 
 def _first_scan(data: bytes) -> _Scan | None:
-    """The entropy-coded bytes of the first scan, and whether it is the only one of a sequential JPEG."""
+    """Find the first scan; None where there is none, or where its height follows in a DNL marker."""
     at, frame, sequential = 2, 0, False
     while 0 <= (at := data.find(b"\xff", at)) < len(data) - 10:
         code = data[at + 1]
@@ -106,7 +109,7 @@ def _first_scan(data: bytes) -> _Scan | None:
             continue
         start = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         if code == _SOS:
-            found = _MARKER_IN_SCAN.search(data, start)
+            found = MARKER_IN_SCAN.search(data, start)
             if found is None or data[found.start() + 1] == _DNL:
                 return None
             return _Scan(start, found.start(), sequential and data[at + 4] == frame)

@@ -1,8 +1,8 @@
-"""How a mask is stored and combined: COCO's compressed run lengths, and the algebra on them.
+"""Store and combine masks as COCO's compressed run lengths.
 
-Runs go down the columns, as in pycocotools, whose C code does the work. A mask of height h and width w is only
-meaningful together with both, so every function takes them. What concerns a part of an image touches only that part:
-a small mask in a 100-megapixel image costs as much as a small mask.
+Runs go down the columns, as in pycocotools, whose C code does the work. The counts do not hold the size of a mask, so
+every function takes height and width. Operations on a part of an image touch only that part: a small mask in a
+100-megapixel image costs as much as in a small one.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ Runs: TypeAlias = NDArray[np.int64]
 
 
 def encode(mask: Mask) -> bytes:
-    """HW bool -> compressed counts."""
+    """Encode HW bool to compressed counts."""
     return bytes(coco.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"])
 
 
 def decode(rle: bytes, height: int, width: int) -> Mask:
-    """Compressed counts -> HW bool. Raises ImageError when they are not those of a mask of this size."""
+    """Decode compressed counts to HW bool. Raises ImageError `bad_mask` when they do not fit this size."""
     return decode_at(rle, height, width, x=0, y=0, crop_height=height, crop_width=width)
 
 
 def encode_at(crop: Mask, height: int, width: int, *, x: int, y: int) -> bytes:
-    """The mask of a full image that is `crop` (HW bool) with its left upper pixel at x, y, and empty elsewhere.
+    """Encode the mask of a full image that is `crop` (HW bool) with its upper left pixel at x, y, and empty elsewhere.
 
-    What lies outside the image is cut off.
+    Parts of the crop outside the image are cut off.
     """
     crop, x, y = _cut(crop, height, width, x, y)
     if not crop.size:
         return empty(height, width)
     if crop.shape == (height, width):
-        return encode(crop)  # in C: of noise, six times as fast as what follows
-    # One pair (start, stop) a run and column, as positions in the full image read down its columns.
+        return encode(crop)  # in C: for noise six times as fast as the code below
+    # A pair (start, stop) for each run of each column: positions in the full image, read down its columns.
     columns = np.zeros((crop.shape[1], crop.shape[0] + 2), np.int8)
     columns[:, 1:-1] = crop.T
     column, row = np.nonzero(np.diff(columns))
     position = (column + x) * height + row + y
-    # A run that reaches the lower edge goes on at the top of the next column: stop == next start; drop both.
+    # A run that reaches the lower edge and goes on at the top of the next column has stop == next start: drop both.
     joint = np.flatnonzero(position[1:-1:2] == position[2::2])
     position = np.delete(position, np.concatenate([joint * 2 + 1, joint * 2 + 2]))
     runs = np.diff(position, prepend=0, append=height * width)
@@ -55,8 +55,8 @@ def encode_at(crop: Mask, height: int, width: int, *, x: int, y: int) -> bytes:
 
 
 def encode_map(ids: NDArray[np.integer[Any]]) -> Iterator[tuple[int, bytes, int, Box]]:
-    """Of a map of numbers (HW): each number that is there, rising, with the counts, area and box of its pixels. Looks
-    at the map once, however many numbers there are."""
+    """Yield (number, counts, area, box) for each number in an HW map, ascending. Reads the map once, for any number of
+    numbers."""
     height = len(ids)
     down = np.ascontiguousarray(ids.T).ravel()
     starts = np.concatenate([[0], np.flatnonzero(down[1:] != down[:-1]) + 1])
@@ -67,7 +67,7 @@ def encode_map(ids: NDArray[np.integer[Any]]) -> Iterator[tuple[int, bytes, int,
         start, stop = starts[part], stops[part]
         runs = np.diff(np.column_stack([start, stop]).ravel(), prepend=0, append=down.size)
         code = _from_runs(runs if runs[-1] else runs[:-1])
-        over = start // height != (stop - 1) // height  # goes on in the next column, so it touches both edges
+        over = start // height != (stop - 1) // height  # goes on in the next column, so touches both edges
         left, right = start[0] // height, (stop[-1] - 1) // height
         top, bottom = np.where(over, 0, start % height).min(), np.where(over, height - 1, (stop - 1) % height).max()
         box = (float(left), float(top), float(right - left + 1), float(bottom - top + 1))
@@ -75,7 +75,7 @@ def encode_map(ids: NDArray[np.integer[Any]]) -> Iterator[tuple[int, bytes, int,
 
 
 def extent_at(crop: Mask, height: int, width: int, *, x: int, y: int) -> tuple[int, Box]:
-    """Area and box of the mask that `encode_at` makes: from the pixels, which is faster than from many runs."""
+    """Area and box of the mask that `encode_at` makes, from the pixels: faster than from many runs."""
     crop, x, y = _cut(crop, height, width, x, y)
     rows, columns = np.flatnonzero(crop.any(axis=1)), np.flatnonzero(crop.any(axis=0))
     if not len(rows):
@@ -85,7 +85,8 @@ def extent_at(crop: Mask, height: int, width: int, *, x: int, y: int) -> tuple[i
 
 
 def decode_at(rle: bytes, height: int, width: int, *, x: int, y: int, crop_height: int, crop_width: int) -> Mask:
-    """The part of a mask from x, y, of crop_height x crop_width pixels, HW bool. It has to lie inside the image."""
+    """Decode the part of a mask from x, y, of crop_height x crop_width pixels, to HW bool. Raises ValueError for a part
+    that is not inside the image, ImageError as `decode`."""
     if not (0 <= x <= x + crop_width <= width and 0 <= y <= y + crop_height <= height):
         raise ValueError(f"the part {x},{y} {crop_width}x{crop_height} is not inside an image of {width}x{height}")
     ends = np.cumsum(_to_runs(rle, height, width))
@@ -109,16 +110,16 @@ def box(rle: bytes, height: int, width: int) -> Box:
 
 
 def union(rles: Sequence[bytes], height: int, width: int) -> bytes:
-    """Inside any of them; of none, the empty mask."""
+    """Unite masks; an empty sequence gives the empty mask."""
     if not rles:
         return empty(height, width)
     return bytes(coco.merge([_coco(rle, height, width) for rle in rles], intersect=False)["counts"])
 
 
 def dilate(rle: bytes, height: int, width: int, radius_px: int) -> bytes:
-    """Grown by a disc: every pixel whose centre is at most `radius_px` pixels from one inside. 0 changes nothing.
+    """Grow a mask to every pixel whose centre is at most `radius_px` pixels from one inside. 0 changes nothing.
 
-    By the exact distance transform, whose cost does not depend on the radius (a 101 x 101 structuring element would).
+    Uses the exact distance transform, whose cost, unlike that of a structuring element, does not grow with the radius.
     """
     if radius_px < 0:
         raise ValueError(f"radius_px must be at least 0, got {radius_px}")
@@ -138,7 +139,7 @@ def empty(height: int, width: int) -> bytes:
 
 
 def _cut(crop: Mask, height: int, width: int, x: int, y: int) -> tuple[Mask, int, int]:
-    """What of the crop lies inside the image, and where."""
+    """The part of a crop that is inside the image, and its position."""
     left, top = max(0, -x), max(0, -y)
     return crop[top : max(top, height - y), left : max(left, width - x)], x + left, y + top
 
@@ -149,7 +150,7 @@ def _coco(rle: bytes, height: int, width: int) -> dict[str, Any]:
 
 
 def _from_runs(runs: Runs) -> bytes:
-    """`rleToString` of pycocotools' maskApi.c, which `_to_runs` undoes; many times as fast as from a list."""
+    """Encode runs as `rleToString` of pycocotools' maskApi.c does, in numpy: many times as fast as from a list."""
     number = runs.astype(np.int64)
     number[3:] -= runs[1:-2]
     length = np.searchsorted(1 << np.arange(4, 39, 5), np.where(number < 0, ~number, number), side="right") + 1
@@ -162,8 +163,9 @@ def _from_runs(runs: Runs) -> bytes:
 
 
 def _to_runs(rle: bytes, height: int, width: int) -> Runs:
-    """The inverse of `rleToString` in pycocotools' maskApi.c: five bits a character from 48 on, the sixth says
-    "more follows", the last one's fifth is the sign; from the fourth run on, what differs from the last but one."""
+    """Invert `rleToString` of pycocotools' maskApi.c: characters from 48 on hold five bits each and a sixth for "more
+    follows"; the fifth bit of the last one is the sign; from the fourth run on, a number is the difference from the run
+    before the last. Raises ImageError `bad_mask`."""
     char = np.frombuffer(rle, np.uint8).astype(np.int64) - 48
     last = np.flatnonzero((char & 32) == 0)
     length = np.diff(last, prepend=-1)  # characters a number: 7 hold 35 bits

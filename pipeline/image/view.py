@@ -1,6 +1,7 @@
-"""What a segmenter looks at: how an image is fitted, and the way back to full size.
+"""View specs: how an image is fitted for a segmenter, and mapped back to full size.
 
-A segmenter declares one of these; decode makes the tiles; the segmenter maps its answer back with `Tile.box`.
+A segmenter declares one of them, decode makes the tiles of its windows, and the segmenter maps its answer back with
+`Tile.box`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from typing import Literal, TypeAlias
 from pipeline.records import Box
 
 Resample: TypeAlias = Literal["bilinear", "area", "lanczos"]
-"""bilinear: cv2.INTER_LINEAR; area: cv2.INTER_AREA when shrinking, else bilinear; lanczos: Pillow's LANCZOS."""
+"""bilinear: cv2.INTER_LINEAR. area: cv2.INTER_AREA to shrink, else bilinear. lanczos: Pillow's LANCZOS."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """One tile to make. box: the part of the upright full-size image, XYWH; height, width: of the tile's pixels."""
+    """One tile to make. box: its part of the upright full-size image. height, width: of the tile in pixels."""
 
     box: Box
     height: int
@@ -26,10 +27,8 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """The whole image, its longer side at most `side` pixels (never enlarged), each side then rounded up to `multiple`.
-
-    The rounding stretches by less than `multiple` pixels instead of padding, as deface does.
-    """
+    """The whole image, shrunk until its longer side has at most `side` pixels; each side is then rounded up to
+    `multiple`, which stretches by less than `multiple` pixels instead of padding, as deface does."""
 
     side: int
     multiple: int = 32
@@ -40,18 +39,16 @@ class Fit:
         return (
             Window(
                 box=(0.0, 0.0, float(width), float(height)),
-                height=_up(height * scale, self.multiple),
-                width=_up(width * scale, self.multiple),
+                height=_round_up(height * scale, self.multiple),
+                width=_round_up(width * scale, self.multiple),
             ),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class AtLeast:
-    """The whole image, enlarged until its shorter side has `side` pixels, its longer side at most `longest`.
-
-    Each side is rounded to the nearest `multiple`, as PaddleOCR's `limit_type=min` does.
-    """
+    """The whole image, enlarged until its shorter side has `side` pixels, but its longer side at most `longest`; each
+    side is then rounded to the nearest `multiple`, as PaddleOCR's `limit_type=min` does."""
 
     side: int
     longest: int
@@ -90,8 +87,8 @@ class Exact:
 
 @dataclass(frozen=True, kw_only=True)
 class Tiles:
-    """Tiles of `side` x `side` full-size pixels that overlap by at least `overlap`; a smaller image is one tile of
-    its own size."""
+    """Tiles of `side` x `side` full-size pixels that overlap by at least `overlap` pixels. A smaller image is one tile
+    of its own size."""
 
     side: int
     overlap: int
@@ -112,11 +109,12 @@ class Tiles:
 ViewSpec: TypeAlias = Fit | AtLeast | Square | Exact | Tiles
 
 
-def _up(size: float, multiple: int) -> int:
+def _round_up(size: float, multiple: int) -> int:
     return max(multiple, math.ceil(round(size, 6) / multiple) * multiple)
 
 
 def _starts(length: int, side: int, overlap: int) -> list[int]:
+    """First pixel of each tile along one side of an image, evenly spaced."""
     if length <= side:
         return [0]
     count = math.ceil((length - overlap) / (side - overlap))

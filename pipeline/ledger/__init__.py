@@ -1,1 +1,1 @@
-"""The record of what is committed under an output: whose it is, its commits, its end, and its checks."""
+"""Records what is committed under an output: its run, its units, its end, and its checks."""

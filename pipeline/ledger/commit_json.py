@@ -1,4 +1,4 @@
-"""How is a commit record written as JSON, and read back?"""
+"""Writes a commit record as JSON, and reads it back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.records import Committed, Counts, FileEntry, Unit
 
 
 def to_json(record: Committed) -> str:
-    """One line of ASCII: names from the source that are not UTF-8 survive as escapes."""
+    """Return one line of ASCII; names from the source that are not UTF-8 survive as escapes."""
     unit, counts = record.unit, record.counts
     fields = {
         "format": FORMAT,
@@ -49,7 +49,7 @@ def _entries(entries: tuple[FileEntry, ...]) -> list[dict[str, str | int]]:
 
 
 def from_json(text: str | bytes, where: str = "a commit record") -> Committed:
-    """Raises RunError, naming `where`, for what `to_json` has not written."""
+    """Read the output of `to_json`. Raises RunError, naming `where`, for anything else."""
     try:
         found = json.loads(text)
         if found["format"] != FORMAT:

@@ -1,4 +1,4 @@
-"""Is everything that was committed there, whole and unchanged? And what is there that was not committed?"""
+"""Checks at the end of a run that every committed object is present and unchanged, and lists uncommitted ones."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from pipeline.storage.store import ObjectInfo, Store
 _HASHES_AT_ONCE: Final = 4
 _PIECE: Final = 4 * 2**20
 _OURS: Final = ("masks/", "images/", "rendered/", "_previews/", "_staged/", "_attempt/", "_run/probe-")
-"""Where objects are that only a commit record makes valid."""
+"""Folders whose objects are valid only if a commit record names them."""
 
 
 def check_chains(records: Collection[Committed], shards: Iterable[str]) -> None:
-    """Raises RunError with the first of the `chain_faults`."""
+    """Raise RunError with the first of the `chain_faults`."""
     for fault in chain_faults(records, shards):
         raise RunError(f"{fault}; the same command resumes it")
 
 
 def chain_faults(records: Collection[Committed], shards: Iterable[str]) -> Iterator[str]:
-    """Every shard is covered by units without gap or overlap, from 0 to one that says `last`; every unit counts its
-    rejects right. Yields what is not so, naming the shard or unit."""
+    """Yield every violation, naming shard or unit: units cover each shard from 0 to one marked `last`, without gap or
+    overlap, and each unit counts its rejects right."""
     by_shard: dict[str, list[Committed]] = {shard: [] for shard in shards}
     for record in records:
         if sum(count for _, _, count in record.rejects) != record.counts.rejected:
@@ -48,13 +48,13 @@ def chain_faults(records: Collection[Committed], shards: Iterable[str]) -> Itera
 
 
 def check_names(records: Iterable[Committed]) -> None:
-    """Raises RunError with the first of the `name_faults`."""
+    """Raise RunError with the first of the `name_faults`."""
     for fault in name_faults(records):
         raise RunError(f"{fault}; run into a new output with sink.images=tar")
 
 
 def name_faults(records: Iterable[Committed]) -> Iterator[str]:
-    """Two units claim one name for different bytes: one of them would be lost. Yields each such name."""
+    """Yield every name that two units claim for different bytes, of which one would be lost."""
     claimed: dict[str, tuple[str, str]] = {}
     for record in records:
         for entry in (*record.files, *record.loose):
@@ -68,9 +68,9 @@ def name_faults(records: Iterable[Committed]) -> Iterator[str]:
 def faults(
     store: Store, listing: Mapping[str, ObjectInfo], entries: Iterable[FileEntry]
 ) -> Iterator[tuple[FileEntry, str]]:
-    """Entries whose object is missing or has other bytes, each with what is wrong.
+    """Yield entries whose object is missing or has other bytes, each with its fault.
 
-    The recorded etag in the listing is proof where etags prove content (object stores); otherwise the bytes are read
+    Where etags prove content (object stores), the recorded etag in the listing suffices; otherwise the bytes are read
     and hashed, a few objects at a time, each in pieces.
     """
     doubtful = []
@@ -97,8 +97,8 @@ def _sha256(store: Store, path: str) -> str:
 
 
 def restore_loose(store: Store, listing: Mapping[str, ObjectInfo], records: Iterable[Committed]) -> int:
-    """Put loose files that are missing or different again, out of the unit's staged tar; how many. Raises RunError
-    where that is not possible any more."""
+    """Put loose files that are missing or different again, from the unit's staged tar; return their number. Raises
+    RunError where the staged tar is gone or damaged."""
     home = {entry.path: record for record in records for entry in record.loose}
     broken: dict[str, list[tuple[FileEntry, str]]] = {}
     for entry, fault in faults(store, listing, {e.path: e for r in home.values() for e in r.loose}.values()):
@@ -114,7 +114,7 @@ def restore_loose(store: Store, listing: Mapping[str, ObjectInfo], records: Iter
 
 
 def _unpacked(store: Store, record: Committed) -> dict[str, bytes]:
-    """Name -> bytes of all members of the unit's staged tars; {} when they are gone."""
+    """Return name -> bytes of all members of the unit's staged tars; {} if they are gone."""
     members: dict[str, bytes] = {}
     for entry in record.staged:
         try:
@@ -134,7 +134,7 @@ _AGAIN: Final = "delete the unit's record under _commit/ and the same command do
 
 
 def require(store: Store, listing: Mapping[str, ObjectInfo], records: Iterable[Committed]) -> None:
-    """Raises RunError that names the first file of a commit record that is missing or different."""
+    """Raise RunError for the first file of a commit record that is missing or different."""
     units = {entry.path: record.unit.unit_id for record in records for entry in record.files}
     entries = {entry.path: entry for record in records for entry in record.files}
     for entry, fault in faults(store, listing, entries.values()):
@@ -142,6 +142,6 @@ def require(store: Store, listing: Mapping[str, ObjectInfo], records: Iterable[C
 
 
 def unreferenced(listing: Iterable[str], records: Iterable[Committed]) -> list[str]:
-    """What lies where only committed objects may lie, and is none; staged tars included."""
+    """Return the objects that no commit record names, where only committed ones may be; staged tars included."""
     standing = {entry.path for record in records for entry in (*record.files, *record.loose)}
     return sorted(path for path in listing if path.startswith(_OURS) and path not in standing)

@@ -1,13 +1,12 @@
-"""What is done under an output: whose run it is, which units are committed, and when all of it is.
+"""Keeps the ledger of an output: which run owns it, which units are committed, and whether it is finished.
 
-The protocol is DESIGN.md's: `_run/manifest.json` says whose output it is; `_commit/<unit>.json`, created conditionally,
-is the commit of a unit; `_run/SUCCESS.json` says that all is there and was checked.
+`_run/manifest.json` identifies the run; `_commit/<unit>.json`, created conditionally, is the commit of a unit;
+`_run/SUCCESS.json` states that every unit is present and checked.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import socket
@@ -20,7 +19,7 @@ from typing import Final, Protocol
 
 from pipeline.errors import OutputError, RunError
 from pipeline.ledger import finish_checks, seals, success
-from pipeline.ledger import manifest as identities
+from pipeline.ledger import manifest as manifests
 from pipeline.ledger.commit_json import from_json, to_json
 from pipeline.ledger.manifest import Identity
 from pipeline.ledger.success import Finished
@@ -36,12 +35,12 @@ REPORT: Final = "report/index.html"
 COMMITS: Final = "_commit"
 ATTEMPTS: Final = "_attempt"
 MAX_ATTEMPTS: Final = 8
-"""So many workers may die of one unit. Those of a preempted machine count too, hence not fewer."""
+"""Maximum number of workers that may die at one unit. Preempted machines count too, so it is not smaller."""
 _PUTS_AT_ONCE: Final = 8
 
 
 class UnitOutput(Protocol):
-    """All that a worker has made of one unit; the sink's `UnitFiles`."""
+    """Everything that a worker made of one unit; the sink's `UnitFiles`."""
 
     @property
     def unit(self) -> Unit: ...
@@ -65,9 +64,9 @@ class UnitOutput(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The ledger of one output. Picklable, so that every worker has its own.
+    """The ledger of one output. Picklable: every worker has a copy.
 
-    single_writer: the store may lack conditional create, because the user says that nobody else writes there.
+    single_writer: allow a store without conditional create, because nothing else writes to the output.
     """
 
     store: Store
@@ -76,13 +75,13 @@ class Ledger:
     # --- the driver, before ----------------------------------------------------------------------------------
 
     def check(self, identity: Identity) -> bool:
-        """True when the output holds this very run, False when it is empty. Writes nothing.
+        """Return True if the output belongs to this run, False if it is empty. Writes nothing.
 
-        Raises OutputError when it belongs to another run (naming what differs), holds something else or is out of
-        reach.
+        Raises OutputError if it belongs to another run (naming the differences) or was written in another format, holds
+        something else, or cannot be reached.
         """
         with self._refusing("cannot be used"):
-            foreign = self._foreign()  # looked for first: a driver beside us may write the manifest after our look
+            foreign = self._foreign()  # before the manifest, which a concurrent driver may write in between
             manifest = self._manifest()
         if manifest is None:
             if foreign:
@@ -91,7 +90,7 @@ class Ledger:
                     "a new sink.uri"
                 )
             return False
-        if difference := identities.differences(manifest, identity):
+        if difference := manifests.differences(manifest, identity):
             raise OutputError(
                 f"{self.store.uri} belongs to another run ({difference}); choose another sink.uri, or repeat that "
                 "run's settings to resume it"
@@ -99,7 +98,7 @@ class Ledger:
         return True
 
     def begin(self, identity: Identity, yaml: str = "") -> bool:
-        """Make the output this run's: True for a new run, False when it resumes. `yaml`: the config, for a person.
+        """Claim the output for this run: True for a new run, False if it resumes. yaml: the config, for people.
 
         Raises OutputError as `check` does, and for a store without conditional create unless `single_writer`.
         """
@@ -110,20 +109,20 @@ class Ledger:
                     f"{self.store.uri}: this store has no conditional create, so two workers could both commit a unit; "
                     "choose another sink.uri, or set sink.single_writer=true if nothing else ever writes there"
                 )
-            new = not resumes and self._create(MANIFEST, identities.to_json(identity)) != ""
+            new = not resumes and self._create(MANIFEST, manifests.to_json(identity)) != ""
         if not resumes and not new:
-            self.check(identity)  # another driver was faster: is it the same run?
+            self.check(identity)  # another driver was faster: refuse unless it is the same run
         with self._refusing("cannot be written"):
             if yaml:
                 self._create(CONFIG, yaml.encode())
         return new
 
     def committed(self) -> dict[str, Committed]:
-        """Every committed unit by its id. One listing, then concurrent reads."""
+        """Return every committed unit by its id. One listing, then concurrent reads. Raises RunError."""
         return {record.unit.unit_id: record for record, _ in self._records()}
 
     def _records(self) -> list[tuple[Committed, str]]:
-        """Every commit record and the sha256 of its object."""
+        """Return every commit record with the sha256 of its object."""
         with self._resumable("cannot read the commits"):
             try:
                 paths = [info.path for info in self.store.list(COMMITS)]
@@ -136,22 +135,22 @@ class Ledger:
                     raise RunError(
                         f"{self.store.join(path)} is the record of unit {record.unit.unit_id}; delete that object"
                     )
-                records.append((record, _sha256(data)))
+                records.append((record, seals.sha256_of(data)))
         return records
 
     # --- a worker --------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def attempt(self, unit: Unit, part: str) -> Iterator[int]:
-        """Counts how often a part of the chain was begun on a unit and never came to an end: yields 1 at first, more
-        when earlier tries took their process with them. Only a death leaves a mark; an exception takes its own back.
+        """Count the attempts at a part of the chain on a unit: yield 1 at first, more if earlier attempts killed their
+        process. Only a death leaves a mark; an exception removes its own.
 
-        Raises RunError after so many deaths that trying again is no use.
+        Raises RunError after MAX_ATTEMPTS deaths.
         """
         marks = [f"{ATTEMPTS}/{unit.unit_id}-{part}-{number}.json" for number in range(1, MAX_ATTEMPTS + 1)]
         note = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "attempt": uuid.uuid4().hex}).encode()
         with self._resumable(f"cannot note an attempt at unit {unit.unit_id}"):
-            number = next((number for number, mark in enumerate(marks, 1) if self._made(mark, note)), 0)
+            number = next((number for number, mark in enumerate(marks, 1) if self._created(mark, note)), 0)
         if not number:
             raise RunError(
                 f"unit {unit.unit_id} of {unit.shard}: {MAX_ATTEMPTS} workers died at its {part}, the last ones with "
@@ -160,21 +159,21 @@ class Ledger:
         try:
             yield number
         except BaseException:
-            with contextlib.suppress(OSError):  # what ended the attempt is what the user must hear of
+            with contextlib.suppress(OSError):  # the user must see the error that ended the attempt
                 self.store.delete(marks[number - 1 : number])
             raise
         with self._resumable(f"cannot end the attempt at unit {unit.unit_id}"):
             self.store.delete(marks[:number])
 
     def publish(self, output: UnitOutput, seconds: Mapping[str, float], *, bytes_in: int = 0) -> Committed:
-        """Upload a unit's files and commit it; the record that stands, which is another worker's if that was faster.
-        The upload's seconds are added to those of `commit`.
+        """Upload a unit's files and commit it. Return the valid record: another worker's if that was faster.
 
-        Killed at any line, it leaves either nothing that counts, or a commit whose loose files `finish` completes.
+        The seconds of the upload are added to those of `commit`. A process killed here leaves either nothing valid, or
+        a commit whose loose files `finish` completes. Raises RunError.
         """
         unit, path, started = output.unit, _commit(output.unit), time.perf_counter()
         with self._resumable(f"cannot commit unit {unit.unit_id}"):
-            if self._exists(path):  # too late, maybe after the run's end: killed now, it could not clean up
+            if self._exists(path):  # lost the race, perhaps after the run's end: upload nothing
                 return from_json(self.store.read(path), self.store.join(path))
             staged = tuple(self._upload(file) for file in output.staged)
             files = tuple(self._upload(file) for file in output.files)
@@ -193,7 +192,7 @@ class Ledger:
             )
             if self._create(path, to_json(own).encode()):
                 standing = own
-            else:  # lost; or won, and only the answer was lost
+            else:  # lost the race; or won it, and the answer was lost
                 standing = from_json(self.store.read(path), self.store.join(path))
             if standing.attempt == own.attempt:
                 self._put_all(output.loose)
@@ -202,11 +201,11 @@ class Ledger:
         return standing
 
     def _upload(self, file: OutputFile) -> FileEntry:
-        """Nobody overwrites a content-addressed object, unless it turns out to hold other bytes than its name says."""
+        """Put a content-addressed object, unless one with the same bytes exists."""
         etag = self._create(file.path, file.data)
         if not etag:
-            with contextlib.suppress(FileNotFoundError):  # the loser of a race may just have withdrawn it
-                if _sha256(self.store.read(file.path)) == file.sha256:
+            with contextlib.suppress(FileNotFoundError):  # the loser of a race may have withdrawn it
+                if seals.sha256_of(self.store.read(file.path)) == file.sha256:
                     etag = self.store.stat(file.path).etag
         return _entry(file, etag or self.store.put(file.path, file.data))
 
@@ -216,7 +215,8 @@ class Ledger:
                 list(pool.map(lambda file: self.store.put(file.path, file.data), files))
 
     def _withdraw(self, own: Committed, standing: Committed) -> None:
-        """Delete what only the losing attempt had. After the run's end no staged tar stands either."""
+        """Delete the files of a losing attempt that the winner does not name. After the run's end no staged tar is
+        valid."""
         keep = standing.files if self.finished() else (*standing.files, *standing.staged)
         named = {entry.path for entry in keep}
         self.store.delete([e.path for e in (*own.files, *own.staged) if e.path not in named])
@@ -224,37 +224,37 @@ class Ledger:
     # --- the driver, after -----------------------------------------------------------------------------------
 
     def finished(self) -> bool:
-        """True once `finish` has come to its end."""
+        """Return whether `finish` has completed."""
         return self._exists(SUCCESS)
 
     def reported(self) -> bool:
-        """True once the report page is there, and its seal."""
+        """Return whether the report page and its seal are present."""
         return self._exists(REPORT) and self._exists(seals.REPORT)
 
     def report(self, page: bytes) -> None:
-        """Put the run's page and its seal. One that stands remains: the pages of two drivers differ in their times."""
+        """Put the run's page and its seal. An existing page is kept: pages of two drivers differ in their times."""
         with self._resumable("cannot write the report"):
             standing = page if self._create(REPORT, page) else self.store.read(REPORT)
-            seals.seal(self.store, seals.REPORT, {REPORT: _sha256(standing)})
+            seals.seal(self.store, seals.REPORT, {REPORT: seals.sha256_of(standing)})
 
     def finish(self) -> Finished:
-        """Check all that was committed, complete the loose files, remove what no record names, seal the records, and
-        say so in SUCCESS.json.
+        """Check every commit, complete the loose files, remove unreferenced objects, seal the records, and write
+        SUCCESS.json.
 
-        Raises RunError that names the shard, unit or file when something is missing or different. A second call returns
-        what the first one said.
+        Raises RunError that names the shard, unit or file that is missing or different. A second call returns the
+        result of the first.
         """
         with self._resumable("cannot finish"):
             manifest = self._manifest()
             if manifest is None:
                 raise RunError(
-                    f"{self.store.uri}: nothing was begun there ({MANIFEST} is missing); start the run again"
+                    f"{self.store.uri}: no run was started there ({MANIFEST} is missing); start the run again"
                 )
             if not self.finished():
                 try:
                     return self._end(manifest)
                 except (OSError, RunError):
-                    if not self.finished():  # else another driver has ended the run under our hands
+                    if not self.finished():  # else another driver finished the run meanwhile
                         raise
             return success.from_json(self.store.read(SUCCESS), manifest.digest, self.store.join(SUCCESS))
 
@@ -271,7 +271,7 @@ class Ledger:
         self.store.sweep()
         finished = success.totals(manifest.digest, records, restored=restored, removed=len(junk))
         end = success.to_json(finished)
-        digests = {path: _sha256(data) for path, data in (*self._begun().items(), (SUCCESS, end))}
+        digests = {path: seals.sha256_of(data) for path, data in (*self._begun().items(), (SUCCESS, end))}
         seals.seal(self.store, seals.RUN, digests | {_commit(record.unit): sha256 for record, sha256 in sealed})
         self._create(SUCCESS, end)
         return finished
@@ -280,43 +280,42 @@ class Ledger:
 
     def _manifest(self) -> Identity | None:
         try:
-            return identities.from_json(self.store.read(MANIFEST), self.store.join(MANIFEST))
+            return manifests.from_json(self.store.read(MANIFEST), self.store.join(MANIFEST))
         except FileNotFoundError:
             return None
 
     def _begun(self) -> dict[str, bytes]:
-        """What `begin` wrote; a run without a `yaml` has no config."""
+        """Return the objects that `begin` wrote; a run without a `yaml` has no config."""
         found = {MANIFEST: self.store.read(MANIFEST)}
         with contextlib.suppress(FileNotFoundError):
             found[CONFIG] = self.store.read(CONFIG)
         return found
 
     def _is_conditional(self) -> bool:
-        """Has the store conditional create? Tried twice: a driver that ends the run just now takes a probe away."""
+        """Probe for conditional create. Twice: a concurrent driver that finishes the run may remove a probe."""
         with contextlib.suppress(FileNotFoundError):
             if self.store.probe_conditional_create("_run"):
                 return True
         return self.store.probe_conditional_create("_run")
 
     def _foreign(self) -> str:
-        """An object that no probe of ours left, or ""."""
+        """Return the path of an object that is not a probe, or ""."""
         try:
             found = [info.path for info in self.store.list(limit=100)]
         except FileNotFoundError:
-            if self.store.is_local:  # the first write makes the folder; nobody but its owner makes a bucket
+            if self.store.is_local:  # the first write makes the folder; a bucket must exist
                 return ""
             raise
         return next((path for path in found if not path.startswith("_run/probe-")), "")
 
     def _create(self, path: str, data: bytes) -> str:
-        """The etag, or "" when the object exists."""
+        """Create an object; return its etag, or "" if it exists."""
         if not self.single_writer:
             return self.store.create_with_etag(path, data)
         return "" if self._exists(path) else self.store.put(path, data)
 
-    def _made(self, path: str, data: bytes) -> bool:
-        """Create an object with bytes that nobody else writes; True also when it was created and only the answer was
-        lost."""
+    def _created(self, path: str, data: bytes) -> bool:
+        """Create an object with unique bytes; True also if it was created and the answer was lost."""
         if self._create(path, data):
             return True
         with contextlib.suppress(FileNotFoundError):
@@ -347,10 +346,6 @@ class Ledger:
 
 def _commit(unit: Unit) -> str:
     return f"{COMMITS}/{unit.unit_id}.json"
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _entry(file: OutputFile, etag: str) -> FileEntry:

@@ -1,4 +1,4 @@
-"""Which run is it, and in what do two runs differ?"""
+"""Identifies a run, and names the differences between two."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Final
 from pipeline.errors import OutputError
 
 FORMAT: Final = 2
-"""Of everything under `_run/` and `_commit/`, and of the names of stages and keys in them. 2: the stage `crop` stands
-between select and fill, seconds of `sink` are part of `commit`, config keys have the names of docs/config.md."""
+"""Version of the objects under `_run/` and `_commit/`, and of the names of stages and keys in them. 2: the stage `crop`
+is between select and fill, seconds of `sink` are part of `commit`, config keys have the names of docs/config.md."""
 
 _SHOWN: Final = 5
 _SHOWN_SHARDS: Final = 3
@@ -21,10 +21,10 @@ _LONGEST: Final = 60
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Identity:
-    """All that the output depends on. Two commands with the same identity write the same bytes.
+    """Everything that the output depends on. Two commands with the same identity write the same bytes.
 
-    config: dotted key -> canonical JSON, the semantic keys only. weights: URI -> sha256. code: version.
-    source: shard path -> "size:etag".
+    config: dotted key -> canonical JSON, the semantic keys only. weights: URI -> sha256. code: version. source: shard
+    path -> "size:etag".
     """
 
     config: Mapping[str, str]
@@ -34,19 +34,19 @@ class Identity:
 
     @property
     def digest(self) -> str:
-        """64 hex digits."""
+        """SHA-256 of the identity, 64 hex digits."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def to_json(identity: Identity) -> bytes:
-    """The manifest: the same bytes for the same run."""
+    """Return the manifest: the same bytes for the same identity."""
     return json.dumps(
         {"format": FORMAT, "digest": identity.digest, **asdict(identity)}, sort_keys=True, indent=1
     ).encode()
 
 
 def from_json(data: bytes, uri: str) -> Identity:
-    """Raises OutputError for what is no manifest, or one that was changed; `uri` is where it lies."""
+    """Read a manifest. Raises OutputError if it is of another format, not a manifest, or was changed. uri: of it."""
     try:
         found = json.loads(data)
         if (written := found.get("format", 1)) != FORMAT:
@@ -61,7 +61,7 @@ def from_json(data: bytes, uri: str) -> Identity:
             source=_texts(found["source"]),
         )
         if found["digest"] != identity.digest:
-            raise ValueError("its digest does not fit its content")
+            raise ValueError("its digest does not match its content")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(f"{uri} is not a manifest of ours ({error}); choose another sink.uri") from error
     return identity
@@ -72,7 +72,7 @@ def _texts(value: Mapping[str, object]) -> dict[str, str]:
 
 
 def differences(old: Identity, new: Identity) -> str:
-    """One line that names what differs, from old to new; "" when nothing does."""
+    """Return one line that names the differences, from old to new; "" if there are none."""
     found = [
         *_changed("", old.config, new.config),
         *_changed("weights ", old.weights, new.weights),

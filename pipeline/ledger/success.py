@@ -1,4 +1,4 @@
-"""What `_run/SUCCESS.json` says: the totals of a finished run."""
+"""Writes and reads `_run/SUCCESS.json`: the totals of a finished run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.records import Committed, Counts
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finished:
-    """restored, removed: what `Ledger.finish` had to put right; the file does not have them."""
+    """Totals of a finished run. restored, removed: objects that `Ledger.finish` mended; not in the file."""
 
     digest: str
     units: int
@@ -26,7 +26,7 @@ class Finished:
 
 
 def totals(digest: str, records: Sequence[Committed], *, restored: int = 0, removed: int = 0) -> Finished:
-    """Of the run with that digest."""
+    """Sum up the commit records of the run with this digest."""
     return Finished(
         digest=digest,
         units=len(records),
@@ -40,7 +40,7 @@ def totals(digest: str, records: Sequence[Committed], *, restored: int = 0, remo
 
 
 def to_json(done: Finished) -> bytes:
-    """Nothing in it changes from run to run of one identity."""
+    """Return the same bytes for every run of one identity."""
     fields = {
         "digest": done.digest,
         "units": done.units,
@@ -56,7 +56,7 @@ def to_json(done: Finished) -> bytes:
 
 
 def from_json(data: bytes, digest: str, where: str) -> Finished:
-    """Raises RunError for what is no such file, or one of a run with another digest. where: for the message."""
+    """Read the output of `to_json`. Raises RunError, naming `where`, for anything else or another digest."""
     try:
         found = json.loads(data)
         if found["digest"] != digest:
@@ -76,7 +76,7 @@ def from_json(data: bytes, digest: str, where: str) -> Finished:
 
 
 def _tally(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """Sums by name, sorted by name."""
+    """Return sums by name, sorted by name."""
     total: Counter[str] = Counter()
     for name, count in pairs:
         total[name] += count

@@ -1,13 +1,12 @@
-"""Is a finished output still what its run wrote? Every byte of it is read again; no etag is believed.
+"""Verifies that a finished output is what its run wrote. Reads every byte again and trusts no etag.
 
-What is checked: the seals (see seals.py) and all that they name; the commit records among themselves (every shard
-covered without gap or overlap, sums as in SUCCESS.json); every file of every record; in each unit the tables against
-each other and the index against the published images; and that nothing else lies under the output.
+Checks the seals (seals.py) and the objects that they name; the commit records among themselves (every shard covered
+without gap or overlap, sums as in SUCCESS.json); every file of every record; in each unit the tables against each other
+and the index against the published images; and that nothing else is under the output.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import tarfile
 from collections import Counter
@@ -27,7 +26,7 @@ from pipeline.records import Committed, FileEntry
 from pipeline.storage.store import ObjectInfo, Store
 
 UNITS_AT_ONCE: Final = 4
-"""Units that are checked at one time; of each, one object is in memory."""
+"""Units that are checked at one time; one object of each is in memory."""
 
 _AGAIN: Final = "the run's command does the rest again"
 _EXTRA: Final = "delete it or move it out of the output"
@@ -39,13 +38,13 @@ _MEND: Final[Mapping[str, str]] = {
     REPORT: "delete it: the run's command writes it again",
     seals.RUN: _SEAL_AGAIN,
     seals.REPORT: f"delete it and {REPORT}: the run's command writes both again",
-    seals.AUDIT: "run jobs.audit again",
+    seals.AUDIT: "run segfill audit again",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """path: of the object. what: is wrong with it. mend: what to do."""
+    """One fault of an output. path: of the object. what: is wrong. mend: what to do."""
 
     path: str
     what: str
@@ -57,7 +56,7 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """A finished output as it lies there. sealed: path -> sha256; empty when the seal is broken."""
+    """A finished output. sealed: path -> sha256; empty if the seal is broken."""
 
     store: Store
     listing: Mapping[str, ObjectInfo]
@@ -66,8 +65,8 @@ class Output:
 
 @dataclass(kw_only=True)
 class Records:
-    """sound: as they were sealed. known: every path that some record names, sound or not. broken: unit ids of the
-    others; what only these name cannot be judged."""
+    """Commit records of an output. sound: as they were sealed. known: every path that a readable record names. broken:
+    unit ids of the others; files that only these name cannot be judged."""
 
     sound: list[Committed] = field(default_factory=list)
     known: set[str] = field(default_factory=set)
@@ -75,7 +74,8 @@ class Records:
 
 
 def check(store: Store) -> Iterator[Fault]:
-    """Every fault of a finished output. Raises OutputError for what is none, OSError for a store that is lost."""
+    """Yield every fault of a finished output. Raises OutputError if it is not one, or of another format; OSError if the
+    store cannot be read."""
     try:
         objects = store.list(odd=True)
     except FileNotFoundError as error:
@@ -83,10 +83,12 @@ def check(store: Store) -> Iterator[Fault]:
     listing = {info.path: info for info in objects if not info.problem}
     if SUCCESS not in listing:
         raise OutputError(_unfinished(store, listing))
-    yield from (Fault(path=o.path, what=f"is no file ({o.problem})", mend=_EXTRA) for o in objects if o.problem)
+    yield from (Fault(path=o.path, what=f"is not a file ({o.problem})", mend=_EXTRA) for o in objects if o.problem)
     sealed, faults = _seal(store, listing, seals.RUN)
     yield from faults
     output = Output(store=store, listing=listing, sealed=sealed)
+    if MANIFEST in listing and sealed.get(MANIFEST) == _sha256(output, MANIFEST):
+        identity.from_json(store.read(MANIFEST), store.join(MANIFEST))  # refuses an output of another format
     yield from _sealed(output, [path for path in sealed if not path.startswith(f"{COMMITS}/")])
     records = Records()
     yield from _records(output, records)
@@ -115,7 +117,7 @@ def _unfinished(store: Store, listing: Mapping[str, ObjectInfo]) -> str:
 
 
 def _seal(store: Store, listing: Mapping[str, ObjectInfo], path: str) -> tuple[dict[str, str], list[Fault]]:
-    """What a seal says, or nothing and why."""
+    """Return a seal's hashes, or none and the fault."""
     if path not in listing:
         return {}, [Fault(path=path, what="is missing", mend=_MEND[path])]
     try:
@@ -125,11 +127,11 @@ def _seal(store: Store, listing: Mapping[str, ObjectInfo], path: str) -> tuple[d
 
 
 def _sealed(output: Output, paths: Sequence[str]) -> Iterator[Fault]:
-    """Those that are missing or have other bytes than their seal says."""
+    """Yield sealed objects that are missing or have other bytes."""
     for path in paths:
         if path not in output.listing:
             what = "is missing"
-        elif hashlib.sha256(output.store.read(path)).hexdigest() != output.sealed[path]:
+        elif _sha256(output, path) != output.sealed[path]:
             what = "has other bytes than were sealed"
         else:
             continue
@@ -137,7 +139,7 @@ def _sealed(output: Output, paths: Sequence[str]) -> Iterator[Fault]:
 
 
 def _named_by(seal: str, listing: Mapping[str, ObjectInfo]) -> list[str]:
-    """What a broken seal cannot name any more."""
+    """Return the objects of a broken seal's folder."""
     folder = {seals.REPORT: "report/", seals.AUDIT: "audit/"}[seal]
     return [path for path in listing if path.startswith(folder)]
 
@@ -146,7 +148,7 @@ def _named_by(seal: str, listing: Mapping[str, ObjectInfo]) -> list[str]:
 
 
 def _records(output: Output, records: Records) -> Iterator[Fault]:
-    """Reads every commit record into `records`."""
+    """Read every commit record into `records`."""
     paths = {path for path in (*output.listing, *output.sealed) if path.startswith(f"{COMMITS}/")}
     for first in range(0, len(paths), _READ_AT_ONCE):
         part = sorted(paths)[first : first + _READ_AT_ONCE]
@@ -161,7 +163,7 @@ _READ_AT_ONCE: Final = 1024
 def _record(output: Output, records: Records, path: str, data: bytes | None) -> Iterator[Fault]:
     unit = path.removeprefix(f"{COMMITS}/").removesuffix(".json")
     if output.sealed and path not in output.sealed:
-        yield Fault(path=path, what="is no record of this run", mend=_EXTRA)
+        yield Fault(path=path, what="is not a record of this run", mend=_EXTRA)
         return
     what = ""
     if data is None:
@@ -170,10 +172,10 @@ def _record(output: Output, records: Records, path: str, data: bytes | None) -> 
         try:
             record = from_json(data)
         except RunError:
-            what = "is no commit record"
+            what = "is not a commit record"
         else:
             records.known |= {entry.path for entry in (*record.files, *record.loose)}
-            if output.sealed and hashlib.sha256(data).hexdigest() != output.sealed[path]:
+            if output.sealed and seals.sha256_of(data) != output.sealed[path]:
                 what = "is not the record that was sealed"
             elif record.unit.unit_id != unit:
                 what = f"is the record of unit {record.unit.unit_id}"
@@ -189,12 +191,12 @@ def _record(output: Output, records: Records, path: str, data: bytes | None) -> 
 
 
 def _whole(output: Output, records: Sequence[Committed]) -> Iterator[Fault]:
-    """Do the records cover the source, and are their sums those of SUCCESS.json? For a run that itself went wrong."""
+    """Check that the records cover the source and sum up to SUCCESS.json: finds faults of the run itself."""
     try:
         manifest = identity.from_json(output.store.read(MANIFEST), MANIFEST)
     except (OutputError, FileNotFoundError):
-        if not output.sealed:  # otherwise named already
-            yield Fault(path=MANIFEST, what="is missing or no manifest of ours", mend=_MEND[MANIFEST])
+        if not output.sealed:  # otherwise a fault of its seal already
+            yield Fault(path=MANIFEST, what="is missing or not a manifest of ours", mend=_MEND[MANIFEST])
         return
     for what in (*finish_checks.chain_faults(records, manifest.source), *finish_checks.name_faults(records)):
         yield Fault(path=COMMITS, what=what, mend="run into a new output")
@@ -204,7 +206,7 @@ def _whole(output: Output, records: Sequence[Committed]) -> Iterator[Fault]:
 
 
 def _sha256(output: Output, path: str) -> str:
-    return hashlib.sha256(output.store.read(path)).hexdigest()
+    return seals.sha256_of(output.store.read(path))
 
 
 # --- one unit --------------------------------------------------------------------------------------------------
@@ -212,8 +214,8 @@ def _sha256(output: Output, path: str) -> str:
 
 @dataclass(kw_only=True)
 class _Tables:
-    """What a unit's files say. images: rows of the index. segments: image id -> rows in `masks/`. published: (path,
-    member) -> sha256 of the image; several where a key stands more than once."""
+    """Content of a unit's files. images: rows of the index. segments: image id -> rows in `masks/`. published: (path,
+    member) -> sha256 of the image; several if a key occurs more than once."""
 
     images: list[dict[str, object]] = field(default_factory=list)
     segments: Counter[str] = field(default_factory=Counter)
@@ -221,7 +223,7 @@ class _Tables:
 
 
 def _unit(output: Output, record: Committed) -> Iterator[Fault]:
-    """Every file of the unit; when all are there and right, also whether they agree."""
+    """Check every file of the unit; if all are sound, also against each other."""
     mend = f"delete {COMMITS}/{record.unit.unit_id}.json and {SUCCESS}: the run's command does the unit again"
     tables, sound = _Tables(), True
     for entry in (*record.files, *record.loose):
@@ -234,7 +236,7 @@ def _unit(output: Output, record: Committed) -> Iterator[Fault]:
 
 
 def _file(output: Output, entry: FileEntry, tables: _Tables, *, loose: bool) -> str:
-    """What is wrong with an object, or ""; what it says goes into `tables`."""
+    """Return the fault of an object, or ""; add its content to `tables`."""
     info = output.listing.get(entry.path)
     if info is None:
         return "is missing"
@@ -244,7 +246,7 @@ def _file(output: Output, entry: FileEntry, tables: _Tables, *, loose: bool) -> 
         data = output.store.read(entry.path)
     except FileNotFoundError:
         return "is missing"
-    if hashlib.sha256(data).hexdigest() != entry.sha256:
+    if seals.sha256_of(data) != entry.sha256:
         return "has other bytes than were committed"
     if loose:
         tables.published[entry.path, ""] = {entry.sha256}
@@ -266,25 +268,25 @@ def _add_tar(path: str, data: bytes, tables: _Tables) -> None:
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         for member in archive:
             if file := archive.extractfile(member):
-                digest = hashlib.sha256(file.read()).hexdigest()
+                digest = seals.sha256_of(file.read())
                 tables.published.setdefault((path, member.name), set()).add(digest)
 
 
 def _add_parquet(path: str, data: bytes, tables: _Tables) -> None:
     for batch in pq.ParquetFile(io.BytesIO(data)).iter_batches(batch_size=16, columns=["key", "image"]):
         for key, image in zip(batch["key"].to_pylist(), batch["image"].to_pylist(), strict=True):
-            tables.published.setdefault((path, key), set()).add(hashlib.sha256(image["bytes"]).hexdigest())
+            tables.published.setdefault((path, key), set()).add(seals.sha256_of(image["bytes"]))
 
 
 def _disagreements(record: Committed, tables: _Tables) -> Iterator[tuple[str, str]]:
-    """Where the tables of a unit contradict its record, each other or the published images."""
+    """Yield where the tables of a unit contradict its record, each other or the published images."""
     index = next(entry.path for entry in record.files if entry.path.startswith("images/"))
     masks = next(entry.path for entry in record.files if entry.path.startswith("masks/"))
     counted = Counter(row["status"] for row in tables.images)
     counts = record.counts
-    said = {"written": counts.written, "unchanged": counts.unchanged, "rejected": counts.rejected}
-    if +counted != +Counter(said):
-        yield index, f"has {dict(counted)} images where the record says {said}"
+    recorded = {"written": counts.written, "unchanged": counts.unchanged, "rejected": counts.rejected}
+    if +counted != +Counter(recorded):
+        yield index, f"has {dict(counted)} images where the record says {recorded}"
     if len({row["image_id"] for row in tables.images}) != len(tables.images):
         yield index, "has an image twice"
     segments = {row["image_id"]: row["n_segments"] for row in tables.images if row["status"] != "rejected"}
@@ -306,11 +308,11 @@ def _extra(output: Output, records: Records, late: set[str]) -> Iterator[Fault]:
     for path in output.listing:
         if path in known or path.startswith(f"{COMMITS}/") or _of_broken(path, records):
             continue
-        yield Fault(path=path, what="is named by no record", mend=_EXTRA)
+        yield Fault(path=path, what="is not named by any record", mend=_EXTRA)
 
 
 def _of_broken(path: str, records: Records) -> bool:
-    """Could only a broken record say whether this belongs there? Loose files do not carry the id of their unit."""
+    """Return whether only a broken record could name this object. Loose files do not carry the id of their unit."""
     folder, _, name = path.rpartition("/")
     addressed = folder in ("masks", "images", "_previews")
     return (

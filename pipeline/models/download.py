@@ -1,9 +1,8 @@
-"""How a file comes over https: from public addresses only, without a proxy, never past a size.
+"""Downloads over https: from public addresses only, without a proxy, up to a size.
 
-An address in a config may name a host inside the network that this machine can reach and its author cannot (SSRF). So a
-name is resolved once, every address it has must be public, and the connection goes to one of those very addresses: a
-name that answers otherwise a moment later (DNS rebinding) changes nothing. Each redirect is a new address and goes the
-same way.
+An address in a config may name a host of a private network that this machine can reach and the config's author cannot
+(SSRF). So a name is resolved once, all its addresses must be public, and the connection goes to one of these addresses:
+a name that resolves differently a moment later (DNS rebinding) changes nothing. Each redirect is checked the same way.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ IP: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _SECONDS: Final = 60
 _CHUNK: Final = 1 << 20
-_TRANSLATED: Final = ipaddress.IPv6Network("64:ff9b::/96")  # NAT64: an IPv4 address in IPv6's clothes
+_TRANSLATED: Final = ipaddress.IPv6Network("64:ff9b::/96")  # NAT64: an IPv4 address inside an IPv6 address
 
 
 def download(url: str, target: IO[bytes], limit: int, *, allowed: Callable[[IP], bool] | None = None) -> None:
-    """The bytes at an https: address into `target`. allowed: which addresses may be connected to; `is_public` unless
-    told otherwise. Raises WeightsError, OSError or HTTPException."""
+    """Copy the bytes at an https: address into `target`, at most `limit`. allowed: tells whether an IP address may be
+    connected to, by default `is_public`. Raises WeightsError, OSError or HTTPException."""
     opener = urllib.request.OpenerDirector()  # bare: no http, ftp, file or data, no proxy that would resolve names
     for handler in (
         _Https(allowed or is_public),
@@ -44,7 +43,8 @@ def download(url: str, target: IO[bytes], limit: int, *, allowed: Callable[[IP],
 
 
 def is_public(ip: IP) -> bool:
-    """Not loopback, private, link-local, shared, reserved or multicast, nor one of these inside an IPv6 address."""
+    """Return False for loopback, private, link-local, shared, reserved and multicast addresses, also inside an IPv6
+    address."""
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped:
             return is_public(ip.ipv4_mapped)
@@ -58,7 +58,7 @@ class Readable(Protocol):
 
 
 def copy(source: Readable, target: IO[bytes], limit: int, what: str) -> None:
-    """Raises WeightsError when there are more bytes than `limit`."""
+    """Copy a stream. Raises WeightsError when it has more bytes than `limit`. what: names the source in messages."""
     size = 0
     while chunk := source.read(_CHUNK):
         size += len(chunk)
@@ -85,7 +85,7 @@ class _Connection(http.client.HTTPSConnection):
 
 
 def _first(places: Iterable[tuple[str, int]]) -> socket.socket:
-    """A connection to the first that answers. They are addresses, no names: nothing is resolved again."""
+    """Connect to the first address that answers. `places` are IP addresses, so nothing is resolved again."""
     failure = OSError("the name has no address")
     for place in places:
         try:
@@ -105,7 +105,7 @@ class _Https(urllib.request.HTTPSHandler):
         def connection(host: str, *, timeout: float) -> _Connection:
             return _Connection(host, timeout, self._trusted, self._allowed)
 
-        return self.do_open(connection, req)  # type: ignore[arg-type]  # urllib gives it these two only
+        return self.do_open(connection, req)  # type: ignore[arg-type]  # urllib passes these two only
 
 
 class _Redirect(urllib.request.HTTPRedirectHandler):
@@ -113,5 +113,5 @@ class _Redirect(urllib.request.HTTPRedirectHandler):
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
         if urlsplit(newurl).scheme != "https":
-            raise WeightsError(f"{req.full_url}: was redirected away from https; name the final address")
+            raise WeightsError(f"{req.full_url}: redirects to another scheme than https; name the final address")
         return super().redirect_request(req, fp, code, msg, headers, newurl)

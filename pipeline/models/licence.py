@@ -1,18 +1,18 @@
-"""What a run may use: the licences of its weights."""
+"""Which licences of weights a run accepts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final, Literal
 
-from pipeline.errors import ConfigError, WeightsError
+from pipeline.errors import WeightsError
 from pipeline.models.weights import Weights
+from pipeline.spec import spec
 
 COMMERCIAL: Final = frozenset(
     {"MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Unlicense", "CC0-1.0", "CC-BY-4.0", "0BSD", "Zlib"}
 )
-"""SPDX names that allow commercial use without further conditions than to name the authors."""
+"""SPDX names of licences that allow commercial use and ask for nothing but to name the authors."""
 
 CONDITIONS: Final[Mapping[str, str]] = {
     **dict.fromkeys(
@@ -23,23 +23,20 @@ CONDITIONS: Final[Mapping[str, str]] = {
     "SAM License": "allows commercial use, but none for warfare, nuclear industries, espionage or weapons, and asks "
     "that its text goes along with the weights",
 }
-"""Licences that allow commercial use on conditions, and what those are: to be read and accepted, never assumed."""
+"""Licences that allow commercial use on conditions, with the conditions. A user has to read and accept them."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Policy:
-    """licence: `any`, or `commercial`: only weights whose licence is known to allow commercial use. accept: licences
-    that you have read and accept besides, by the name that the weights' yaml gives them."""
+    """Which licences of weights a run accepts."""
 
     licence: Literal["any", "commercial"] = "any"
+    """commercial: refuse weights whose licence is not known to allow commercial use."""
     accept: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.licence not in ("any", "commercial"):
-            raise ConfigError(f"policy.licence: expected any or commercial, got {self.licence!r}")
+    """Further licences that you have read and accept, named as in the weights' yaml."""
 
     def check(self, weights: Iterable[Weights]) -> None:
-        """Raises WeightsError that names the weights and their licence."""
+        """Raise WeightsError, with the weights and their licence, for the first licence that is not accepted."""
         if self.licence == "any":
             return
         for one in weights:

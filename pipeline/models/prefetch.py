@@ -1,4 +1,4 @@
-"""Answers that are asked for before they are needed: a GPU computes while the host looks at what it answered before."""
+"""Answers started before they are needed: a GPU computes while the host works on earlier answers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ Key = TypeVar("Key")
 Answer = TypeVar("Answer")
 
 
-def prefetch(asked: Iterable[tuple[Key, Callable[[], Answer]]], most: int) -> Iterator[tuple[Key, Answer]]:
-    """Keys and answers, in order. asked: the next one starts an answer, and its call waits for it; `most` are started
-    before one is waited for. 0: one after the other."""
-    started: deque[tuple[Key, Callable[[], Answer]]] = deque()
-    for one in asked:
-        started.append(one)
-        if len(started) > most:
-            key, answer = started.popleft()
+def prefetch(started: Iterable[tuple[Key, Callable[[], Answer]]], count: int) -> Iterator[tuple[Key, Answer]]:
+    """Yield keys and answers, in order. started: its `next` starts an answer and returns a key and a call that waits
+    for the answer. count: answers started ahead of the one that is waited for; 0 takes one after the other."""
+    waiting: deque[tuple[Key, Callable[[], Answer]]] = deque()
+    for one in started:
+        waiting.append(one)
+        if len(waiting) > count:
+            key, answer = waiting.popleft()
             yield key, answer()
-    for key, answer in started:
+    for key, answer in waiting:
         yield key, answer()

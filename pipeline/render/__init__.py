@@ -1,1 +1,1 @@
-"""A filled image to files: pasted, drawn, encoded, with its sidecars."""
+"""Turns a filled image into files: pastes, draws, encodes, and keeps its sidecars."""

@@ -1,4 +1,4 @@
-"""How are segments shown to a person, or to another program? Overlay, label map, blanking, thumbnails."""
+"""Draws segments: overlay, label map, mask picture, blanking, thumbnails."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ from pipeline.records import Mask, Rgb, Segment, Segments
 _TINT = 0.45
 _HATCH = 8
 _SALT = b"262"
-"""Chosen so that `face`, `text` and `salient` lie apart on the colour circle."""
+"""Chosen so that `face`, `text` and `salient` get distant hues."""
 
 
 def colour_of(label: str) -> tuple[int, int, int]:
-    """RGB, 0..255: the same for a label in every run; bright, so that it shows on any photograph."""
+    """Return the RGB colour (0..255) of a label: the same in every run, and bright, to show on any photograph."""
     hue, value = blake2b(label.encode(), digest_size=2, salt=_SALT).digest()
     red, green, blue = colorsys.hsv_to_rgb(hue / 256, 0.9, 0.8 + value / 1275)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def overlay(rgb: Rgb, segments: Segments) -> Rgb:
-    """Each segment tinted in the colour of its label and outlined; each label named once, at its largest segment."""
+    """Return a copy with each segment tinted in the colour of its label and outlined.
+
+    Each label is written once, at its largest segment. rgb: HWC uint8.
+    """
     out = rgb.copy()
     line = max(1, round(max(rgb.shape[:2]) / 500))
     kernel = np.ones((2 * line + 1, 2 * line + 1), np.uint8)
@@ -50,8 +53,9 @@ def overlay(rgb: Rgb, segments: Segments) -> Rgb:
 
 
 def label_map(segments: Segments, values: Mapping[str, int]) -> NDArray[np.uint16]:
-    """HW: 0 where nothing was found, else the value of the label of the segment with the highest score there (of equal
-    ones the later). values: label -> 1..65535; when empty, class_id + 1, which is only unique for one segmenter."""
+    """Return an HW map: 0 is background, else the value of the segment with the highest score at that pixel, the later
+    one of equal scores. values: label -> 1..65535; when empty, class_id + 1, which is unique for one segmenter only.
+    Raises ImageError `unknown_label`."""
     out = np.zeros((segments.height, segments.width), np.uint16)
     for segment in _weakest_first(segments):
         value = values.get(segment.label, 0) if values else segment.class_id + 1
@@ -65,7 +69,7 @@ def label_map(segments: Segments, values: Mapping[str, int]) -> NDArray[np.uint1
 
 
 def mask_picture(segments: Segments, region: Mask) -> Rgb:
-    """Segments in the colours of their labels on black; white where only the grown region is."""
+    """Draw segments in the colours of their labels on black, the rest of the region white. region: HW bool."""
     out = np.zeros((*region.shape, 3), np.uint8)
     out[region] = 255
     for segment in _weakest_first(segments):
@@ -75,19 +79,19 @@ def mask_picture(segments: Segments, region: Mask) -> Rgb:
 
 
 def united(segments: Sequence[Segment], height: int, width: int) -> Mask:
-    """HW bool: where any of them is."""
+    """Return the union of the segments' masks, HW bool."""
     return rle.decode(rle.union([s.rle for s in segments], height, width), height, width)
 
 
 def blanked(rgb: Rgb, region: Mask) -> Rgb:
-    """A copy whose region shows a grey hatch and none of its pixels."""
+    """Return a copy with a grey hatch in place of the region (HW bool)."""
     rows, columns = np.ogrid[: region.shape[0], : region.shape[1]]
     hatch = np.where((rows + columns) // _HATCH % 2 == 0, np.uint8(128), np.uint8(150))
     return np.where(region[..., None], hatch[..., None], rgb)
 
 
 def thumbnail(rgb: Rgb, side: int) -> Rgb:
-    """Shrunk by area averages until the longer side has `side` pixels; never enlarged."""
+    """Shrink by area averages until the longer side has `side` pixels; never enlarge."""
     height, width = rgb.shape[:2]
     scale = side / max(height, width)
     if scale >= 1:
@@ -101,7 +105,7 @@ def _weakest_first(segments: Segments) -> list[Segment]:
 
 
 def _cut(segment: Segment, segments: Segments) -> tuple[int, int, Mask]:
-    """x, y and the part of the mask in its smallest box."""
+    """Return x, y and the mask cropped to its bounding box."""
     x, y, width, height = (int(v) for v in rle.box(segment.rle, segments.height, segments.width))
     mask = rle.decode_at(segment.rle, segments.height, segments.width, x=x, y=y, crop_height=height, crop_width=width)
     return x, y, mask

@@ -1,7 +1,7 @@
-"""How do pixels become a file? In the source's own format where that can hold them, and with nothing but pixels in it.
+"""Encodes pixels without metadata, in the source's own format where it can hold them.
 
-Every file is saved from a fresh `Image.fromarray`, because Pillow carries comments, EXIF and XMP along in the `info`
-of an image that was opened (and through `convert` and `resize`).
+Every file is saved from a new `Image.fromarray`, because Pillow copies comments, EXIF and XMP from the `info` of an
+opened image, also through `convert` and `resize`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from pipeline.errors import ImageError
+from pipeline.image.decode import turn
 from pipeline.image.header import SUFFIX, Header, open_image, undecodable
 from pipeline.image.strip import webp
 from pipeline.records import Pixels, RenderedFile, Rgb
@@ -23,26 +24,17 @@ Icc: TypeAlias = Literal["keep", "srgb"]
 _LONGEST: Final = {"JPEG": 65500, "WEBP": 16383, "AVIF": 65536}
 """The longest side in pixels that libjpeg (Pillow's build), libwebp and libavif write."""
 _GREY_MODES: Final = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
-_TURNS: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _SRGB: Final = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
 def like_source(kind: str, pixels: Pixels, data: bytes, header: Header, *, icc: Icc, quality: int) -> RenderedFile:
-    """Encodes in the format of `data`, whose header is `header`.
+    """Encode in the format of `data`, whose header is `header`.
 
     JPEG: the source's quantisation tables, subsampling and progression (baseline when Pillow cannot); grey stays grey,
     CMYK becomes RGB (with the tables). WebP: lossless when the source was. PNG, TIFF (deflate) and BMP: lossless, 8
     bits a channel, palettes and CMYK as RGB, grey as grey. AVIF: `quality`, 4:4:4. A GIF becomes a PNG, because a new
-    palette of 256 colours would change pixels outside the region; a BMP with alpha too.
-    pixels.alpha: written when there is one, `pixels.rgb` then being straight.
+    palette of 256 colours would change pixels outside the region; so does a BMP with alpha.
+    pixels.alpha: written if present; `pixels.rgb` is then straight, not composited.
     Raises ImageError `too_large_to_encode` and `cannot_encode`.
     """
     image, profile = _prepared(pixels, header, icc)
@@ -52,7 +44,7 @@ def like_source(kind: str, pixels: Pixels, data: bytes, header: Header, *, icc: 
             try:
                 return _file(kind, "JPEG", image, profile, **options)
             except ImageError:
-                # Pillow needs a whole progressive image in a buffer that it guesses too small for noise.
+                # Pillow writes a progressive image into one buffer, whose size it estimates too small for noise.
                 if not options.pop("progressive") or max(image.size) > _LONGEST["JPEG"]:
                     raise
                 return _file(kind, "JPEG", image, profile, **options)
@@ -65,48 +57,50 @@ def like_source(kind: str, pixels: Pixels, data: bytes, header: Header, *, icc: 
         case "BMP" if image.mode in ("L", "RGB"):
             return _file(kind, "BMP", image, b"")
         case "AVIF":
-            # One thread: libavif cuts tiles by the number of threads, and the bytes must not depend on the machine.
+            # One thread: libavif chooses tiles by the number of threads, and the bytes must not depend on the machine.
             return _file(kind, "AVIF", image, profile, quality=quality, subsampling="4:4:4", speed=8, max_threads=1)
         case _:
             return _file(kind, "PNG", image, profile)
 
 
 def png(kind: str, pixels: Pixels, header: Header, *, icc: Icc) -> RenderedFile:
+    """Encode as PNG. header: of the source, for its colour profile."""
     image, profile = _prepared(pixels, header, icc)
     return _file(kind, "PNG", image, profile)
 
 
 def jpeg(kind: str, rgb: Rgb, header: Header, *, icc: Icc, quality: int) -> RenderedFile:
+    """Encode as JPEG. header: of the source, for its colour profile."""
     image, profile = _prepared(Pixels(rgb=rgb, alpha=np.zeros((0, 0), np.uint8)), header, icc)
     return _file(kind, "JPEG", image, profile, quality=quality)
 
 
 def index_png(kind: str, values: NDArray[np.uint16]) -> RenderedFile:
-    """HW uint16 -> a grey PNG of 8 bits, or of 16 when a value needs them."""
+    """Encode an HW map as a grey PNG of 8 bits, or of 16 if a value needs them."""
     return _file(kind, "PNG", Image.fromarray(values if values.max(initial=0) > 255 else values.astype(np.uint8)), b"")
 
 
 def small_jpeg(rgb: Rgb) -> bytes:
-    """A preview: no profile, no tables to keep."""
+    """Encode a preview as JPEG, without a colour profile."""
     return _file("preview", "JPEG", Image.fromarray(rgb), b"", quality=85).data
 
 
 def straight(data: bytes, header: Header, pixels: Pixels) -> Pixels:
-    """Colours that are not composited, upright: what has to be written beside an alpha channel.
+    """Return the upright pixels with colours that are not composited, to be written with an alpha channel.
 
-    `Pixels.rgb` lies on white already; dividing the alpha out again would round, so the source is decoded once more
-    and every pixel keeps its exact RGBA. Of 16-bit grey with one transparent value, which Pillow cannot convert, the
-    composite serves: alpha is 0 or 255 there, so every visible pixel is exact.
+    `Pixels.rgb` is composited onto white, and dividing by alpha would round: the source is decoded once more, so that
+    every pixel keeps its exact RGBA. Pillow cannot convert 16-bit grey with one transparent value; its composite is
+    returned, which is exact for every visible pixel because alpha is 0 or 255. Raises ImageError `shape_mismatch`.
     """
     image: Image.Image = open_image(data)
     with undecodable(f"{header.format} data with alpha"):
         image.load()
         if header.mode.startswith("I"):
             return pixels
-        rgba = (image.convert("LA") if header.mode == "La" else image).convert("RGBA")  # La goes to LA only
-        if header.format != "TIFF" and header.orientation != 1:  # Pillow turns a TIFF while it loads
-            rgba = rgba.transpose(_TURNS[header.orientation])
+        rgba = (image.convert("LA") if header.mode == "La" else image).convert("RGBA")  # La converts to LA only
     array = np.asarray(rgba)
+    if header.format != "TIFF":  # Pillow turns a TIFF while it loads
+        array = turn(array, header.orientation)
     if array.shape[:2] != pixels.rgb.shape[:2]:
         raise ImageError("shape_mismatch", f"expected {pixels.rgb.shape[:2]} with alpha, got {array.shape[:2]}")
     return Pixels(rgb=array[..., :3].copy(), alpha=array[..., 3].copy())
@@ -116,7 +110,7 @@ def straight(data: bytes, header: Header, pixels: Pixels) -> Pixels:
 
 
 def profile_of(icc: bytes) -> ImageCms.ImageCmsProfile | None:
-    """The parsed profile; None when there is none or it is broken, and a broken one is never published."""
+    """Parse a colour profile; None if it is absent or broken. A broken profile is never published."""
     if not icc:
         return None
     try:
@@ -126,18 +120,18 @@ def profile_of(icc: bytes) -> ImageCms.ImageCmsProfile | None:
 
 
 def is_srgb(icc: bytes) -> bool:
-    """Whether dropping this profile changes no colour: none, broken, or sRGB by its own description."""
+    """Return whether dropping this profile changes no colour: absent, broken, or sRGB by its own description."""
     profile = profile_of(icc)
     return profile is None or str(profile.profile.profile_description or "").startswith("sRGB")
 
 
 def _prepared(pixels: Pixels, header: Header, icc: Icc) -> tuple[Image.Image, bytes]:
-    """The image as it will be saved, and the profile to embed."""
+    """Return the image to save, and the colour profile to embed."""
     rgb = pixels.rgb
     grey = header.mode in _GREY_MODES and _is_grey(rgb)
     profile = profile_of(header.icc)
     space = str(profile.profile.xcolor_space).strip() if profile else ""
-    # A profile of other channels than those written (a CMYK one) says nothing about these pixels.
+    # A profile of other channels than the written ones (CMYK) does not describe these pixels.
     embed = header.icc if icc == "keep" and space == ("GRAY" if grey else "RGB") else b""
     if icc == "srgb" and profile is not None and not is_srgb(header.icc):
         rgb = _to_srgb(rgb, profile, space)
@@ -156,7 +150,7 @@ def _to_srgb(rgb: Rgb, profile: ImageCms.ImageCmsProfile, space: str) -> Rgb:
     elif space == "GRAY" and _is_grey(rgb):
         image = Image.fromarray(rgb[..., 0])
     else:
-        return rgb  # the pixels were brought to RGB without this profile
+        return rgb  # decode converted the pixels to RGB without this profile
     try:
         turned = ImageCms.profileToProfile(image, profile, _SRGB, outputMode="RGB")
     except ImageCms.PyCMSError as error:
@@ -173,7 +167,7 @@ def _jpeg_options(data: bytes, header: Header, image: Image.Image, quality: int)
     progressive = bool(open_image(data).info.get("progressive"))
     if not header.quantization:
         return {"quality": quality, "progressive": progressive}
-    # Without `quality` Pillow takes the tables as they are, else it scales them. One table serves all channels.
+    # Without `quality` Pillow uses the tables as given, else it scales them. A single table is for all channels.
     options: dict[str, object] = {"qtables": [list(t) for t in header.quantization[:2]], "progressive": progressive}
     if image.mode != "L":
         options["subsampling"] = max(header.subsampling, 0)

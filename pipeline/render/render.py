@@ -1,17 +1,17 @@
-"""What is published of an image: fills are pasted strictly inside the region, the result is encoded, metadata goes."""
+"""Makes the published files of an image: pastes fills strictly inside the region, encodes, removes metadata."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Protocol, get_args
+from typing import Annotated, Final, Literal, Protocol
 
-import cv2
 import numpy as np
+from pydantic import Field
 
-from pipeline.errors import ConfigError, ImageError
+from pipeline.errors import ImageError
 from pipeline.image import rle
+from pipeline.image.feather import fade, nearest_known
 from pipeline.image.header import SUFFIX, Header, read_header
 from pipeline.image.jpeg_scan import hides
 from pipeline.image.strip import CannotStrip, strip
@@ -28,73 +28,68 @@ from pipeline.records import (
     seed_of,
 )
 from pipeline.render import draw, encode
+from pipeline.render.encode import Icc
 from pipeline.render.seam import seam
 from pipeline.render.sidecars import harmless
+from pipeline.spec import FieldError, spec
 
-KINDS: Final = ("filled", "overlay", "cutout", "labels")
 _OVERLAY_QUALITY: Final = 90
 _LOSSLESS: Final = ("PNG", "TIFF", "BMP", "GIF")
 _OPAQUE: Final = np.zeros((0, 0), np.uint8)
 
 
 class FullPictures(Protocol):
-    """What render needs of a decoder."""
+    """The part of a decoder that render uses."""
 
     def full(self, image: EncodedImage) -> Pixels: ...
     def preview(self, image: EncodedImage, side: int) -> Rgb:
-        """Upright, the longer side at most `side` pixels."""
+        """Decode upright, the longer side at most `side` pixels."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Render:
-    """Which files are made of an image, and how.
+    """Makes the files of an image and removes metadata.
 
-    outputs: any of
-      `filled`: the image with its region filled, in the source's own format (a GIF with a region becomes a PNG). An
-        image without a region keeps its compressed pixels byte for byte and loses its metadata; it is encoded anew
-        only when its orientation has to be baked, its colours converted, or (private) its alpha removed.
-      `overlay`: a JPEG with every segment tinted and outlined.
-      `cutout`: a PNG with alpha: opaque where a selected segment is, transparent black elsewhere.
-      `labels`: a grey PNG, 0 = nothing, else the position of the segment's label in `labels` + 1.
-    feather: pixels from the border of the region inwards over which a fill fades to the colours around it.
-    private: pixels of a region are in no output and no preview; overlay and cutout show the filled image; alpha
-      is flattened onto white (colours hide under it).
-    keep_sidecars: publish captions and other columns with the image; in a private run only text and scalar columns.
-    icc: `keep` embeds the source's colour profile (it names a device class, not a person; a broken one is dropped);
-      `srgb` converts the pixels and embeds nothing.
-    quality: 1..100, for WebP and AVIF; a JPEG keeps the tables of its source.
-    preview_side: pixels of the longer side of the report's pictures.
-    labels: all labels of the run in the order of the label map; when empty, its values are class_id + 1.
+    `filled` is the image with its region filled, in the source's own format (a GIF with a region becomes a PNG). An
+    image without a region keeps its compressed pixels byte for byte and loses its metadata; it is encoded anew only to
+    bake its orientation, to convert its colours, or to remove its alpha in a private run.
+    `overlay` is a JPEG with every segment tinted and outlined.
+    `cutout` is a PNG with alpha: opaque inside the selected segments, transparent black elsewhere.
+    `labels` is a grey PNG: 0 is background, other values are positions in `labels` + 1.
     """
 
-    outputs: tuple[str, ...] = ("filled",)
-    feather: int = 0
+    outputs: tuple[Literal["filled", "overlay", "cutout", "labels"], ...] = ("filled",)
+    """Kinds of files to make of each image, each kind once; an empty list makes none."""
+    feather: Annotated[int, Field(ge=0, le=1024)] = 0
+    """Width in pixels, inwards from the border of the region, over which a fill fades to the colours around it; 0: a
+    hard border."""
     private: bool = False
+    """No file and no preview shows original pixels of a region: overlay and cutout use the filled image, alpha is
+    flattened onto white because colours can hide under it."""
     keep_sidecars: bool = True
-    icc: encode.Icc = "keep"
-    quality: int = 92
-    preview_side: int = 256
+    """Publish captions, labels and other columns with their image; a private run publishes only text and scalars."""
+    icc: Icc = "keep"
+    """keep: embed the source's colour profile, unless it is broken. srgb: convert the pixels to sRGB, embed none."""
+    quality: Annotated[int, Field(ge=1, le=100)] = 92
+    """Quality of WebP and AVIF; a JPEG keeps the quantisation tables of its source."""
+    preview_side: Annotated[int, Field(ge=16, le=2048)] = 256
+    """Longer side in pixels of the report's pictures."""
     labels: tuple[str, ...] = ()
+    """Labels in the order of the label map's values, each once; empty: all labels of the run's segmenters."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "outputs", _names("outputs", self.outputs))
-        object.__setattr__(self, "labels", _names("labels", self.labels))
-        for kind in self.outputs:
-            if kind not in KINDS:
-                raise ConfigError(f"render.outputs: expected any of {', '.join(KINDS)}, got {kind!r}")
-        _whole("feather", self.feather, 0, 1024)
-        _whole("quality", self.quality, 1, 100)
-        _whole("preview_side", self.preview_side, 16, 2048)
-        for key in ("private", "keep_sidecars"):
-            if not isinstance(getattr(self, key), bool):
-                raise ConfigError(f"render.{key}: expected true or false, got {getattr(self, key)!r}")
-        if self.icc not in get_args(encode.Icc):
-            raise ConfigError(f"render.icc: expected keep or srgb, got {self.icc!r}")
+        for key in ("outputs", "labels"):
+            names = getattr(self, key)
+            if len(set(names)) != len(names):
+                raise FieldError(key, f": expected each name once, got {names!r}")
 
     def __call__(self, filled: Filled, decoder: FullPictures, *, preview: bool = False) -> Rendered:
-        """Raises ImageError: `region_not_filled` when an output shows the region and the patches leave a pixel of it
-        over; `bad_patch`, `bad_region`, `shape_mismatch`, `unknown_label`, `bad_icc`, `bad_sidecar`; `malformed_...`,
-        `strip_unsupported`, `too_large_to_encode`, `cannot_encode`; and what the decoder raises."""
+        """Make the files of one image, and a preview if asked for.
+
+        Raises ImageError: `region_not_filled` if an output shows the region and the patches do not cover it;
+        `bad_patch`, `bad_region`, `shape_mismatch`, `unknown_label`, `bad_icc`, `bad_sidecar`; `malformed_...`,
+        `strip_unsupported`, `too_large_to_encode`, `cannot_encode`; and what the decoder raises.
+        """
         picture = _Picture(self, filled, decoder)
         sidecars = filled.image.sidecars if self.keep_sidecars else ()
         return Rendered(
@@ -110,7 +105,7 @@ class Render:
         )
 
     def picture(self, image: EncodedImage, decoder: FullPictures) -> bytes:
-        """A small JPEG of a rejected image for the report; empty in a private run and for what cannot be decoded."""
+        """Return a small JPEG of a rejected image for the report; empty in a private run or if it cannot be decoded."""
         if self.private:
             return b""
         try:
@@ -120,8 +115,8 @@ class Render:
 
 
 class _Picture:
-    """One image on its way out. The expensive parts are made when first asked for: an image without a region that
-    only passes through is never decoded."""
+    """One image to render. Its expensive parts are computed on first use: an image that passes through unchanged is
+    never decoded."""
 
     def __init__(self, render: Render, filled: Filled, decoder: FullPictures) -> None:
         self.render, self.filled, self.decoder = render, filled, decoder
@@ -152,14 +147,14 @@ class _Picture:
 
     @cached_property
     def result(self) -> Rgb:
-        """The filled image, on white."""
+        """The filled image, composited onto white."""
         if not self.filled.region.area:
             return self.full.rgb
         return paste(self.full.rgb, self.region, self.filled.patches, feather=self.render.feather)
 
     @property
     def shown(self) -> Rgb:
-        """What overlay and cutout are made of."""
+        """The pixels that overlay and cutout show."""
         return self.result if self.render.private else self.full.rgb
 
     def file(self, kind: str) -> RenderedFile:
@@ -179,8 +174,8 @@ class _Picture:
     def _written(self) -> RenderedFile:
         pixels = Pixels(rgb=self.result, alpha=_OPAQUE)
         if self.full.alpha.size and not self.render.private:
-            # Outside the region each pixel keeps its exact colour and alpha. Inside, the patch is what is to be seen,
-            # so it is opaque: it was made on white and must not be mixed again with what lies behind.
+            # Outside the region each pixel keeps its exact colour and alpha. Inside, the patch is opaque: it was made
+            # on white and must not be composited again.
             source = encode.straight(self.image.data, self.header, self.full)
             pixels = Pixels(
                 rgb=np.where(self.region[..., None], self.result, source.rgb),
@@ -203,7 +198,7 @@ class _Picture:
                 return RenderedFile(kind="filled", suffix=SUFFIX[header.format], data=data)
             except CannotStrip:
                 if header.format not in _LOSSLESS or header.bits > 8:
-                    raise  # encoding anew would change pixels of an image that is to stay as it is
+                    raise  # encoding anew would change pixels of an unchanged image
         pixels = self.full
         if pixels.alpha.size:
             flat = Pixels(rgb=pixels.rgb, alpha=_OPAQUE)
@@ -222,12 +217,12 @@ class _Picture:
         return Pixels(rgb=np.where(mask[..., None], self.shown, np.uint8(0)), alpha=mask.astype(np.uint8) * 255)
 
     def seam(self) -> float:
-        """Of the filled image, where one is made."""
+        """Return the seam of the filled image; 0 if none is made."""
         made = "filled" in self.render.outputs and self.filled.region.area
         return seam(self.result, self.region) if made else 0.0
 
     def preview(self) -> Preview:
-        """Before, mask, after. A private region is blanked at full size, so that no shrinking can mix its pixels in."""
+        """Make before, mask and after. A private region is blanked at full size: shrinking cannot mix its pixels in."""
         render, side = self.render, self.render.preview_side
         if render.private and self.filled.region.area:
             before = draw.blanked(self.full.rgb, self.region)
@@ -249,7 +244,7 @@ class _Picture:
 
 
 def paste(rgb: Rgb, region: Mask, patches: Sequence[Patch], *, feather: int = 0) -> Rgb:
-    """A copy of `rgb` (HWC) with the patches inside `region` (HW); every pixel outside it is the same.
+    """Return a copy of `rgb` (HWC uint8) with the patches inside `region` (HW bool); pixels outside stay the same.
 
     Raises ImageError `bad_patch`, and `region_not_filled` when a pixel of the region has no patch.
     """
@@ -276,10 +271,10 @@ def paste(rgb: Rgb, region: Mask, patches: Sequence[Patch], *, feather: int = 0)
 
 
 def _feather(out: Rgb, region: Mask, feather: int) -> None:
-    """Fades the fill, within `feather` pixels of the border, to the colour of the nearest pixel outside.
+    """Fade the fill in place, within `feather` pixels of the border, to the colour of the nearest pixel outside.
 
-    A usual feather mixes the fill with the original at the same place, which would publish the region's rim. Here the
-    second colour of the mix always comes from outside the region: nothing of the region can shine through.
+    A usual feather mixes the fill with the original at the same pixel, which would publish the region's rim. Here the
+    second colour always comes from outside the region, so no pixel of the region shows through.
     """
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     if region.all() or not rows.size:
@@ -287,25 +282,6 @@ def _feather(out: Rgb, region: Mask, feather: int) -> None:
     # The nearest outside pixel touches the region, so one pixel around its box is enough.
     window = np.s_[max(0, rows[0] - 1) : rows[-1] + 2, max(0, columns[0] - 1) : columns[-1] + 2]
     inside, part = region[window], out[window]
-    distance, nearest = cv2.distanceTransformWithLabels(
-        inside.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    colours = np.zeros((int(nearest.max()) + 1, 3), np.float32)
-    colours[nearest[~inside]] = part[~inside]
+    distance, number, colours = nearest_known(part, ~inside)
     rim = inside & (distance <= feather)
-    share = (distance[rim] / (feather + 1))[:, None]
-    part[rim] = np.rint(part[rim] * share + colours[nearest[rim]] * (1 - share)).astype(np.uint8)
-
-
-def _names(key: str, value: object) -> tuple[str, ...]:
-    """A config brings a list."""
-    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
-        raise ConfigError(f"render.{key}: expected a list of names, got {value!r}")
-    if len(set(value)) != len(value):
-        raise ConfigError(f"render.{key}: expected each name once, got {value!r}")
-    return tuple(value)
-
-
-def _whole(key: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigError(f"render.{key}: expected a whole number from {low} to {high}, got {value!r}")
+    part[rim] = np.rint(fade(part[rim], colours[number[rim]], distance[rim], feather)).astype(np.uint8)

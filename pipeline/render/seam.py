@@ -1,4 +1,4 @@
-"""How visible is the border of a fill? One number an image, from the filled picture alone."""
+"""Measures how visible the border of a fill is: one number an image, from the filled image alone."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 from pipeline.records import Mask, Rgb
 
 RING: Final = 8
-"""Pixels from the region outwards over which the picture's own gradient is measured. The first one is left out: masks
-are rarely exact, and what sticks out of one belongs to the seam."""
+"""Width in pixels, outwards from the region, over which the image's own gradient is measured. The first pixel is left
+out: masks are rarely exact, and what they miss belongs to the seam."""
 
 FLOOR: Final = 2.0
-"""Grey levels: on ground that is flatter than this, a jump is compared with this."""
+"""Minimum gradient of the ring in grey levels: on flatter ground, the border is compared with this."""
 
 
 def seam(rgb: Rgb, region: Mask) -> float:
-    """The gradient across the border of `region` (HW) in the filled picture `rgb` (HWC), as a multiple of the
-    gradient in the ring around it: about 1 = like the picture's own texture, less = smoother than it, more = a seam.
+    """Return the gradient across the border of `region` (HW bool) in the filled image `rgb` (HWC uint8), as a multiple
+    of the gradient in the ring around it: about 1: like the image's own texture; less: smoother; more: a seam.
 
     Both gradients are means of |difference| in grey levels, over the channels and over pairs of direct neighbours: one
-    inside and one outside for the border; both outside, 2 to RING pixels away, for the ring. The ring counts as FLOOR
-    at least, also where there is none. All parts of a region count together, by the length of their borders.
-    Rounded to 4 decimals, and the same for the same pixels: the sums are of whole numbers. 0 for an empty region, and
-    for one that covers the picture, which has no border.
+    inside and one outside for the border; both outside, at a distance of 2 to RING pixels, for the ring. The ring
+    counts as at least FLOOR, also where it is empty. All parts of a region count together, by the length of their
+    borders. Rounded to 4 decimals, and reproducible: the sums are of whole numbers. 0 for an empty region, and for one
+    that covers the image, which has no border.
 
     Measured for 42 boxes and ellipses, 20 to 120 px wide, in seven photographs (skimage's astronaut, cat, coffee,
     rocket, motorcycle, Hubble field, retina); lowest, median, highest, and how many exceed 3, the default of
@@ -43,8 +43,8 @@ def seam(rgb: Rgb, region: Mask) -> float:
     | fill=solid, colour=mean | 1.02 | 4.03 | 17.67 | 30 |
     | fill=solid, colour=#808080 | 3.61 | 12.74 | 36.05 | 42 |
 
-    Medians and 75 % or 90 % quantiles told the originals from the bad ones no better. It sees the border only: the
-    inside of a diffuse fill is too smooth, and nothing here says so.
+    Medians and 75 % or 90 % quantiles separated the originals from bad fills no better. The seam covers the border
+    only: it does not show that the inside of a diffuse fill is too smooth.
     """
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     if not rows.size:
@@ -62,7 +62,7 @@ def _grown(mask: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
 
 
 def _jump(picture: Rgb, mask: NDArray[np.uint8], chosen: np.ufunc) -> float:
-    """Mean |difference| of the neighbours whose values in `mask` are `chosen`; 0 when there are none."""
+    """Return the mean |difference| of direct neighbours whose values in `mask` satisfy `chosen`; 0 without any."""
     height, width, channels = picture.shape
     total = pairs = 0
     for down, right in ((0, 1), (1, 0)):

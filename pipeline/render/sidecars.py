@@ -1,20 +1,20 @@
-"""Which sidecars may be published with an image?"""
+"""Filters the sidecars that a private run may publish with an image."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-from pipeline.errors import ImageError
+from pipeline.errors import ImageError, one_line
 from pipeline.records import Sidecar
 
 
 def harmless(sidecars: tuple[Sidecar, ...]) -> tuple[Sidecar, ...]:
-    """Of a private run that was told to keep sidecars: those that cannot hold the picture again.
+    """Return the sidecars that cannot hold the image again, for a private run with keep_sidecars.
 
-    Files: only text (UTF-8 without NUL), whatever their name says: an image, an array, an archive or an embedding is
-    binary. Columns: only scalars, strings, and lists and structs of strings; binary cells and lists of numbers (pixels,
-    embeddings) are left out. What a text says (a name, a place, a base64 picture) is not read: that is the user's
-    choice when they keep sidecars.
+    Files: only text (UTF-8 without NUL), whatever their name: an image, an array, an archive or an embedding is binary.
+    Columns: only scalars, strings, and lists and structs of strings; binary cells and lists of numbers (pixels,
+    embeddings) are dropped. The content of a text (a name, a place, a base64 image) is not checked: the user accepts it
+    with keep_sidecars. Raises ImageError `bad_sidecar`.
     """
     return tuple(kept for sidecar in sidecars for kept in _harmless(sidecar))
 
@@ -26,7 +26,7 @@ def _harmless(sidecar: Sidecar) -> tuple[Sidecar, ...]:
         with pa.ipc.open_stream(sidecar.data) as reader:
             table = reader.read_all()
     except (pa.ArrowException, OSError) as error:
-        raise ImageError("bad_sidecar", f"expected an Arrow stream of one row, got: {error}") from error
+        raise ImageError("bad_sidecar", f"expected an Arrow stream of one row, got: {one_line(error)}") from error
     names = [field.name for field in table.schema if _is_plain(field.type, in_list=False)]
     if not names:
         return ()

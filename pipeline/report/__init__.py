@@ -1,1 +1,1 @@
-"""What a person sees of a run: the live line (progress), the table at the end (summary), the page (page)."""
+"""Shows a run to people: a live progress line, a table at the end, and the report page."""

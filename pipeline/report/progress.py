@@ -1,4 +1,4 @@
-"""How far is the run? One live line: a rewriting one on a terminal, a plain one every ten seconds in a log file."""
+"""Shows the progress of a run: one line that is redrawn on a terminal, or a line every ten seconds in a log file."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pipeline.records import Committed, Counts
 LOG_EVERY: Final = 10.0
 """Seconds between two lines of a log file."""
 REDRAW_EVERY: Final = 0.1
-"""Seconds between two drawings on a terminal."""
+"""Seconds between two redraws on a terminal."""
 WINDOW: Final = 60.0
-"""Seconds over which the speed is taken: long enough to span units, short enough to forget the start."""
+"""Seconds over which the speed is averaged: long enough to span units, short enough to forget the start."""
 
 
 class Progress:
-    """Counts committed units and says so on a stream.
+    """Counts committed units and writes the progress to a stream.
 
-    total_images: images this run has to do, or None when nobody knows before reading (tars); then the share of
-    `total_bytes` (encoded bytes this run has to read, 0 when unknown too) tells how far it is. clock: seconds, rising.
-    Use it in a `with`, or call `close()`: the last line is always written, whatever ended the run.
+    total_images: images that this run has to process; None if unknown before reading (tars). The progress is then the
+    share of `total_bytes`, the encoded bytes that this run has to read; 0 if unknown too. clock: monotonic seconds. Use
+    it in a `with`, or call `close()`: the last line is always written, also after an error.
     """
 
     def __init__(
@@ -39,23 +39,23 @@ class Progress:
         self._stream = sys.stderr if stream is None else stream
         self._live = self._stream.isatty()
         self._clock = clock
-        self._started = self._said = clock()
+        self._started = self._drawn = clock()
         self._counts, self._read = Counts(), 0
         self._recent: deque[tuple[float, int]] = deque([(self._started, 0)])
         self._closed = False
         if self._live:
-            self._say(self._started)
+            self._draw(self._started)
 
     def advance(self, record: Committed) -> None:
-        """One more unit is committed."""
+        """Count one more committed unit."""
         now = self._clock()
         self._counts += record.counts
         self._read += record.bytes_in
         self._recent.append((now, self._counts.images))
         while len(self._recent) > 2 and now - self._recent[1][0] >= WINDOW:
             self._recent.popleft()
-        if now - self._said >= (REDRAW_EVERY if self._live else LOG_EVERY):
-            self._say(now)
+        if now - self._drawn >= (REDRAW_EVERY if self._live else LOG_EVERY):
+            self._draw(now)
 
     def close(self) -> None:
         """Write the last line, once."""
@@ -78,8 +78,8 @@ class Progress:
     ) -> None:
         self.close()
 
-    def _say(self, now: float) -> None:
-        self._said = now
+    def _draw(self, now: float) -> None:
+        self._drawn = now
         line = f"{self._done()}  {self._speed(now):.1f} images/s  {self._counts.rejected:,} rejected  {self._left(now)}"
         if self._live:
             columns = shutil.get_terminal_size().columns
@@ -95,7 +95,7 @@ class Progress:
         return f"{images:,} images" + (f" ({self._share():.0%} of the bytes)" if self._bytes else "")
 
     def _share(self) -> float:
-        """How much is done, 0..1. A tar holds more than images, so a share of bytes may end below 1."""
+        """Return the share that is done, 0..1. A tar holds more than images, so a share of bytes may end below 1."""
         if self._images is not None:
             return self._counts.images / self._images if self._images else 1.0
         return min(1.0, self._read / self._bytes) if self._bytes else 0.0
@@ -112,13 +112,13 @@ class Progress:
         gained = self._counts.images - before
         if not gained or share <= 0.0:
             return "time left: not known yet"
-        # The images of the window stand for their part of the share: true for a known total, close for bytes.
+        # Each image of the window counts as a mean image: exact for a known total, close for bytes.
         per_image = share / self._counts.images
         return f"about {duration((1.0 - share) / (per_image * gained / max(now - since, 1e-9)))} left"
 
 
 def duration(seconds: float) -> str:
-    """A length of time for a person: `8 s`, `4 min 10 s`, `3 h 02 min`."""
+    """Return a readable duration: `8 s`, `4 min 10 s`, `3 h 02 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"

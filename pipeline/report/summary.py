@@ -1,4 +1,4 @@
-"""What came out of a run? Sums over the commit records, as a short table and an exit code. Touches no storage."""
+"""Sums up a run from its commit records: a short table for the terminal, and the exit code. Reads no storage."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from pipeline.credentials import printable
 from pipeline.errors import EXIT_OK, EXIT_REJECTED
-from pipeline.flow import STAGES
+from pipeline.flow import TIMED
 from pipeline.records import Committed, Counts
 from pipeline.report.progress import duration
 
 SHOWN: Final = 5
-"""Reject reasons, labels and shards that the terminal table names before it only counts."""
+"""Maximum number of reject reasons, labels and shards that the table names; the rest is only counted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """counts: of the whole output. before: images of it that were committed before this run. wall: seconds of this run.
+    """Sums over an output. counts: images. before: images committed before this run. wall: seconds of this run.
 
     rejects: (stage, reason) -> images, the most frequent first. segments: label -> segments, the most frequent first.
     stages: stage -> seconds, summed over all workers, in the order of the chain. failed: (shard, reason code) of the
-    shards that could not be read to their end. bytes_in: encoded bytes read. units: how many.
+    shards that could not be read to their end. bytes_in: encoded bytes. units: number of units.
     """
 
     counts: Counts
@@ -37,7 +38,7 @@ class Summary:
 
     @classmethod
     def of(cls, records: Iterable[Committed], *, seconds: float, before: int = 0) -> Summary:
-        """Add up commit records. seconds: that this run took. before: images that were committed before it."""
+        """Sum up commit records. seconds: duration of this run. before: images that were committed before it."""
         counts = Counts()
         units = bytes_in = 0
         rejects: Counter[tuple[str, str]] = Counter()
@@ -75,7 +76,7 @@ class Summary:
 
     @property
     def images_per_second(self) -> float:
-        """Of this run, start-up included; 0 when it had nothing to do."""
+        """Speed of this run including start-up; 0 if it had nothing to do."""
         return self.fresh / self.wall if self.wall > 0 else 0.0
 
     @property
@@ -84,16 +85,17 @@ class Summary:
         return self.counts.rejected / self.counts.images if self.counts.images else 0.0
 
     def exit_code(self, max_reject_share: float) -> int:
-        """0, or 3 when more than this share (0..1) of the images was rejected or a shard could not be read on."""
+        """Return 0, or 3 if more than this share (0..1) of the images was rejected or a shard could not be read to its
+        end."""
         return EXIT_REJECTED if self.failed or self.reject_share > max_reject_share else EXIT_OK
 
     def text(self, places: Iterable[tuple[str, str]] = ()) -> str:
-        """The table for the terminal, without a final line break. places: (word, path) rows to end with."""
-        return "\n".join(_aligned([*self._numbers(), *self._details(), *((word, "", path) for word, path in places)]))
+        """Return the table for the terminal, without a final line break. places: (name, path) rows at its end."""
+        return "\n".join(_aligned([*self._numbers(), *self._details(), *((name, "", path) for name, path in places)]))
 
     def _numbers(self) -> list[tuple[str, str, str]]:
         counts = self.counts
-        resumed = f"{self.before:,} of them done by an earlier run" if self.before else ""
+        resumed = f"{self.before:,} of them committed by an earlier run" if self.before else ""
         speed = f"{self.images_per_second:.1f}" if self.fresh else "-"
         took = f"{self.fresh:,} in {duration(self.wall)}" if self.fresh else "nothing left to do"
         return [
@@ -113,28 +115,20 @@ class Summary:
         return rows
 
 
-_ORDER: Final = ("read", *(stage.name for stage in STAGES), "commit")
-
-
 def _position(stage: str) -> tuple[int, str]:
-    return (_ORDER.index(stage) if stage in _ORDER else len(_ORDER), stage)
+    return (TIMED.index(stage) if stage in TIMED else len(TIMED), stage)
 
 
 def _named(pairs: Iterable[tuple[str, int]]) -> str:
-    """`face 18, text 40`, the first few only."""
+    """Return `face 18, text 40`, the first few only."""
     all_ = [f"{name} {number:,}" for name, number in pairs]
     return ", ".join(all_[:SHOWN] + ([f"and {len(all_) - SHOWN:,} more"] if len(all_) > SHOWN else []))
 
 
 def _aligned(rows: list[tuple[str, str, str]]) -> list[str]:
-    words = max(len(word) for word, _, _ in rows)
+    wide = max(len(name) for name, _, _ in rows)
     numbers = max(len(number) for _, number, _ in rows)
     return [
-        _plain(f"{word:<{words}}  {number:>{numbers}}  {rest}" if number else f"{word:<{words}}  {rest}")
-        for word, number, rest in rows
+        printable(f"{name:<{wide}}  {number:>{numbers}}  {rest}" if number else f"{name:<{wide}}  {rest}")
+        for name, number, rest in rows
     ]
-
-
-def _plain(line: str) -> str:
-    """Names come from the data: none may start a new line or steer the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in line).rstrip()

@@ -1,1 +1,1 @@
-"""Finds segments: one file a model family. Each answers a view with full-size masks, whatever size the model saw."""
+"""Segmenters: one file per model family. Each answers a view with full-size masks, at whatever size its model sees."""

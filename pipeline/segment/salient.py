@@ -1,47 +1,45 @@
-"""What stands out? U2-Net-p (Qin et al. 2020, arXiv:2005.09007), read as the package `rembg` does."""
+"""The salient object by U2-Net-p (Qin et al. 2020, arXiv:2005.09007), read as the package `rembg` does."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
 
 from pipeline.image.view import Square
 from pipeline.models.weights import Weights
-from pipeline.records import Device, Rgb, Segment, Segments, View
-from pipeline.segment.shared.fields import check_finite, check_number, check_onnx, check_whole, segment, whole
-from pipeline.segment.shared.onnx_runner import Floats, Model
+from pipeline.records import Device, Floats, Rgb, Segment, Segments, View
+from pipeline.segment.shared.fields import Batch, check_suffix
+from pipeline.segment.shared.masks import check_finite, segment, whole
+from pipeline.segment.shared.onnx_runner import Model
+from pipeline.spec import Share, spec
 
-_OUTPUTS: Final = ("1959",)  # the fused map; the others are its side outputs
+_OUTPUTS: Final = ("1959",)  # the fused map; the others are side outputs
 _SIDE: Final = 320
 _MEAN: Final = np.array([0.485, 0.456, 0.406], np.float32)
-_DEVIATION: Final = np.array([0.229, 0.224, 0.225], np.float32)
+_STD: Final = np.array([0.229, 0.224, 0.225], np.float32)
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Salient:
-    """The salient object as one segment, or none. Its score is the mean of the soft map inside.
-
-    model: the weights. threshold: from which value on of the soft map, stretched to 0..1, a pixel is inside.
-    min_peak: below this raw probability at its peak there is no segment. 0 is rembg's rule, which stretches every map
-    and so finds something in any image. Measured on scikit-image's photographs: an object 0.97 or more; the moon 0.78;
-    gravel, grass, stars and handwriting at most 0.43; a grey image 0.002. 0.5 tells them apart.
-    batch: images in one call; more than 1 pays on a GPU.
-    """
+    """The salient object as one segment, or none. Its score is the mean of the soft map inside."""
 
     model: Weights
-    threshold: float = 0.5
-    min_peak: float = 0.0
-    batch: int = 1
+    """The network, an ONNX file."""
+    threshold: Annotated[float, Field(ge=0.01, le=1)] = 0.5
+    """Minimum value of the soft map, stretched to 0..1, of a pixel inside."""
+    min_peak: Share = 0.0
+    """Minimum raw probability at the map's peak; below it there is no segment. 0 is rembg's rule, which stretches every
+    map and so finds an object in any image. Measured on scikit-image's photographs: an object 0.97 or more; the moon
+    0.78; gravel, grass, stars and handwriting at most 0.43; a grey image 0.002. 0.5 separates them."""
+    batch: Batch = 1
+    """Images in one call; more than 1 pays on a GPU only."""
 
     def __post_init__(self) -> None:
-        check_onnx("salient.model", self.model)
-        check_number("salient.threshold", self.threshold, 0.01, 1)
-        check_number("salient.min_peak", self.min_peak, 0, 1)
-        check_whole("salient.batch", self.batch, 1, 1024)
+        check_suffix("model", self.model, ".onnx")
 
     @property
     def view(self) -> Square:
@@ -88,6 +86,6 @@ class SalientModel:
 
 
 def _prepare(tile: Rgb) -> Floats:
-    """Scaled by the brightest value of the image, as U2-Net was trained; a black image stays black."""
+    """Scale by the brightest value of the image, as in U2-Net's training; a black image stays black."""
     scaled = tile.astype(np.float32) / np.float32(max(1, tile.max()))
-    return ((scaled - _MEAN) / _DEVIATION).transpose(2, 0, 1)
+    return ((scaled - _MEAN) / _STD).transpose(2, 0, 1)

@@ -1,61 +1,59 @@
-"""Where is text? PP-OCRv6's detector (differentiable binarisation, Liao et al. 2020, arXiv:1911.08947).
+"""Text by PP-OCRv6's detector (differentiable binarisation, Liao et al. 2020, arXiv:1911.08947).
 
-Sizes, thresholds and the way from the probability map to quads are those of the package `rapidocr` 3.10.0.
+Sizes, thresholds and the steps from the probability map to quads are those of the package `rapidocr` 3.10.0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import cv2
 import numpy as np
 import pyclipper
-from numpy.typing import NDArray
+from pydantic import Field
 
 from pipeline.image.view import AtLeast
 from pipeline.models.weights import Weights
-from pipeline.records import Device, Rgb, Segments, View
-from pipeline.segment.shared.fields import check_finite, check_number, check_onnx, check_whole, segment, whole
-from pipeline.segment.shared.onnx_runner import Floats, Model
+from pipeline.records import Device, Floats, Rgb, Segments, View
+from pipeline.segment.shared.fields import Batch, Side, check_suffix
+from pipeline.segment.shared.masks import check_finite, segment, whole
+from pipeline.segment.shared.onnx_runner import Model
+from pipeline.spec import FieldError, Share, spec
 
-Quad: TypeAlias = NDArray[np.float32]
-"""(4, 2) corners as x, y, going round."""
+Quad: TypeAlias = Floats
+"""(4, 2): x, y of the corners, in order around the quad."""
 
 _OUTPUTS: Final = ("fetch_name_0",)
-_MIN_SIDE: Final = 3.0  # pixels of the map: what is thinner is no text
+_MIN_SIDE: Final = 3.0  # pixels of the map; thinner regions are not text
 _MIN_RECT: Final = 3  # full-size pixels
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Text:
-    """One segment a text region, about one a line: a quad that holds the letters.
-
-    model: the weights. side: smaller images are enlarged until their shorter side has so many pixels. longest: larger
-    ones are shrunk until their longer side has. pixel: from which probability on a pixel is text. score: from which
-    mean probability on a region is. unclip: how far the shrunken regions that the network draws are grown back.
-    most: regions of one image at most. batch: tiles of one size in one call; more than 1 pays on a GPU.
-    """
+    """One segment per text region, about one per line of text: a quad around its letters."""
 
     model: Weights
-    side: int = 736
-    longest: int = 2000
-    pixel: float = 0.3
-    score: float = 0.5
-    unclip: float = 1.6
-    max_detections: int = 1000
-    batch: int = 1
+    """The network, an ONNX file."""
+    side: Side = 736
+    """Images whose shorter side has fewer pixels are enlarged to it."""
+    longest: Annotated[int, Field(ge=32, le=1 << 16)] = 2000
+    """Images whose longer side has more pixels are shrunk to it."""
+    pixel: Annotated[float, Field(ge=0.01, le=1)] = 0.3
+    """Minimum probability of a text pixel."""
+    score: Share = 0.5
+    """Minimum mean probability of a region."""
+    unclip: Annotated[float, Field(ge=0, le=10)] = 1.6
+    """Growth of the regions, which the network draws smaller than the text: by area * unclip / perimeter."""
+    max_detections: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    """Maximum number of regions in an image."""
+    batch: Batch = 1
+    """Tiles of one size in one call; more than 1 pays on a GPU only."""
 
     def __post_init__(self) -> None:
-        check_onnx("text.model", self.model)
-        check_whole("text.side", self.side, 32, 1 << 14)
-        check_whole("text.longest", self.longest, self.side, 1 << 16)
-        check_number("text.pixel", self.pixel, 0.01, 1)
-        check_number("text.score", self.score, 0, 1)
-        check_number("text.unclip", self.unclip, 0, 10)
-        check_whole("text.max_detections", self.max_detections, 1, 1_000_000)
-        check_whole("text.batch", self.batch, 1, 1024)
+        check_suffix("model", self.model, ".onnx")
+        if self.longest < self.side:
+            raise FieldError("longest", f": expected at least side={self.side}, got {self.longest}")
 
     @property
     def view(self) -> AtLeast:
@@ -86,7 +84,7 @@ class TextModel:
         return [self._segments(view, quads) for view, quads in zip(views, found, strict=True)]
 
     def _quads(self, probability: Floats, view: View) -> list[tuple[Quad, float]]:
-        """Quads in full-size pixels with their scores, from above to below."""
+        """Quads in full-size pixels with their scores, from top to bottom."""
         binary = cv2.dilate((probability > self._spec.pixel).astype(np.uint8), np.ones((2, 2), np.uint8))
         contours, _ = cv2.findContours(binary, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
         height, width = probability.shape
@@ -117,18 +115,18 @@ class TextModel:
 
 
 def _prepare(tile: Rgb) -> Floats:
-    """-1..1, and blue first: PaddleOCR trains on OpenCV's order."""
+    """-1..1, BGR: PaddleOCR trains on OpenCV's order."""
     return tile[:, :, ::-1].transpose(2, 0, 1).astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
 def smallest_rectangle(points: cv2.typing.MatLike) -> tuple[Quad, float]:
-    """The turned rectangle of least area around points, and its shorter side."""
+    """The rotated rectangle of least area around points, and its shorter side."""
     rectangle = cv2.minAreaRect(points)
     return cv2.boxPoints(rectangle).astype(np.float32), min(rectangle[1])
 
 
 def mean_inside(probability: Floats, quad: Quad) -> float:
-    """The mean of a map (h, w) inside a quad, whose corners are cut to whole pixels from its box's corner on."""
+    """Mean of a map (h, w) inside a quad, whose corners are truncated to whole pixels relative to its box."""
     height, width = probability.shape
     bounds = np.array([width - 1, height - 1])
     low = np.floor(quad.min(axis=0)).clip(0, bounds).astype(int)
@@ -139,12 +137,12 @@ def mean_inside(probability: Floats, quad: Quad) -> float:
 
 
 def grown(quad: Quad, ratio: float) -> Quad:
-    """The outline of a quad after it grew by area * ratio / perimeter with round corners: (n, 2)."""
+    """Outline (n, 2) of a quad grown by area * ratio / perimeter with round corners."""
     following = np.roll(quad, -1, axis=0)
     area = abs(float(np.sum(quad[:, 0] * following[:, 1] - quad[:, 1] * following[:, 0]))) / 2
     perimeter = float(np.linalg.norm(following - quad, axis=1).sum())
     offset = pyclipper.PyclipperOffset()
     offset.AddPath(quad, pyclipper.JT_ROUND, pyclipper.ET_CLOSEDPOLYGON)
     outlines = offset.Execute(area * ratio / perimeter)
-    # Clipper works on whole pixels and may find nothing left of a sliver: then the quad stays as it is.
+    # Clipper works in whole pixels and may lose a sliver altogether; then the quad stays as it is.
     return np.concatenate([np.array(o, np.float32) for o in outlines]) if outlines else quad

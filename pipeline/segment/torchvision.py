@@ -1,25 +1,25 @@
 """torchvision's FCN, DeepLabV3, LR-ASPP and Mask R-CNN, where torchvision is installed.
 
-It is in no extra: its wheel has to match the build of torch. Weights are .safetensors of the model's state_dict;
+It is in no extra, because its wheel has to match the build of torch. Weights are .safetensors of the model's state;
 torchvision's own .pth are pickles, to be converted once where you trust them.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import field
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pipeline.contracts import SegmentModel
 from pipeline.image.view import Fit, Tiles
-from pipeline.models.torch_options import TorchOptions, need
+from pipeline.models.torch_options import need
 from pipeline.records import Device
-from pipeline.segment.shared.class_map import NetworkModel, OneFile, class_segments, mask_segments
-from pipeline.segment.shared.fields import check_flag, check_number, check_whole
+from pipeline.segment.shared.class_map import NetworkModel, OneFile, mask_segments
+from pipeline.segment.shared.fields import Side
 from pipeline.segment.shared.preprocess import Preprocess
 from pipeline.segment.shared.sliding_window import SlidingWindow
-from pipeline.segment.shared.sliding_window_run import SlidingWindowModel
 from pipeline.segment.shared.warm_up import WarmStart
+from pipeline.spec import Share, spec
 
 if TYPE_CHECKING:
     import torch
@@ -27,22 +27,23 @@ if TYPE_CHECKING:
     from pipeline.segment.shared.torch_runner import Net
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class _Torchvision(OneFile, WarmStart):
-    side: int
-    run: TorchOptions = field(default_factory=TorchOptions)
+    side: Side
+    """Longer side of the network's input, in pixels; larger images are shrunk."""
+
+    suffix: ClassVar = ".safetensors"
 
     def __post_init__(self) -> None:
         need("segment.torchvision", "torch", "safetensors", "torchvision")
-        self.check_parts("torchvision", ".safetensors")
-        check_whole("torchvision.side", self.side, 32, 1 << 14)
+        super().__post_init__()
 
     @abstractmethod
     def network(self) -> torch.nn.Module:
-        """As torchvision builds it, without weights."""
+        """The module as torchvision builds it, without weights."""
 
     def check(self) -> None:
-        """Raises WeightsError when the file holds another network."""
+        """Raise WeightsError when the file holds another network."""
         from pipeline.segment.shared.torch_runner import check_file
 
         check_file(self.network(), self.model.fetch())
@@ -53,26 +54,25 @@ class _Torchvision(OneFile, WarmStart):
         return Net(fill_in(self.network(), self.model.fetch()), device, threads, self.run)
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class TorchvisionSemantic(_Torchvision):
-    """One segment for each class present.
-
-    arch: of torchvision.models.segmentation. model: its state_dict as .safetensors. names: of class 0, 1, ...; "" is
-    never a segment. side: the longer side that the network sees. auxiliary: the state holds the auxiliary classifier
-    too, as torchvision's own weights of FCN and DeepLabV3 do. look: tiles, sizes, mirror images. run: how torch runs.
-    """
+    """One segment for each class present."""
 
     arch: Literal[
         "fcn_resnet50", "fcn_resnet101", "deeplabv3_resnet50", "deeplabv3_resnet101", "deeplabv3_mobilenet_v3_large",
         "lraspp_mobilenet_v3_large",
     ]  # fmt: skip
-    side: int = 520
+    """Name of the network in torchvision.models.segmentation."""
+    side: Side = 520
+    """Longer side of the network's input, in pixels; larger images are shrunk, or with sliding_window.overlap seen in
+    tiles of this side."""
     auxiliary: bool = True
+    """The file also holds the auxiliary classifier, as torchvision's own weights of FCN and DeepLabV3 do."""
     sliding_window: SlidingWindow = field(default_factory=SlidingWindow)
+    """Tiles, scales, mirror images."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_flag("torchvision.auxiliary", self.auxiliary)
         _ = self.view
 
     @property
@@ -89,42 +89,27 @@ class TorchvisionSemantic(_Torchvision):
         return built
 
     def load_network(self, device: Device, threads: int) -> SegmentModel:
-        from pipeline.segment.shared.torch_runner import ClassNet
+        from pipeline.segment.shared.torch_scorer import class_segmenter
 
-        net = self.net(device, threads)
-        if self.sliding_window.plain:
-            return NetworkModel(ClassNet(net, Preprocess(), _out).each, class_segments, self.names, self.model)
-        from pipeline.segment.shared.torch_scorer import TorchScorer
-
-        return SlidingWindowModel(
-            TorchScorer(net, Preprocess(), _out, self.sliding_window), self.sliding_window, self.names, self.model
-        )
+        return class_segmenter(
+            self.net(device, threads), Preprocess(), lambda module, batch: module(batch)["out"], self.sliding_window,
+            self.names, self.model,
+        )  # fmt: skip
 
 
-def _out(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
-    answer: torch.Tensor = module(batch)["out"]
-    return answer
-
-
-@dataclass(frozen=True, kw_only=True)
+@spec
 class TorchvisionMaskRcnn(_Torchvision):
-    """One segment a thing (Mask R-CNN, He et al. 2017, arXiv:1703.06870). No `look`: a thing on the border of two tiles
-    would be two.
-
-    arch, model, names, run as in TorchvisionSemantic; class 0 is the background. side: the longer side that is looked
-    at; the network itself goes to 800 x 1333 from there. score: of a thing. mask: from which probability on a pixel is
-    inside. Each image goes alone, whatever run.batch.
-    """
+    """One segment per object (Mask R-CNN, He et al. 2017, arXiv:1703.06870). Class 0 is the background. There is no
+    sliding window: an object on the border of two tiles would become two. Each image goes alone, whatever run.batch."""
 
     arch: Literal["maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2"]
-    side: int = 1333
-    score: float = 0.5
-    mask: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("torchvision.score", self.score, 0, 1)
-        check_number("torchvision.mask", self.mask, 0, 1)
+    """Name of the network in torchvision.models.detection."""
+    side: Side = 1333
+    """Longer side of the images that the network gets, in pixels; it resizes them to 800 x 1333 itself."""
+    score: Share = 0.5
+    """Minimum score of an object."""
+    mask: Share = 0.5
+    """Minimum probability of a pixel inside."""
 
     @property
     def view(self) -> Fit:

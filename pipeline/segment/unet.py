@@ -1,26 +1,24 @@
-"""Which class is each pixel? U-Net (Ronneberger et al. 2015, arXiv:1505.04597), with weights of your own."""
+"""Classes of pixels by a U-Net (Ronneberger et al. 2015, arXiv:1505.04597) with weights of your own."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pipeline.segment.shared.fields import check_whole
+from pydantic import Field
+
 from pipeline.segment.shared.state_dict_network import OwnNetwork
+from pipeline.spec import spec
 
 if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Unet(OwnNetwork):
-    """depth: how often the image is halved; the paper's is 4, its width 64."""
+    """One segment for each class present, by a U-Net; the paper's has depth=4 and width=64."""
 
-    depth: int = 4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_whole("unet.depth", self.depth, 1, 6)
+    depth: Annotated[int, Field(ge=1, le=6)] = 4
+    """Number of times that the image is halved."""
 
     @property
     def multiple(self) -> int:

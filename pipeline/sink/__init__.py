@@ -1,1 +1,1 @@
-"""Where results go: the masks, the index of images, and the rendered images."""
+"""Builds what a unit publishes: its tables of masks and images, and its rendered images."""

@@ -1,4 +1,4 @@
-"""Segments as rows: the `masks/` table of a unit."""
+"""Turns the segments of a unit into its `masks/` table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.sink.tables import MASKS, table, utf8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskRow:
-    """One row of `columns.MASKS`; the fields are its columns."""
+    """One row of `tables.MASKS`, one field a column."""
 
     image_id: str
     key: str
@@ -31,7 +31,7 @@ class MaskRow:
 
 
 def masks(items: Iterable[Rendered | Rejected]) -> pa.Table:
-    """One row a segment, in source order, then in the order of the segmenters. Rejected images have none."""
+    """Return one row a segment, in source order, then in the order of the segmenters; rejected images have no rows."""
     return table(MASKS, [row for item in items if isinstance(item, Rendered) for row in _rows(item)])
 
 

@@ -1,6 +1,6 @@
-"""Rendered images as objects: one WebDataset tar or one Parquet file a unit and kind, or loose files.
+"""Packs rendered images into objects: one WebDataset tar or Parquet file for each unit and kind, or loose files.
 
-Sidecars are published with the `filled` image, and with it only. A rejected image publishes nothing.
+Sidecars are published with the `filled` image only. A rejected image publishes nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.sink.tables import parquet, utf8
 FILLED: Final = "filled"
 
 IMAGE: Final = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-"""How Hugging Face datasets stores an image; with the metadata below it loads the column as one."""
+"""Image column of Hugging Face datasets, which recognises it by the metadata below."""
 _HUGGING_FACE: Final = {"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}}}})}
 # A list of structs, not a map: datasets has no map type (huggingface/datasets issue 5612).
 _SIDECARS: Final = pa.list_(pa.struct([("name", pa.string()), ("data", pa.binary())]))
@@ -36,7 +36,7 @@ Items = Sequence[Rendered | Rejected]
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where an image was published. path: of the object, relative to the output root. member: its name inside it."""
+    """Where an image was published. path: of the object, relative to the output root. member: name inside it."""
 
     path: str
     member: str = ""
@@ -44,7 +44,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """files: stand under content-addressed names. loose, staged: see `UnitFiles`. places: by (position, kind)."""
+    """Objects of a unit. files, loose, staged: as in `UnitFiles`. places: by (position of the image, kind)."""
 
     files: tuple[OutputFile, ...] = ()
     loose: tuple[OutputFile, ...] = ()
@@ -53,11 +53,12 @@ class Published:
 
 
 def as_nothing(unit: Unit, items: Items) -> Published:
+    """Publish no rendered images."""
     return Published()
 
 
 def as_tar(unit: Unit, items: Items) -> Published:
-    """`rendered/<kind>/<unit>-<hash>.tar`: in source order, an image and then its sidecars under the same key."""
+    """Publish `rendered/<kind>/<unit>-<hash>.tar`: in source order each image, then its sidecars under the same key."""
     files, places = [], {}
     for kind in _kinds(items):
         entries = list(_entries(items, kind, Names(loose=False)))
@@ -68,8 +69,10 @@ def as_tar(unit: Unit, items: Items) -> Published:
 
 
 def as_files(unit: Unit, items: Items) -> Published:
-    """`rendered/<kind>/<name in the source>`, sidecars beside. Such names cannot carry a hash, so the unit's files are
-    staged as one tar, whose members are named by their place in the output.
+    """Publish `rendered/<kind>/<name in the source>`, sidecars beside their image.
+
+    Such names carry no hash, so the files of a unit are also staged as one tar, whose members are named by their path
+    in the output.
     """
     loose, places, folder = [], {}, folder_of(unit.shard)
     for kind in _kinds(items):
@@ -87,11 +90,11 @@ def as_files(unit: Unit, items: Items) -> Published:
 
 
 def as_parquet(unit: Unit, items: Items) -> Published:
-    """`rendered/<kind>/<unit>-<hash>.parquet`: key, image (bytes and path), image_id; for `filled` also the other
-    columns of the source with their own types, and `sidecars` with the files of a WebDataset sample.
+    """Publish `rendered/<kind>/<unit>-<hash>.parquet` with the columns key, image (bytes and path) and image_id.
 
-    A source column named like one of ours gets `_source` at its end. The other columns are those of the unit's rows, so
-    shards with different columns give files with different columns.
+    `filled` also gets the other columns of the source with their own types, and `sidecars` with the files of a
+    WebDataset sample. A source column with the name of one of these gets the suffix `_source`. Shards with different
+    columns give files with different columns.
     """
     files, places = [], {}
     for kind in _kinds(items):
@@ -120,7 +123,7 @@ PUBLISH: Final[Mapping[str, Callable[[Unit, Items], Published]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
-    """One file to publish. position: of its image in the unit, -1 for a sidecar."""
+    """One file to publish. position: index of its image in the unit; -1 for a sidecar."""
 
     position: int
     name: str
@@ -137,8 +140,10 @@ def _entries(items: Items, kind: str, names: Names) -> Iterator[_Entry]:
 
 
 def tar(entries: Iterable[tuple[str, bytes]]) -> bytes:
-    """A tar of (name, data), the same bytes on every run: no times, no owners; ustar headers, pax ones only for names
-    that are long or not ASCII; two zero blocks at the end, padded to 10,240 bytes.
+    """Return a tar of (name, data) entries, the same bytes on every run.
+
+    No times, no owners; ustar headers, with pax headers only for names that are long or not ASCII; two zero blocks at
+    the end, padded to 10,240 bytes.
     """
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w", format=tarfile.PAX_FORMAT) as archive:
@@ -150,29 +155,29 @@ def tar(entries: Iterable[tuple[str, bytes]]) -> bytes:
 
 
 def _as_file(sidecar: Sidecar) -> tuple[str, bytes]:
-    """Extension and bytes. Columns of a Parquet row become `columns.json`."""
+    """Return extension and bytes of a sidecar; columns of a Parquet row become `columns.json`."""
     if sidecar.kind == "file":
         return sidecar.name, sidecar.data
-    columns = {name: _plain(value) for name, value in _readable(_columns(sidecar)).to_pylist()[0].items()}
+    columns = {name: _json_value(value) for name, value in _readable(_columns(sidecar)).to_pylist()[0].items()}
     return "columns.json", json.dumps(columns, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
 
 
 def _readable(row: pa.Table) -> pa.Table:
-    """Nanosecond times as text: Python's own types have no nanoseconds."""
+    """Cast times in nanoseconds to text: Python's own types hold microseconds."""
     for index, column in enumerate(row.schema):
         if pa.types.is_temporal(column.type) and getattr(column.type, "unit", "") == "ns":
             row = row.set_column(index, column.name, row.column(index).cast(pa.string()))
     return row
 
 
-def _plain(value: Any) -> Any:
-    """A value as JSON has it: bytes as base64, dates and times as ISO 8601, durations as seconds, decimals as text,
-    NaN and infinities as null.
+def _json_value(value: Any) -> Any:
+    """Convert a value to JSON's types: bytes to base64, dates and times to ISO 8601, durations to seconds, decimals to
+    text, NaN and infinities to null.
     """
     if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): _json_value(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [_json_value(inner) for inner in value]
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, datetime.date | datetime.time):

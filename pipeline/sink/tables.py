@@ -1,7 +1,7 @@
-"""Which tables are published: their schemas, and how a table becomes the bytes of a Parquet file.
+"""Defines the published tables: their schemas, and the bytes of their Parquet files.
 
-Nothing that changes from run to run stands in them. Nothing is null: where a value does not apply, strings are empty,
-lists are empty and numbers are 0. Rows stand in source order. All pixels are those of the upright full-size image.
+No column changes from run to run. No value is null: where one does not apply, a text or a list is empty and a number is
+0. Rows are in source order. Pixels are those of the upright full-size image.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MASKS: Final = pa.schema(
 
 segment_id: position in its image. score: 0..1. bbox: x, y, width, height in pixels. area: pixels. rle: COCO compressed
 counts (ASCII): `pycocotools.mask.decode({"size": [height, width], "counts": rle})` is the mask. height, width: of the
-image. selected: the segment is part of the region that was to be filled.
+image. selected: the segment is part of the region to fill.
 """
 
 IMAGES: Final = pa.schema(
@@ -68,12 +68,12 @@ IMAGES: Final = pa.schema(
 
 source: URI of the source root. shard: relative to it. member: the image's name in the shard. status: written |
 unchanged | rejected. stage, reason, detail: of a rejection. width, height: 0 when the image could not be read.
-filled_share: 0..1, the share of the pixels that were filled. seam: how visible the border of what was filled is (about
-1 = not to be told from the picture's own texture, above 3 = look at it; pipeline/render/seam.py), measured before the
-picture is encoded; 0 where no filled image is published. output: the published object with the image, relative to the
-output root; output_member: its name inside (tar member; `key` of the row of a Parquet file; empty for a loose file).
-They name the `filled` image, or the first one where a flow renders no filled image. models: all models of the flow.
-fill, reversible: of the method that filled this image, empty and false when nothing was filled.
+filled_share: 0..1, the share of the pixels that were filled. seam: visibility of the border of the fill (about 1: like
+the image's own texture; above 3: review it; pipeline/render/seam.py), measured before encoding; 0 where no filled image
+is published. output: the published object with the image, relative to the output root; output_member: its name inside
+(tar member; `key` of the row of a Parquet file; empty for a loose file). Both name the `filled` image, or the first
+kind where the flow renders no filled image. models: all models of the flow. fill, reversible: of the method that filled
+this image; empty and false when nothing was filled.
 """
 
 PREVIEWS: Final = pa.schema(
@@ -85,24 +85,26 @@ PREVIEWS: Final = pa.schema(
         "after": pa.binary(),
     }
 )
-"""`_previews/`, for the report only: small JPEGs. A rejected image has `before` at most. In a private run `before` has
-its region blanked."""
+"""`_previews/`, for the report only: small JPEGs. A rejected image has at most `before`. In a private run the region of
+`before` is blanked."""
 
 
 def utf8(name: str) -> str:
-    r"""A name as a table can hold it: bytes that are not UTF-8 (lone surrogates here) become `\xNN`."""
+    r"""Return a name that a table can hold: bytes that are not UTF-8 (here lone surrogates) become `\xNN`."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def table(schema: pa.Schema, rows: Sequence[object]) -> pa.Table:
-    """Rows of a published table: objects whose fields are named like the columns."""
+    """Return a table of this schema. rows: objects with an attribute for each column."""
     columns = [pa.array([getattr(row, field.name) for row in rows], field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
 
 
 def parquet(content: pa.Table, *, compressed: bool = True) -> bytes:
-    """The bytes of a Parquet file, the same on every run for the same table and pyarrow version: one row group, no
-    timestamps, no file-level metadata but the Arrow schema. compressed: false for columns of encoded images.
+    """Return the bytes of a Parquet file, the same on every run for the same table and pyarrow version.
+
+    One row group, no timestamps, no file-level metadata but the Arrow schema. compressed: false for columns of encoded
+    images.
     """
     sink = io.BytesIO()
     pq.write_table(

@@ -1,4 +1,4 @@
-"""Everything that one unit publishes, built in memory: masks, index, images, previews. Nothing here touches a store."""
+"""Builds all files of one unit in memory: masks, index, images, previews. Writes to no store."""
 
 from __future__ import annotations
 
@@ -6,43 +6,32 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final, Literal, TypeAlias
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from pipeline.credentials import redact
-from pipeline.errors import ConfigError
 from pipeline.records import Counts, OutputFile, Rejected, Rendered, Unit
 from pipeline.sink.masks import masks
 from pipeline.sink.rendered import FILLED, PUBLISH, Items, Place, Published
 from pipeline.sink.safe_names import addressed
 from pipeline.sink.tables import IMAGES, PREVIEWS, parquet, table, utf8
-
-ImagesAs: TypeAlias = Literal["tar", "files", "parquet", "none"]
-MAX_PREVIEWS: Final = 1000
+from pipeline.spec import spec
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Sink:
-    """Where a run writes, and what rendered images become.
+    """Where a run writes, and in which form it publishes rendered images."""
 
-    uri: the output root (a path, file:, s3:, gs:, az:). images: `tar` (WebDataset), `files` (the source's relative
-    names), `parquet` (an image column) or `none`. single_writer: the store may lack conditional create, because nobody
-    else writes there. previews: at most so many images with a segment are shown in the report, for each unit.
-    """
-
-    uri: str
-    images: ImagesAs = "tar"
+    uri: Annotated[str, Field(min_length=1, pattern=r"\S")]
+    """Root of the output: a path, or a URI such as s3://bucket/out (file:, s3:, gs:, az:)."""
+    images: Literal["tar", "files", "parquet", "none"] = "tar"
+    """tar: a WebDataset tar for each unit and kind. files: loose files under the names of the source. parquet: an image
+    column. none: rendered images are not published."""
     single_writer: bool = False
-    previews: int = 4
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.uri, str) or not self.uri.strip():
-            raise ConfigError(f"sink.uri: expected a path or a URI such as s3://bucket/out, got {self.uri!r}")
-        if not isinstance(self.images, str) or self.images not in PUBLISH:
-            raise ConfigError(f"sink.images: expected one of {', '.join(PUBLISH)}, got {self.images!r}")
-        if not isinstance(self.single_writer, bool):
-            raise ConfigError(f"sink.single_writer: expected true or false, got {self.single_writer!r}")
-        if type(self.previews) is not int or not 0 <= self.previews <= MAX_PREVIEWS:
-            raise ConfigError(f"sink.previews: expected a whole number from 0 to {MAX_PREVIEWS}, got {self.previews!r}")
+    """Allow a store without conditional create. Set it only if nothing else ever writes to the output."""
+    previews: Annotated[int, Field(ge=0, le=1000)] = 4
+    """Maximum number of images with a segment that each unit contributes to the report's gallery; 0: none."""
 
     def writer(self, unit: Unit, facts: Facts) -> UnitWriter:
         return UnitWriter(self, unit, facts)
@@ -50,7 +39,7 @@ class Sink:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is the same for every image of a run and stands in its index row.
+    """Values of the index that are the same for every image of a run.
 
     source: URI of the source root. models: names of the segmenters. fill: name of the method; empty when the flow fills
     nothing. reversible: as the fill declares.
@@ -64,10 +53,10 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitFiles:
-    """What a unit publishes. files: under content-addressed names, put before the commit. loose: under names of the
-    source, put after the commit by its winner; staged: one tar of all loose files, put before the commit.
+    """All files of a unit. files: under content-addressed names, put before the commit. loose: under names of the
+    source, put after the commit by its winner. staged: one tar of all loose files, put before the commit.
 
-    rejects: (stage, reason, count); segments: (label, count), of images that were not rejected. Both sorted.
+    rejects: (stage, reason, count). segments: (label, count), of images that were not rejected. Both are sorted.
     """
 
     unit: Unit
@@ -80,7 +69,7 @@ class UnitFiles:
 
 
 class UnitWriter:
-    """Takes the images of one unit, some at a time, in source order. Holds encoded bytes only."""
+    """Collects the images of one unit, some at a time, in source order. Holds encoded bytes, no pixels."""
 
     def __init__(self, sink: Sink, unit: Unit, facts: Facts) -> None:
         self._sink = sink
@@ -96,7 +85,7 @@ class UnitWriter:
 
 
 def build_unit(sink: Sink, unit: Unit, facts: Facts, items: Items) -> UnitFiles:
-    """All files of one unit; the same bytes and names for the same items. One index row an item, none left out."""
+    """Return all files of one unit: the same bytes and names for the same items, and one index row for each item."""
     published = PUBLISH[sink.images](unit, items)
     index = [_index_row(unit, facts, published, position, item) for position, item in enumerate(items)]
     previews = [row for item in items for row in _preview_rows(item)]
@@ -140,7 +129,7 @@ def _labels(items: Items) -> tuple[tuple[str, int], ...]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexRow:
-    """One row of `columns.IMAGES`; the fields are its columns. The defaults are what stands where nothing applies."""
+    """One row of `tables.IMAGES`, one field a column. The defaults are the values where a column does not apply."""
 
     image_id: str
     key: str
@@ -180,7 +169,7 @@ def _index_row(unit: Unit, facts: Facts, published: Published, position: int, it
             status="rejected",
             stage=item.stage,
             reason=item.reason,
-            detail=utf8(redact(item.detail)),  # it may quote what a library or a plugin said
+            detail=utf8(redact(item.detail)),  # it may quote a library or a plugin
             width=item.width,
             height=item.height,
             input_sha256=ref.sha256,
@@ -213,7 +202,7 @@ def _index_row(unit: Unit, facts: Facts, published: Published, position: int, it
 
 
 def _output(published: Published, position: int, item: Rendered) -> tuple[Place, str]:
-    """Where the `filled` image went, or else the first one; and its sha256."""
+    """Return place and sha256 of the `filled` image, or of the first kind that was published."""
     for file in sorted(item.files, key=lambda file: file.kind != FILLED):
         if place := published.places.get((position, file.kind)):
             return place, sha256(file.data).hexdigest()
@@ -225,7 +214,7 @@ def _output(published: Published, position: int, item: Rendered) -> tuple[Place,
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreviewRow:
-    """One row of `columns.PREVIEWS`; the fields are its columns."""
+    """One row of `tables.PREVIEWS`, one field a column."""
 
     image_id: str
     key: str

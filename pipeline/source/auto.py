@@ -1,9 +1,8 @@
-"""Which kind of source is behind a URI: told from its suffix, or from what lies in the folder."""
+"""Detect the kind of a source: by the suffix of its URI, or by the objects in its folder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from pipeline.errors import SourceError
@@ -12,8 +11,9 @@ from pipeline.records import EncodedImage, Shard, UnitBatch
 from pipeline.source.files import Files
 from pipeline.source.listing import find
 from pipeline.source.parquet import PARQUET_SUFFIXES, Parquet
-from pipeline.source.unit import UnitLimits, nothing
+from pipeline.source.unit import UnitLimits, not_found
 from pipeline.source.webdataset import TAR_SUFFIXES, WebDataset
+from pipeline.spec import spec
 
 Kind: TypeAlias = Literal["webdataset", "parquet", "files"]
 
@@ -25,7 +25,7 @@ _SUFFIXES: Final[Mapping[Kind, tuple[str, ...]]] = {
 
 
 def detect(uri: str, *, follow_links: bool = False) -> Kind:
-    """Raises SourceError when nothing usable is there, or more than one kind."""
+    """Name the kind of source at a URI. Raises SourceError when it holds none, or several."""
     for kind, suffixes in _SUFFIXES.items():
         if uri.lower().endswith(suffixes):
             return kind
@@ -35,27 +35,27 @@ def detect(uri: str, *, follow_links: bool = False) -> Kind:
     }
     present = [kind for kind, count in counts.items() if count]
     if not present:
-        raise nothing(uri, "tar shard, Parquet file or image", listing.found)
+        raise not_found(uri, "tar shard, Parquet file or image", listing.found)
     if len(present) > 1:
         found = ", ".join(f"{counts[kind]} for source={kind}" for kind in present)
         raise SourceError(f"source.uri={uri} holds several kinds of sources ({found}); choose one, or a narrower URI")
     return present[0]
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Auto(UnitLimits):
-    """Any source, with the default options of its kind."""
+    """A source of any kind, with the default options of that kind."""
 
     def shards(self) -> tuple[Shard, ...]:
         return self._source(detect(self.uri, follow_links=self.follow_links)).shards()
 
     def resolve(self, shards: Sequence[Shard]) -> WebDataset | Parquet | Files:
-        """The source that it is, by what its shards are."""
-        source = self._source(_kind_of(_sound(shards)))
+        """Return the source of the kind that the shards have."""
+        source = self._source(_kind_of(_first_readable(shards)))
         return source.resolve(shards) if isinstance(source, Parquet) else source
 
     def probe(self, shards: Sequence[Shard]) -> None:
-        self._source(_kind_of(_sound(shards))).probe(shards)
+        self._source(_kind_of(_first_readable(shards))).probe(shards)
 
     def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[UnitBatch[EncodedImage]]:
         return self._source(_kind_of(shard)).units(shard, done)
@@ -73,8 +73,8 @@ class Auto(UnitLimits):
         )
 
 
-def _sound(shards: Sequence[Shard]) -> Shard:
-    """The first whose name tells what it is; a broken link may have any."""
+def _first_readable(shards: Sequence[Shard]) -> Shard:
+    """The first shard whose name says its kind: a broken link may have any name."""
     return next((shard for shard in shards if not shard.problem), shards[0])
 
 

@@ -1,10 +1,14 @@
-"""Images as loose files: a folder with everything below it, a glob, or one file.
+"""Read images from loose files: a folder with everything below it, a glob, or one file.
 
-The sorted listing is cut into slices, one shard and one unit each. What has an image suffix is an image; a `.txt` or
-`.json` beside it with the same name up to the last dot travels with it (`sidecars`). Other files are counted in the log
-and left alone; what is hidden (a name or folder that begins with a dot) is not looked at. Rejected: `source_changed`
-(another file, or none, under this name since the plan: that file alone, where a tar or Parquet file fails as a shard),
-`too_many_bytes`, `unsafe_name`, and the problems of `listing`. A sidecar that cannot be taken is a rejected row too.
+The sorted listing is cut into slices; each is one shard with one unit. A file with an image suffix is an image. A
+`.txt` or `.json` file with the same name up to the last dot travels with it as its sidecar. Other files are counted in
+the log and not read; hidden ones (a dot begins the name or a folder above) are not even counted. Reasons of rejected
+rows, which a sidecar that cannot be read gets too:
+
+    source_changed   the file was replaced or removed after the plan (a changed tar or Parquet file fails as a shard)
+    too_many_bytes   larger than source.max_image_bytes
+    unsafe_name      control characters, or too long to write
+    dangling_link, link_loop, link_outside, not_a_file   see `listing`
 """
 
 from __future__ import annotations
@@ -14,17 +18,18 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final
+from typing import Annotated, Final
 
-from pipeline.errors import ConfigError
+from pydantic import Field
+
 from pipeline.image.header import IMAGE_SUFFIXES
 from pipeline.records import EncodedImage, ImageRef, Member, Shard, Sidecar, UnitBatch, image_id
 from pipeline.source import names
 from pipeline.source.listing import DETAILS, Listing, find
 from pipeline.source.stream import CHANGED
-from pipeline.source.unit import UnitBuilder, UnitLimits, check_suffixes, nothing
+from pipeline.source.unit import Suffix, UnitBuilder, UnitLimits, not_found
+from pipeline.spec import spec
 from pipeline.storage.store import ObjectInfo, Store, open_store
 
 SIDECAR_SUFFIXES: Final = (".txt", ".json")
@@ -32,34 +37,30 @@ _READS_AT_ONCE: Final = 16
 _LOG: Final = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Files(UnitLimits):
-    """Loose files. image_suffixes: which are images; lower case, with the dot. sidecars: take .txt and .json along."""
+    """Images as loose files."""
 
-    image_suffixes: tuple[str, ...] = tuple(sorted(IMAGE_SUFFIXES))
+    image_suffixes: Annotated[tuple[Suffix, ...], Field(min_length=1)] = tuple(sorted(IMAGE_SUFFIXES))
+    """Suffixes of images, lower case, with the dot. Capital letters in a file's name do not matter."""
     sidecars: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_suffixes(self.image_suffixes)
-        if not isinstance(self.sidecars, bool):
-            raise ConfigError(f"source.sidecars: expected true or false, got {self.sidecars!r}")
+    """A .txt or .json file of the same name travels with its image."""
 
     def shards(self) -> tuple[Shard, ...]:
-        """Slices of the listing. `members` are the images, each followed by its sidecars. Raises SourceError."""
+        """Cut the listing into slices whose `members` are images, each followed by its sidecars. Raises SourceError."""
         listing = find(self.uri, self.image_suffixes, follow_links=self.follow_links)
         if all(info.problem for info in listing.found):
-            raise nothing(self.uri, "images (by their suffix)", listing.found)
+            raise not_found(self.uri, "images (by their suffix)", listing.found)
         if listing.kind == "folder":
             _log_others(self.uri, listing.others)
-        captions = self._captions(listing)
+        sidecars = self._sidecars(listing)
         slices: list[list[Member]] = [[]]
         images = size = 0
         for info in listing.found:
             if images >= self.unit_images or size >= self.unit_bytes:
                 slices.append([])
                 images = size = 0
-            members = [_member(info), *captions.get(_stem(info.path), ())]
+            members = [_member(info), *sidecars.get(_stem(info.path), ())]
             slices[-1] += members
             images += 1
             size += sum(m.size for m in members if m.size <= self.max_image_bytes)
@@ -69,24 +70,24 @@ class Files(UnitLimits):
         return self
 
     def probe(self, shards: Sequence[Shard]) -> None:
-        """Nothing to do: the listing tells that there are images."""
+        """Do nothing: `shards` has found images."""
 
     def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[UnitBatch[EncodedImage]]:
-        """The one unit of a slice; start is 0, stop the number of members. Its files are read concurrently."""
+        """Read the one unit of a slice, its files concurrently. Start is 0, stop the number of members."""
         if 0 in done:
             return
         unit = UnitBuilder(shard=shard, start=0, limits=self)
         store = open_store(shard.uri)
         with ThreadPoolExecutor(_READS_AT_ONCE, thread_name_prefix="files") as pool:
-            taken = list(pool.map(lambda member: self._take(store, member), shard.members))
+            contents = list(pool.map(lambda member: self._read(store, member), shard.members))
         starts = [i for i, m in enumerate(shard.members) if m.problem or m.path.lower().endswith(self.image_suffixes)]
-        for start, stop in zip(starts, [*starts[1:], len(taken)], strict=True):
-            self._add(unit, shard.members[start:stop], taken[start:stop])
-        del taken
+        for start, stop in zip(starts, [*starts[1:], len(contents)], strict=True):
+            self._add(unit, shard.members[start:stop], contents[start:stop])
+        del contents
         yield unit.batch(stop=len(shard.members), last=True)
 
-    def _take(self, store: Store, member: Member) -> bytes | tuple[str, str]:
-        """The bytes, or reason and detail."""
+    def _read(self, store: Store, member: Member) -> bytes | tuple[str, str]:
+        """The bytes of a file, or reason and detail."""
         if member.problem:
             return member.problem, DETAILS[member.problem]
         if unsafe := names.problem(member.path):
@@ -100,21 +101,21 @@ class Files(UnitLimits):
                 return "source_changed", "the file was changed, replaced or removed after the run was planned"
             raise
 
-    def _add(self, unit: UnitBuilder, members: Sequence[Member], taken: Sequence[bytes | tuple[str, str]]) -> None:
-        """members: an image and its sidecars."""
+    def _add(self, unit: UnitBuilder, members: Sequence[Member], contents: Sequence[bytes | tuple[str, str]]) -> None:
+        """Add an image and its sidecars."""
         sidecars = tuple(
             Sidecar(name=member.path.rpartition(".")[2].lower(), data=data)
-            for member, data in zip(members[1:], taken[1:], strict=True)
+            for member, data in zip(members[1:], contents[1:], strict=True)
             if isinstance(data, bytes)
         )
-        if isinstance(taken[0], bytes):
-            unit.image(_ref(members[0]), taken[0], sidecars)
-        for member, data in zip(members, taken, strict=True):
+        if isinstance(contents[0], bytes):
+            unit.image(_ref(members[0]), contents[0], sidecars)
+        for member, data in zip(members, contents, strict=True):
             if not isinstance(data, bytes):
                 unit.reject(_ref(member), *data)
 
-    def _captions(self, listing: Listing) -> dict[str, list[Member]]:
-        """Sidecars by folder and stem."""
+    def _sidecars(self, listing: Listing) -> dict[str, list[Member]]:
+        """Sidecars by path without suffix."""
         if not self.sidecars:
             return {}
         others: list[ObjectInfo] = list(listing.others)
@@ -157,4 +158,4 @@ def _log_others(uri: str, others: Sequence[ObjectInfo]) -> None:
     if counts:
         listed = ", ".join(f"{suffix} {count}" for suffix, count in counts.most_common(5))
         listed = listed.encode("utf-8", "backslashreplace").decode()
-        _LOG.info("%s: %d files are no images by their suffix (%s)", uri, len(others), listed)
+        _LOG.info("%s: %d files have no image suffix (%s)", uri, len(others), listed)

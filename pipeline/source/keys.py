@@ -1,8 +1,7 @@
-"""Was this key in the shard before? A key that comes twice would be one image id, or one name, for two images.
+"""Find keys that come twice in a shard: two images would share one id, or one name.
 
-Kept is a number of 8 bytes a key: 80 MB for a shard of a million samples, of which few have more than ten thousand.
-Two different keys of such a shard have the same number, and the second is then taken for a repetition, once in 30
-million shards.
+A key is stored as a hash of 8 bytes, in a set: 80 MB for a shard of a million samples; few shards have more than ten
+thousand. In one of 30 million shards of that million, two different keys share a hash, and the second is rejected.
 """
 
 from __future__ import annotations
@@ -15,24 +14,24 @@ from pipeline.records import Shard
 
 
 def packed(keys: Iterable[str]) -> bytes:
-    """The hashes of the keys of a unit, for `Shard.keys`."""
+    """Hash the keys of a unit, for `Shard.keys`."""
     return array("Q", map(_hash, keys)).tobytes()
 
 
 class Keys:
-    """Those that a reader has met in one shard, also in the committed units over which it hopped."""
+    """The keys that a reader has met in one shard, including those of committed units that it skipped."""
 
     def __init__(self, shard: Shard) -> None:
         self._committed = dict(shard.keys)
         self._seen: set[int] = set()
 
-    def hopped(self, start: int, stop: int) -> None:
-        """The reader passed the committed units from `start` up to `stop`."""
+    def skip(self, start: int, stop: int) -> None:
+        """Count the keys of the committed units from `start` to `stop`, which the reader skips, as met."""
         for at in [at for at in self._committed if start <= at < stop]:
             self._seen.update(array("Q", self._committed.pop(at)))
 
-    def first(self, key: str) -> bool:
-        """False when the key was there before."""
+    def add(self, key: str) -> bool:
+        """Count a key as met. False when it was met before."""
         before = len(self._seen)
         self._seen.add(_hash(key))
         return len(self._seen) > before

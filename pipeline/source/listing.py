@@ -1,20 +1,20 @@
-"""Which objects does a URI name: a folder or prefix, one object, a glob, or brace ranges.
+"""List the objects that a URI names: a folder or prefix, one object, a glob, or brace ranges.
 
-    data/shards                 everything below that has one of the wanted suffixes
+    data/shards                 everything below with one of the wanted suffixes
     data/shards/a.tar           one object
-    data/**/train-*.tar         `*` and `?` stay within a folder, `**/` crosses folders, `[ab]` is one of
-    s3://b/{00000..00012}.tar   every number, zeros kept; `{a,b}` is either. Each must exist unless it also has a `*`
+    data/**/train-*.tar         `*` and `?` stay within a folder, `**/` crosses folders, `[ab]` is one of its letters
+    s3://b/{00000..00012}.tar   every number, zeros kept; `{a,b}` is a list. Each name must exist unless it has a `*`
 
-Paths are relative to the root: the folder itself, the folder of the one object, or the folders before the first special
-character. Parts of a path below the root that begin with a dot are skipped, as the shell does.
+Paths are relative to the root: the folder, the folder of the one object, or the folders before the first special
+character. Paths with a part below the root that begins with a dot are skipped, as the shell does.
 
-A name that is not read is never passed over in silence. What has a wanted suffix, and every link that is not followed
-(it may lead to a folder of images), is found with its `problem`: the reason code of its row, or of its failed shard.
+No other name is skipped in silence. A name with a wanted suffix that cannot be read, and every link that is not
+followed (it may lead to a folder of images), is found with a `problem`: the reason of its row or of its failed shard.
 
-    dangling_link   a link to what is not there
+    dangling_link   a link to a name that does not exist
     link_loop       a link that leads back to itself or to a folder above it
-    link_outside    a link that leads out of the root, without `source.follow_links`: a stranger's folder could show any
-                    file of this machine; what `source.uri` itself names may be a link to anywhere
+    link_outside    a link that leads out of the root, without `source.follow_links`: a folder from strangers could link
+                    to any file of this machine. `source.uri` itself may be a link to anywhere
     not_a_file      a named pipe, a socket or a device
 """
 
@@ -27,7 +27,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from pipeline.errors import ConfigError, SourceError
+from pipeline.errors import ConfigError, SourceError, one_line
 from pipeline.records import Shard
 from pipeline.source import names
 from pipeline.storage.store import ObjectInfo, Store, open_store
@@ -38,7 +38,7 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _MAX_EXPANDED = 1_000_000
 
 DETAILS: Final[Mapping[str, str]] = {
-    "dangling_link": "the link leads to nothing: mount or copy what it should lead to, or remove it",
+    "dangling_link": "the link leads to nothing: mount or copy its target, or remove it",
     "link_loop": "the link leads back to itself or to a folder above it; remove it",
     "link_outside": "the link leads out of the source; source.follow_links=true reads it, if you trust who made it",
     "not_a_file": "a named pipe, a socket or a device, not a regular file; remove it",
@@ -50,8 +50,8 @@ Kind: TypeAlias = Literal["folder", "object", "pattern"]
 
 @dataclass(frozen=True)
 class Listing:
-    """What a URI names. store: at the root. found: the wanted objects. others: the rest of what was listed. Both are
-    sorted by path. kind: what the URI was; the neighbours of a single object are not listed."""
+    """The objects of a URI. store: at the root. found: the wanted objects. others: all others that were listed. Both
+    are sorted by path. kind: of the URI; for `object`, nothing beside the object is listed."""
 
     store: Store
     found: tuple[ObjectInfo, ...]
@@ -60,9 +60,9 @@ class Listing:
 
 
 def find(uri: str, suffixes: Collection[str], *, follow_links: bool = False) -> Listing:
-    """follow_links: also those that lead out of the root. Raises SourceError when the URI does not exist or cannot be
-    listed; finding nothing is the caller's to judge."""
-    with refusing(uri):
+    """List a URI. follow_links: also links that lead out of the root. Raises SourceError when the URI does not exist or
+    cannot be listed, but not when nothing is found."""
+    with as_source_error(uri):
         if is_pattern(uri):
             return _by_pattern(uri, suffixes, follow_links)
         if not uri.endswith("/") and _wanted(uri, suffixes):
@@ -76,7 +76,7 @@ def find(uri: str, suffixes: Collection[str], *, follow_links: bool = False) -> 
 
 
 def shards_of(listing: Listing) -> tuple[Shard, ...]:
-    """One shard an object."""
+    """Make each object that was found a shard."""
     return tuple(
         Shard(path=o.path, uri=listing.store.join(o.path), size=o.size, etag=o.etag, problem=o.problem)
         for o in listing.found
@@ -84,21 +84,21 @@ def shards_of(listing: Listing) -> tuple[Shard, ...]:
 
 
 @contextlib.contextmanager
-def refusing(uri: str) -> Iterator[None]:
-    """While nothing has been written: an error of the store is one of the URI. Raises SourceError."""
+def as_source_error(uri: str) -> Iterator[None]:
+    """Turn OSError into SourceError, for use before anything is written: only the URI can be at fault then."""
     try:
         yield
     except FileNotFoundError as error:
         raise SourceError(f"source.uri={uri} does not exist; check the path and the bucket") from error
     except PermissionError as error:
-        problem = f"no right to list or read it ({_line(error)}); check the ambient credentials"
+        problem = f"no right to list or read it ({one_line(error)}); check the ambient credentials"
         raise SourceError(f"source.uri={uri}: {problem}") from error
     except OSError as error:
-        raise SourceError(f"source.uri={uri} cannot be read: {_line(error)}") from error
+        raise SourceError(f"source.uri={uri} cannot be read: {one_line(error)}") from error
 
 
 def parent(uri: str) -> tuple[str, str]:
-    """The folder of an object and its name there."""
+    """Split a URI into the folder of an object and its name there."""
     folder, slash, name = uri.rpartition("/")
     return folder or slash or ".", name
 
@@ -130,12 +130,12 @@ def _by_pattern(uri: str, suffixes: Collection[str], follow_links: bool) -> List
     store = open_store(root)
     patterns = expand(pattern)
     objects = store.list(odd=True, outside=follow_links)
-    there = {info.path for info in objects}
+    paths = {info.path for info in objects}
     chosen: set[str] = set()
     for one in patterns:
         if is_pattern(one):
-            chosen.update(filter(regex(one).fullmatch, there))
-        elif one in there:
+            chosen.update(filter(regex(one).fullmatch, paths))
+        elif one in paths:
             chosen.add(one)
         else:
             raise SourceError(f"source.uri={uri}: {store.join(one)} does not exist; every name of a brace range must")
@@ -147,14 +147,14 @@ def is_pattern(uri: str) -> bool:
 
 
 def split_pattern(uri: str) -> tuple[str, str]:
-    """The folders before the first special character, and the rest."""
+    """Split a URI into the folders before the first special character, and the rest."""
     special = _SPECIAL.search(uri)
     cut = uri.rfind("/", 0, special.start() if special else len(uri))
     return (uri[:cut] or "/", uri[cut + 1 :]) if cut >= 0 else (".", uri)
 
 
 def expand(pattern: str) -> list[str]:
-    """Every choice of every pair of braces, in order. Raises ConfigError for braces that are neither range nor list."""
+    """Expand every pair of braces, in order. Raises ConfigError for braces that are neither a range nor a list."""
     pieces: list[list[str]] = []
     end, count = 0, 1
     for braces in _BRACES.finditer(pattern):
@@ -188,7 +188,7 @@ def _choices(inside: str, pattern: str) -> list[str]:
 
 
 def regex(pattern: str) -> re.Pattern[str]:
-    """A glob as an expression for whole relative paths. Python 3.11 has no `glob.translate`."""
+    """Translate a glob to an expression for whole relative paths: `glob.translate` comes with Python 3.13."""
     parts: list[str] = []
     at = 0
     while at < len(pattern):
@@ -211,8 +211,4 @@ def regex(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile("".join(parts), re.DOTALL)
     except re.error as error:
-        raise ConfigError(f"source.uri: {pattern!r} is no glob that can be understood: {error}") from error
-
-
-def _line(error: OSError) -> str:
-    return " ".join(str(error).split())[:300]
+        raise ConfigError(f"source.uri: {pattern!r} is not a valid glob: {error}") from error

@@ -1,4 +1,4 @@
-"""What is a member called: its sample key, its extension, whether it is an image, whether its name is safe to write.
+"""Parse the name of a member: its sample key, its extension, whether it is an image and safe to write.
 
 A key is the folders and the base name up to its FIRST dot, as in WebDataset (github.com/webdataset/webdataset,
 `base_plus_ext`). Dots that begin a base name belong to the key, so `._a.jpg` has the key `._a` and is never lost.
@@ -14,18 +14,18 @@ _MAX_PART: Final = 255  # bytes; the longest name that file systems take
 
 
 def text(raw: bytes) -> str:
-    r"""A name as text that any table can hold: UTF-8, with `\xNN` for each byte that is not."""
+    r"""Decode a name to text that any table can hold: UTF-8, with `\xNN` for each byte that is not."""
     return raw.decode("utf-8", "backslashreplace")
 
 
 def tidy(name: str) -> str:
-    """Without `./`, doubled slashes and a slash at the end; a leading slash and `..` stay, for `problem` to find."""
+    """Remove `./`, doubled slashes and a slash at the end. A leading slash and `..` stay, for `problem` to find."""
     lead = "/" if name.startswith("/") else ""
     return lead + "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
 def problem(name: str) -> str:
-    """Why a tidy name cannot be used as a relative path, or empty."""
+    """Say why a tidy name cannot be used as a relative path; empty when it can."""
     if not name:
         return "the name is empty"
     if name.startswith("/"):
@@ -43,7 +43,7 @@ def problem(name: str) -> str:
 
 
 def split(name: str) -> tuple[str, str]:
-    """Key and extension: `a/b.seg.png` is `a/b` and `seg.png`."""
+    """Split a name into key and extension: `a/b.seg.png` is `a/b` and `seg.png`."""
     folder, slash, base = name.rpartition("/")
     stem = base.lstrip(".")
     head, _, extension = stem.partition(".")
@@ -51,11 +51,11 @@ def split(name: str) -> tuple[str, str]:
 
 
 def is_image(name: str, suffixes: Collection[str]) -> bool:
-    """suffixes: lower case, with the dot. Capital letters in the name do not matter."""
+    """Whether the last suffix of a name is one of `suffixes` (lower case, with the dot). The name's case is ignored."""
     extension = split(name)[1]
     return bool(extension) and f".{extension.rpartition('.')[2].lower()}" in suffixes
 
 
 def hidden(path: str) -> bool:
-    """True when any part of a path begins with a dot."""
+    """Whether any part of a path begins with a dot."""
     return any(part.startswith(".") for part in path.split("/"))

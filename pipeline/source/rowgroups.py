@@ -1,8 +1,8 @@
-"""How the rows of a Parquet file arrive: one row group after another, a few rows at a time, entered anywhere.
+"""Read the rows of a Parquet file from any row on, a few at a time.
 
-Never more than a page of each column and a few rows are in memory. A page is what its writer made it: pyarrow puts at
-least 1,024 rows (or a whole smaller row group) into one, so image files should have small row groups, as those of
-Hugging Face datasets do (100 rows).
+Memory holds a page of each column and a few rows. The writer decides the size of a page: pyarrow puts at least 1,024
+rows into one, or a whole smaller row group. So files of images should have small row groups, as those of Hugging Face
+datasets have (100 rows).
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import ShardError
+from pipeline.errors import ShardError, one_line
 from pipeline.records import Shard
 from pipeline.source.stream import changed, open_planned
 from pipeline.storage.store import Reader
 
-_COLUMN_BUFFER: Final = 4 << 20  # bytes of a column chunk that are fetched at a time
-_BATCH_BYTES: Final = 8 << 20  # unpacked bytes of the rows that are decoded at a time
+_COLUMN_BUFFER: Final = 4 << 20  # bytes of a column chunk that one read fetches
+_BATCH_BYTES: Final = 8 << 20  # decoded bytes of the rows of one batch
 _BATCH_ROWS: Final = 32
 
 
 @dataclass(frozen=True)
 class Row:
-    """number: in the file, from 0. cells: a record batch of this row alone. ends_group: the last of its row group."""
+    """number: in the file, from 0. cells: a record batch of this row alone. ends_group: it is the last of its row
+    group."""
 
     number: int
     cells: pa.RecordBatch
@@ -39,13 +40,13 @@ class Row:
 class ParquetRows:
     """One open file. count: its rows.
 
-    Raises ShardError `parquet_unreadable`, `parquet_corrupt` or `source_changed` (offset: the row), and OSError for
-    what a retry may mend.
+    Raises ShardError `parquet_unreadable`, `parquet_corrupt` or `source_changed` (offset: the row), and OSError for an
+    error of the store that a retry may mend.
     """
 
     def __init__(self, shard: Shard) -> None:
         self._shard = shard
-        self._input = _Noting(open_planned(shard))
+        self._input = _ErrorKeepingFile(open_planned(shard))
         try:
             self._file = pq.ParquetFile(
                 pa.PythonFile(self._input, mode="r"),
@@ -73,7 +74,7 @@ class ParquetRows:
         self._input.close()
 
     def read(self, since: int) -> Iterator[Row]:
-        """The rows from `since` to the end of its row group, which is decoded from its start."""
+        """Read the rows from `since` to the end of its row group, which is decoded from its start."""
         group = bisect_right(self._starts, since) - 1
         number, stop = self._starts[group], self._starts[group + 1]
         batches = self._file.iter_batches(self._batch_rows[group], row_groups=[group], use_threads=False)
@@ -92,15 +93,14 @@ class ParquetRows:
             raise ShardError("parquet_corrupt", detail, offset=number)
 
     def _failure(self, error: Exception, reason: str, row: int) -> Exception:
-        """What Arrow raised, told apart: the store's own error, or one of the file."""
+        """Turn an error of Arrow into the store's error that caused it, or into one of the file."""
         if self._input.problem is not None:
             return changed(self._shard, self._input.problem) or self._input.problem
-        detail = " ".join(str(error).split())[:300]
-        return ShardError(reason, f"{self._shard.uri}: {detail}; copy or write the file again", offset=row)
+        return ShardError(reason, f"{self._shard.uri}: {one_line(error)}; copy or write the file again", offset=row)
 
 
-class _Noting(io.RawIOBase):
-    """A reader that remembers why it failed: Arrow raises OSError for corrupt bytes as well."""
+class _ErrorKeepingFile(io.RawIOBase):
+    """A reader that keeps the error of the store: Arrow raises OSError for corrupt bytes, too."""
 
     def __init__(self, reader: Reader) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How the bytes of a shard arrive: in order, plain or gzipped, a bounded part at a time, with hops over the rest."""
+"""Read the bytes of a shard in order, plain or gzipped, a bounded part at a time, and skip over others."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from pipeline.source.listing import DETAILS, parent
 from pipeline.storage.store import Reader, open_store
 
 _PIECE: Final = 4 << 20  # bytes of one read; a reader keeps as much again
-_PACKED: Final = 1 << 16  # compressed bytes at a time; a constant, so that every walk meets a corrupt byte alike
-_UNPACKED: Final = 1 << 20  # the most that one such piece may unpack to at a time
-CHANGED: Final = (errno.ESTALE, errno.ENOENT)  # what the store says of an object that is no longer the planned one
+_PACKED: Final = 1 << 16  # compressed bytes at a time; constant, so that every pass meets a corrupt byte at one offset
+_UNPACKED: Final = 1 << 20  # maximum of bytes that one call unpacks such a piece to
+CHANGED: Final = (errno.ESTALE, errno.ENOENT)  # the store's errors for an object that was replaced or removed
 
 
 class Stream(Protocol):
     def read(self, count: int) -> bytes:
-        """Exactly `count` bytes; fewer only at the end."""
+        """Read exactly `count` bytes; fewer only at the end."""
 
     def skip_to(self, offset: int) -> None:
-        """Forward only. Past the end is allowed; reading there gives nothing."""
+        """Move forward to `offset`. It may lie past the end: reading there gives no bytes."""
 
     def tell(self) -> int: ...
     def close(self) -> None: ...
 
 
 class ObjectStream:
-    """One object of the source, as it was planned. Opened when first read; a hop costs nothing until the next read.
+    """One object of the source, as it was planned. The first read opens it; a skip costs nothing until the next read.
 
-    Raises ShardError `source_changed` when the object is no longer the one that was planned, and OSError for what a
-    retry may mend.
+    Raises ShardError `source_changed` when the object was replaced or removed after the plan, and OSError for an error
+    that a retry may mend.
     """
 
     def __init__(self, shard: Shard) -> None:
@@ -67,7 +67,7 @@ class ObjectStream:
 
 
 def open_planned(shard: Shard, start: int = 0) -> Reader:
-    """The object of a shard, guarded by its etag. Raises as `ObjectStream` does, and ShardError for a `problem`."""
+    """Open the object of a shard, guarded by its etag. Raises as `ObjectStream`, and ShardError for a `problem`."""
     if shard.problem:
         raise ShardError(shard.problem, DETAILS[shard.problem], offset=0)
     folder, name = parent(shard.uri)
@@ -81,7 +81,7 @@ def open_planned(shard: Shard, start: int = 0) -> Reader:
 
 
 def changed(shard: Shard, error: OSError) -> ShardError | None:
-    """What the store says of an object that was replaced or removed since the plan, as a failure of that shard."""
+    """Turn the store's error for an object that was replaced or removed after the plan into a failure of the shard."""
     if error.errno not in CHANGED:
         return None
     detail = f"{shard.uri} was replaced or removed after the run was planned; run it into a new output"
@@ -89,9 +89,9 @@ def changed(shard: Shard, error: OSError) -> ShardError | None:
 
 
 class GzipStream:
-    """The unpacked bytes of a gzip stream (RFC 1952), several members one after another included.
+    """The unpacked bytes of a gzip stream (RFC 1952) of one or more members.
 
-    What can be unpacked before a corrupt byte is handed out before the error. Raises ShardError `gzip_truncated`,
+    All bytes that unpack before a corrupt one are returned before the error. Raises ShardError `gzip_truncated`,
     `gzip_corrupt` (a bad code or checksum) or `gzip_trailing_data` (anything but zeros after the last member); offsets
     are of the unpacked stream.
     """
@@ -127,7 +127,7 @@ class GzipStream:
         self._packed.close()
 
     def _fill(self) -> bool:
-        """Unpacks until there is output. False at a proper end."""
+        """Unpack until there is output. False at a proper end."""
         while not self._ended:
             if self._problem:
                 raise ShardError(*self._problem, offset=self._at)
@@ -176,7 +176,7 @@ class GzipStream:
 
 
 def _salvage(unpacker: zlib._Decompress, data: bytes) -> bytes:
-    """What comes out before the byte that zlib refuses: first in steps of 256 bytes, then byte by byte."""
+    """Unpack what stands before the byte that zlib refuses: first in steps of 256 bytes, then byte by byte."""
     output = bytearray()
     for step in (256, 1):
         while data:

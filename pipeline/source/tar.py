@@ -1,15 +1,15 @@
-"""What is in a tar stream, strictly: members in order, and an error for anything that is not a whole, single archive.
+"""Read the members of a tar stream strictly: anything but one whole archive is an error.
 
 Formats: V7, POSIX ustar and pax (IEEE Std 1003.1, "pax"), GNU (long names and links, base-256 sizes, sparse headers;
-GNU tar manual, "Basic Tar Format"). The stdlib's tarfile ends without an error at a truncation between or inside
-headers, at a corrupt header, at a stray zero block and at the seam of concatenated archives; each is a ShardError here:
+GNU tar manual, "Basic Tar Format"). Python's tarfile ends without an error at a truncation between or inside headers,
+at a corrupt header, at a stray zero block and at the seam of concatenated archives. Each is a ShardError here:
 
     tar_truncated       the stream stops inside a header, a member's data or its padding
-    tar_bad_header      a checksum, number or extended header that is wrong
+    tar_bad_header      a wrong checksum, number or extended header
     tar_no_end          no end-of-archive (two zero blocks), or half of one
     tar_stray_zero      one zero block with more after it
     tar_trailing_data   anything but zeros after the end-of-archive, such as a second archive
-    tar_global_header   a pax global header that renames or resizes members: reading could not be resumed behind it
+    tar_global_header   a pax global header that renames or resizes members: no reader could start behind it
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Kind: TypeAlias = Literal["file", "folder", "other"]
 
 BLOCK: Final = 512
 _ZEROS: Final = bytes(BLOCK)
-_MAX_EXTENSION: Final = 1 << 20  # bytes of one extended header; real ones hold a name
+_MAX_EXTENSION: Final = 1 << 20  # bytes of one extended header, which usually holds a name
 _MAX_SIZE: Final = 1 << 60
 _DRAIN: Final = 1 << 16
 
@@ -43,8 +43,8 @@ _SPARSE: Final = "a sparse file"
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TarMember:
     """offset: of its first header, extended ones included: a reader that starts there meets this member first.
-    name: as text, see `names.text`. kind: `folder` for a volume label too, neither has data. size: bytes of data in the
-    archive. what: for kind `other`, what it is."""
+    name: as `names.text` decodes it. kind: `folder` also for a volume label; neither has data. size: bytes of data in
+    the archive. what: description of a member of kind `other`."""
 
     offset: int
     name: str
@@ -54,9 +54,9 @@ class TarMember:
 
 
 class TarReader:
-    """Walks a stream from where it stands. `next`, then `read` for the data if it is wanted.
+    """Reads a stream from its position on: `next` for a member, then `read` for its data if wanted.
 
-    end: offset of the end-of-archive, once `next` gave None.
+    end: offset of the end-of-archive, once `next` has returned None.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -67,7 +67,7 @@ class TarReader:
         self.end = -1
 
     def next(self) -> TarMember | None:
-        """The next member, or None at a proper end of archive and stream."""
+        """Read the next member; None at a proper end of archive and stream."""
         self._skip_rest()
         self._offset = -1
         long_name: bytes | None = None
@@ -98,7 +98,7 @@ class TarReader:
                 return self._member(block, flag, size, long_name, pax)
 
     def read(self) -> bytes:
-        """The data of the member that `next` gave, once."""
+        """Read the data of the member that `next` returned, once."""
         data = self._stream.read(self._size)
         if len(data) < self._size:
             raise self._truncated(f"a member of {self._size} bytes has only {len(data)}")
@@ -181,7 +181,7 @@ class TarReader:
             more = self._header(self._stream.tell(), extended=True)[504]
 
     def _skip_rest(self) -> None:
-        """To the next header. The last byte is read, since a skip past the end of a stream goes unnoticed."""
+        """Skip to the next header. Read the last byte before it: a skip past the end of a stream raises no error."""
         if self._left:
             self._stream.skip_to(self._stream.tell() + self._left - 1)
             if not self._stream.read(1):
@@ -205,7 +205,7 @@ def _check_sum(block: bytes, at: int) -> None:
 
 
 def _number(field: bytes, at: int) -> int:
-    """An octal field, or GNU's base-256 when the first bit is set."""
+    """Parse an octal field, or GNU's base-256 when the first bit is set."""
     if field[0] & 0x80:
         value = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
         if field[0] & 0x40 or value > _MAX_SIZE:
@@ -213,13 +213,13 @@ def _number(field: bytes, at: int) -> int:
         return value
     digits = field.split(b"\0", 1)[0].strip(b" ")
     if digits.strip(b"01234567"):
-        raise _bad(at, f"{field!r} is no octal number")
+        raise _bad(at, f"{field!r} is not an octal number")
     return int(digits or b"0", 8)
 
 
 def _decimal(digits: bytes, at: int) -> int:
     if not digits.isdigit() or len(digits) > 18:
-        raise _bad(at, f"{digits[:40]!r} is no decimal number")
+        raise _bad(at, f"{digits[:40]!r} is not a decimal number")
     return int(digits)
 
 
@@ -230,7 +230,7 @@ def _name(block: bytes) -> bytes:
 
 
 def _records(data: bytes, at: int) -> dict[str, bytes]:
-    """Pax records: `LENGTH KEY=VALUE\\n`, LENGTH counting itself. Later ones win; an empty value undoes an override."""
+    """Parse pax records, `LENGTH KEY=VALUE\\n`; LENGTH counts itself. The last one wins; an empty one undoes others."""
     found: dict[str, bytes] = {}
     position = 0
     while position < len(data):

@@ -1,66 +1,45 @@
-"""Where does a unit end: the limits that every source takes, and the batch that grows until it reaches one."""
+"""Build units: the limits that every source takes, and the batch that grows until it reaches one."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Annotated, Final
 
-from pipeline.errors import ConfigError, ShardError, SourceError
+from pydantic import Field
+
+from pipeline.errors import ShardError, SourceError
 from pipeline.records import EncodedImage, ImageRef, Rejected, Shard, Sidecar, Unit, UnitBatch, image_id, unit_id
+from pipeline.spec import spec
 from pipeline.storage.store import ObjectInfo
 
 MiB: Final = 1 << 20
 STAGE: Final = "read"
 
 
-@dataclass(frozen=True, kw_only=True)
+Suffix = Annotated[str, Field(pattern=r"^\.[^.\p{Lu}\p{Lt}]+$", description="a lower-case suffix such as .jpg")]
+
+
+@spec
 class UnitLimits:
-    """What every source takes. uri: where the images are; see `listing` for folders, globs and brace ranges.
+    """Base of every source: where the images are, and where a unit ends."""
 
-    A unit ends at the first sample with which it holds `unit_images` rows or `unit_bytes` encoded bytes (sidecars
-    count). max_image_bytes: a member larger than this is rejected without being read. follow_links: also those that
-    lead out of a source folder; else each is a rejected row or a failed shard.
-    """
-
-    uri: str
-    unit_images: int = 128
-    unit_bytes: int = 64 * MiB
-    max_image_bytes: int = 256 * MiB
+    uri: Annotated[str, Field(pattern=r"\S", description="a path or URI such as s3://bucket/shards")]
+    """A folder, a file, a glob or a brace range `{00..12}`: s3://, gs://, az:// or a path."""
+    unit_images: Annotated[int, Field(ge=1)] = 128
+    """Rows (images and rejected members) at which a unit ends. A unit is scheduled, retried and committed whole."""
+    unit_bytes: Annotated[int, Field(ge=1)] = 64 * MiB
+    """Encoded bytes, sidecars included, at which a unit ends."""
+    max_image_bytes: Annotated[int, Field(ge=1)] = 256 * MiB
+    """Maximum encoded bytes of an image; a larger member is rejected without being read."""
     follow_links: bool = False
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.uri, str) or not self.uri.strip():
-            raise ConfigError(
-                f"source.uri: expected a path or URI, got {self.uri!r}; give source.uri=s3://bucket/shards"
-            )
-        for name in ("unit_images", "unit_bytes", "max_image_bytes"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(f"source.{name}: expected a whole number of at least 1, got {value!r}")
-        if not isinstance(self.follow_links, bool):
-            raise ConfigError(f"source.follow_links: expected true or false, got {self.follow_links!r}")
-
-
-def check_suffixes(suffixes: object) -> None:
-    """Raises ConfigError unless these are lower-case suffixes with a dot."""
-    if not isinstance(suffixes, tuple) or not suffixes:
-        raise ConfigError(f"source.image_suffixes: expected a list of suffixes such as .jpg, got {suffixes!r}")
-    for suffix in suffixes:
-        if (
-            not isinstance(suffix, str)
-            or len(suffix) < 2
-            or suffix[0] != "."
-            or "." in suffix[1:]
-            or suffix != suffix.lower()
-        ):
-            raise ConfigError(f"source.image_suffixes: expected a lower-case suffix such as .jpg, got {suffix!r}")
+    """Read links that lead out of the source folder, too: only for a folder that you trust. False: each of them is a
+    rejected row or a failed shard."""
 
 
 class UnitBuilder:
-    """Collects the rows of one unit. Its clock runs from when it is made to `batch`."""
+    """Collects the rows of one unit. Seconds of `read` count from its construction to `batch` or `failed`."""
 
     def __init__(self, *, shard: Shard, start: int, limits: UnitLimits) -> None:
         self.start = start
@@ -76,7 +55,7 @@ class UnitBuilder:
         return self.rows >= self._limits.unit_images or self._bytes >= self._limits.unit_bytes
 
     def image(self, ref: ImageRef, data: bytes, sidecars: tuple[Sidecar, ...] = ()) -> None:
-        """`ref.sha256` is filled in here."""
+        """Add an image; `ref` gets the sha256 of its bytes."""
         named = ImageRef(image_id=ref.image_id, key=ref.key, member=ref.member, sha256=sha256(data).hexdigest())
         self._items.append(EncodedImage(ref=named, data=data, sidecars=sidecars))
         self.rows += 1
@@ -87,13 +66,13 @@ class UnitBuilder:
         self.rows += 1
 
     def batch(self, *, stop: int, last: bool) -> UnitBatch[EncodedImage]:
-        """Hands the unit over: the builder is empty afterwards, so only the caller holds the bytes."""
+        """Return the unit and empty the builder, so that only the caller holds the bytes."""
         return self._made(stop=stop, last=last, failure="")
 
     def failed(self, error: ShardError) -> UnitBatch[EncodedImage]:
-        """What was complete, and a last row that says why the shard cannot be read on.
+        """Return the rows so far and a last one that says why the rest of the shard cannot be read.
 
-        Nothing follows a failure, so `stop` has no next unit to name and equals `start`.
+        No unit follows a failure, so `stop` equals `start`.
         """
         place = f"{self._shard.path}@{error.offset}"
         self.reject(
@@ -121,10 +100,10 @@ class UnitBuilder:
 ENDED: Final = -1
 
 
-def hop(position: int, done: Mapping[int, int]) -> int:
-    """The first position at or after `position` that no committed unit covers.
+def next_uncommitted(position: int, done: Mapping[int, int]) -> int:
+    """Find the first position from `position` on that no committed unit covers. done: start -> stop of each.
 
-    ENDED when the chain of committed units comes to one that nothing follows (a failure, or an empty shard).
+    ENDED when the committed units reach one that no other follows: a failure, or an empty shard.
     """
     while position in done:
         if done[position] <= position:
@@ -133,8 +112,8 @@ def hop(position: int, done: Mapping[int, int]) -> int:
     return position
 
 
-def nothing(uri: str, what: str, found: Iterable[ObjectInfo] = ()) -> SourceError:
-    """found: what was there instead."""
+def not_found(uri: str, what: str, found: Iterable[ObjectInfo] = ()) -> SourceError:
+    """Make the error for a URI that holds no `what`. found: the objects that it holds instead."""
     if links := sum(info.problem == "link_outside" for info in found):
         where = f"no {what} there but {links} link{'s' if links > 1 else ''} to other folders"
         return SourceError(

@@ -1,102 +1,99 @@
-"""Images in tar shards, as WebDataset lays them out.
+"""Read images from tar shards in the WebDataset layout.
 
 A sample is a run of consecutive members with the same key (`names.split`). Its image is the first member with an image
-suffix, one whose extension is nothing but that suffix before others (`0001.png` before `0001.mask.png`); the other
-members are its sidecars. Whatever is neither becomes a row of its own, rejected with a reason:
+suffix, preferably one whose extension is only that suffix (`0001.png` before `0001.mask.png`); the other members are
+its sidecars. Any other member is a row of its own, rejected with a reason:
 
-    no_image_member   a sample in which nothing has an image suffix
+    no_image_member   no member of the sample has an image suffix
     tar_member_type   a link, device, fifo or sparse file
     unsafe_name       absolute, `..`, control characters, or too long to write
-    too_many_bytes    a member (or the sample with it) beyond max_image_bytes; it is skipped, not read
-    duplicate_member  a member that its sample already has, or a key that the shard already has
+    too_many_bytes    the member, or the sample with it, exceeds max_image_bytes; it is skipped without being read
+    duplicate_member  a name that its sample already has, or a key that the shard already has
 
-Folders are passed over. A shard that cannot be read on (`tar`, `stream`) ends with a unit that holds what was complete
-and one more row with the reason.
+Folders are skipped. When the rest of a shard cannot be read (`tar`, `stream`), its last unit holds the rows so far and
+one with the reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import Field
 
 from pipeline.errors import ShardError, SourceError
 from pipeline.image.header import IMAGE_SUFFIXES
 from pipeline.records import EncodedImage, ImageRef, Shard, Sidecar, UnitBatch, image_id
 from pipeline.source import names
 from pipeline.source.keys import Keys
-from pipeline.source.listing import find, refusing, shards_of
+from pipeline.source.listing import as_source_error, find, shards_of
 from pipeline.source.stream import GzipStream, ObjectStream, Stream
 from pipeline.source.tar import TarMember, TarReader
-from pipeline.source.unit import ENDED, UnitBuilder, UnitLimits, check_suffixes, hop, nothing
+from pipeline.source.unit import ENDED, Suffix, UnitBuilder, UnitLimits, next_uncommitted, not_found
+from pipeline.spec import spec
 
 TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
-_MAX_SAMPLE: Final = 1000  # members that share a key; more means that the keys are not what the writer meant
-_SHARED_NAMES: Final = ("duplicate_member", "unsafe_name")  # other rows may show the same name: the id needs the offset
+_MAX_SAMPLE: Final = 1000  # members that share a key; more mean that the writer meant other keys
+_SHARED_NAMES: Final = ("duplicate_member", "unsafe_name")  # other rows may have the same name: the id needs the offset
 _PROBED_SHARDS: Final = 8
 _PROBED_MEMBERS: Final = 1000
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class WebDataset(UnitLimits):
-    """Tar shards: `uri` is a folder (every *.tar, *.tar.gz, *.tgz below it), one shard, a glob or a brace range.
+    """Tar shards: `uri` is a folder (every *.tar, *.tar.gz, *.tgz below it), one shard, a glob or a brace range."""
 
-    image_suffixes: which members are images; lower case, with the dot.
-    """
-
-    image_suffixes: tuple[str, ...] = tuple(sorted(IMAGE_SUFFIXES))
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_suffixes(self.image_suffixes)
+    image_suffixes: Annotated[tuple[Suffix, ...], Field(min_length=1)] = tuple(sorted(IMAGE_SUFFIXES))
+    """Suffixes of images, lower case, with the dot. Capital letters in a member's name do not matter."""
 
     def shards(self) -> tuple[Shard, ...]:
-        """Sorted by path. Raises SourceError when there is none."""
+        """List the shards, sorted by path. Raises SourceError when there is none."""
         listing = find(self.uri, TAR_SUFFIXES, follow_links=self.follow_links)
         if not listing.found:
-            raise nothing(self.uri, "*.tar, *.tar.gz or *.tgz")
+            raise not_found(self.uri, "*.tar, *.tar.gz or *.tgz")
         return shards_of(listing)
 
     def resolve(self, shards: Sequence[Shard]) -> WebDataset:
         return self
 
     def probe(self, shards: Sequence[Shard]) -> None:
-        """Reads headers until one names an image. Raises SourceError when the first shards hold none at all."""
+        """Read headers until one names an image. Raises SourceError when the first shards hold none."""
         probed = shards[:_PROBED_SHARDS]
         problem = "no member has an image suffix"
         for shard in probed:
-            walk = _Walk(self, shard)
+            reader = _ShardReader(self, shard)
             try:
-                with refusing(self.uri):
+                with as_source_error(self.uri):
                     for _ in range(_PROBED_MEMBERS):
-                        member = walk.member()
+                        member = reader.member()
                         if member is None:
                             break
                         if member.kind == "file" and names.is_image(member.name, self.image_suffixes):
                             return
                     else:
-                        return  # a long way in and still readable: let the run judge
+                        return  # readable so far: leave the rest to the run
             except ShardError as error:
                 problem = f"{shard.uri}: {error}"
             finally:
-                walk.close()
+                reader.close()
         raise SourceError(f"source.uri={self.uri}: no image in the first {len(probed)} shards ({problem})")
 
     def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[UnitBatch[EncodedImage]]:
-        """See contracts.Source. Holds one unit and one sample at a time; start and stop are offsets of tar headers."""
-        position = hop(0, done)
+        """As contracts.Source says. Holds one unit and one sample; start and stop are offsets of tar headers."""
+        position = next_uncommitted(0, done)
         if position == ENDED:
             return
-        walk = _Walk(self, shard)
+        reader = _ShardReader(self, shard)
         try:
-            yield from walk.units(position, done)
+            yield from reader.units(position, done)
         finally:
-            walk.close()
+            reader.close()
 
 
 @dataclass
 class _Part:
-    """One member of a sample. reason, detail: why its data was not taken, or empty."""
+    """One member of a sample. reason, detail: why its data was not read, or empty."""
 
     name: str
     offset: int
@@ -112,7 +109,7 @@ class _Sample:
     size: int = 0
 
 
-class _Walk:
+class _ShardReader:
     """One pass over one shard."""
 
     def __init__(self, source: WebDataset, shard: Shard) -> None:
@@ -127,7 +124,7 @@ class _Walk:
         self._stream.close()
 
     def member(self) -> TarMember | None:
-        """The next one that is not a folder."""
+        """Read the next member that is not a folder."""
         while (member := self._reader.next()) is not None:
             if member.kind != "folder":
                 return member
@@ -135,7 +132,7 @@ class _Walk:
 
     def units(self, position: int, done: Mapping[int, int]) -> Iterator[UnitBatch[EncodedImage]]:
         unit = UnitBuilder(shard=self._shard, start=position, limits=self._source)
-        self._keys.hopped(0, position)
+        self._keys.skip(0, position)
         sample = _Sample(key="")
         try:
             member = self._at(position)
@@ -149,10 +146,10 @@ class _Walk:
                     sample = _Sample(key="")
                 stop = self._reader.end if member is None else member.offset
                 yield unit.batch(stop=stop, last=member is None)
-                position = hop(stop, done)
+                position = next_uncommitted(stop, done)
                 if member is None or position == ENDED:
                     return
-                self._keys.hopped(stop, position)
+                self._keys.skip(stop, position)
                 unit = UnitBuilder(shard=self._shard, start=position, limits=self._source)
                 if position != stop:
                     member = self._at(position)
@@ -168,7 +165,7 @@ class _Walk:
         return self.member()
 
     def _fill(self, sample: _Sample, member: TarMember) -> TarMember | None:
-        """Reads the members of one sample; gives the first of the next. On an error the sample keeps what it has."""
+        """Read the members of one sample; return the first of the next. On an error the sample keeps its parts."""
         following: TarMember | None = member
         while following is not None:
             name = names.tidy(following.name)
@@ -204,11 +201,11 @@ class _Walk:
         return part
 
     def _add(self, unit: UnitBuilder, sample: _Sample) -> None:
-        """The rows of a sample: one for its image, and one for each member that could not be taken."""
+        """Add the rows of a sample: one for its image, and one for each member that was not read."""
         if not sample.parts:
             return
         main = self._main(sample)
-        if not self._keys.first(_shown(sample.key)):
+        if not self._keys.add(_short_key(sample.key)):
             detail = "its key was in this shard before; the members of a sample must lie together"
             first = main or sample.parts[0]
             unit.reject(self._ref(sample, first, again=True), "duplicate_member", detail)
@@ -235,9 +232,9 @@ class _Walk:
 
     def _ref(self, sample: _Sample, part: _Part, *, again: bool = False) -> ImageRef:
         name = f"{part.name}@{part.offset}" if again else part.name
-        return ImageRef(image_id=image_id(self._shard.path, name), key=_shown(sample.key), member=part.name)
+        return ImageRef(image_id=image_id(self._shard.path, name), key=_short_key(sample.key), member=part.name)
 
 
-def _shown(key: str) -> str:
-    """A key as the tables have it; one that is far too long names no image that could be written."""
+def _short_key(key: str) -> str:
+    """Cut a key that is too long for the tables: no image of such a name could be written."""
     return key if len(key) <= 1024 else key[:200]

@@ -1,4 +1,4 @@
-"""What a kind of storage has to offer; the kinds themselves, one a file. Only storage/store.py imports from here."""
+"""The protocol of a storage backend; each backend is one file. Only storage/store.py imports from here."""
 
 from __future__ import annotations
 
@@ -9,53 +9,54 @@ from typing import Protocol
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectInfo:
-    """One object. path: POSIX, relative to the root of its store. size in bytes. etag: changes with the bytes.
-
-    problem: empty; or why a name in a folder is nothing that can be read: `dangling_link`, `link_loop` (a link to
-    itself, or to a folder above it), `not_a_file` (a named pipe, a socket, a device), `link_outside` (a link to what is
-    not below the root, where those are not wanted).
-    """
+    """One object of a store, or a name in a folder that cannot be read as one."""
 
     path: str
+    """POSIX, relative to the root of the store."""
     size: int
+    """Bytes."""
     etag: str
+    """Changes with the bytes."""
     problem: str = ""
+    """Empty for an object. Otherwise `dangling_link`, `link_loop` (a link to itself or to a folder above it),
+    `not_a_file` (a named pipe, a socket, a device) or `link_outside` (a link that leads out of the root, where those
+    are not followed)."""
 
 
 class Backend(Protocol):
-    """The objects under one root. Paths come in checked: relative, no `..`, no NUL.
+    """The objects under one root. The store checks paths before: relative, no `..`, no NUL.
 
-    Every method raises OSError and nothing else: FileNotFoundError and PermissionError where they fit, errno ESTALE for
-    an object that changed. Messages need not name the object; pipeline/storage/store.py does.
+    Every method raises OSError only: FileNotFoundError and PermissionError where they fit, errno ESTALE for an object
+    that changed. Messages need not name the object; storage/store.py adds its URI.
     """
 
     proves_content: bool
-    """True: as long as the etag of an object stays, so do its bytes. False: an etag only hints at a change."""
+    """True: an equal etag proves equal bytes. False: an etag is only a hint."""
 
     def list(self, folder: str, limit: int, *, outside: bool = True) -> list[ObjectInfo]:
-        """Everything below `folder` ("" is the root), unsorted, at most `limit` objects unless that is 0; what has a
-        `problem` too. outside: follow links that lead out of the root."""
+        """List everything below `folder` ("" is the root), unsorted, names with a `problem` included. limit: maximum
+        number of objects; 0: all. outside: follow links that lead out of the root."""
 
     def stat(self, path: str, *, outside: bool = True) -> ObjectInfo:
-        """outside: as for `list`; it is the only `problem` that can come."""
+        """Describe one object. outside: as for `list`; `link_outside` is the only `problem` of the answer."""
 
     def read(self, path: str, etag: str) -> bytes:
-        """The whole object. An `etag` other than "" must still be the object's."""
+        """Read a whole object. An `etag` other than "" must still be the object's."""
 
     def read_range(self, path: str, start: int, stop: int, etag: str) -> bytes:
-        """Bytes start to stop (0 <= start < stop), cut at the end of the object."""
+        """Read the bytes from start to stop (0 <= start < stop), cut at the end of the object."""
 
     def create(self, path: str, data: bytes) -> str:
-        """Atomic conditional create: the etag of the new object, or "" when there is one already."""
+        """Create an object atomically and return its etag, or "" when one exists."""
 
     def put(self, path: str, data: bytes) -> str:
-        """Atomic create or replace: the etag."""
+        """Create or replace an object atomically and return its etag."""
 
     def delete(self, paths: Sequence[str]) -> None:
-        """What is not there counts as deleted."""
+        """Delete objects. A missing one counts as deleted."""
 
     def etag_of(self, data: bytes) -> str:
-        """The etag that `put` would give these bytes, where it follows from them; else ""."""
+        """Compute the etag that `put` would return for these bytes; "" where it does not follow from them."""
 
     def sweep(self) -> None:
-        """Remove what killed writers left behind and `list` never shows."""
+        """Remove temporary files of killed writers, which `list` never shows."""

@@ -1,7 +1,7 @@
-"""Objects of Google Cloud Storage (gs) and Azure Blobs (az), through any fsspec file system with exclusive writes.
+"""Backend for Google Cloud Storage (gs) and Azure Blobs (az), through any fsspec file system with exclusive writes.
 
-gcsfs and adlfs are not installed by default. What they promise is tested here against fsspec's own memory file system,
-not against the clouds; the ledger's probe still refuses a store whose exclusive write does not hold.
+gcsfs and adlfs are not installed by default. The tests use fsspec's memory file system, not the clouds; the ledger's
+probe refuses a store whose exclusive write overwrites.
 """
 
 from __future__ import annotations
@@ -79,13 +79,13 @@ class CloudBackend:
         return ""
 
     def sweep(self) -> None:
-        """A put that was killed leaves nothing."""
+        """Do nothing: a killed put leaves no object."""
 
     def _name(self, path: str) -> str:
         return f"{self._root}/{path}"
 
     def _expect(self, path: str, etag: str) -> None:
-        """After the read: an object that is still the one that was listed was it all the time."""
+        """Check the etag after the read: if it is still the expected one, it was during the read."""
         if etag and self.stat(path).etag != etag:
             raise OSError(errno.ESTALE, "the object is no longer the one that was listed")
 
@@ -101,7 +101,7 @@ class CloudBackend:
 
 
 def _etag(info: Mapping[str, Any]) -> str:
-    """gcsfs: generation or etag; adlfs: etag; fsspec's memory file system has only a time."""
+    """Read the etag: generation or etag of gcsfs, etag of adlfs, the time of fsspec's memory file system."""
     for name in ("generation", "etag", "ETag", "created"):
         if info.get(name):
             return str(info[name]).strip('"')

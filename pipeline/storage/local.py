@@ -1,4 +1,4 @@
-"""Objects as files of a local or mounted folder."""
+"""Backend for files of a local or mounted folder."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from typing import TypeAlias
 from pipeline.storage import ObjectInfo
 
 _TEMPORARY = re.compile(r"\.segfill-[0-9a-f]{16}\.tmp")
-"""The name of a file that is still being written."""
+"""Names of files that are being written."""
 _TRIES = 5
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 _Key: TypeAlias = tuple[int, int]
-"""Device and inode: the same for every path that leads to one folder."""
+"""Device and inode: equal for every path that leads to one folder."""
 
 
 class LocalBackend:
-    """Files below `root`, an absolute path. Folders come with the first file in them and go with the last."""
+    """Files below `root`, an absolute path. A folder is made for its first file and removed with its last."""
 
     proves_content = False
 
@@ -35,8 +35,8 @@ class LocalBackend:
     # --- reading ---------------------------------------------------------------------------------------------
 
     def list(self, folder: str, limit: int, *, outside: bool = True) -> list[ObjectInfo]:
-        """Regular files and links to them. A linked folder is entered too, unless it leads in a circle."""
-        os.stat(self._root)  # a root that is not there is an error, an empty folder below it is not
+        """List regular files and links to them. Linked folders are entered, too, except for loops."""
+        os.stat(self._root)  # a missing root is an error, a missing folder below it is not
         try:
             info = os.stat(self._path(folder))
         except FileNotFoundError:
@@ -44,11 +44,11 @@ class LocalBackend:
         return list(islice(self._walk(folder, (_key(info),), outside), limit or None))
 
     def _walk(self, folder: str, above: tuple[_Key, ...], outside: bool) -> Iterator[ObjectInfo]:
-        """`above`: the folders from the root to this one, as `_key`."""
+        """List below `folder`. above: keys of the folders from the root to this one."""
         try:
             with os.scandir(self._path(folder)) as scan:
                 entries = sorted(scan, key=lambda entry: entry.name)
-        except FileNotFoundError:  # its last file has just been deleted
+        except FileNotFoundError:  # just deleted with its last file
             return
         for entry in entries:
             if _TEMPORARY.fullmatch(entry.name):
@@ -59,17 +59,17 @@ class LocalBackend:
             except OSError as error:
                 if error.errno not in (errno.ENOENT, errno.ELOOP):
                     raise
-                if os.path.islink(self._path(path)):  # otherwise it has just been deleted
-                    yield _odd(path, "link_loop" if error.errno == errno.ELOOP else "dangling_link")
+                if os.path.islink(self._path(path)):  # otherwise just deleted
+                    yield _unreadable(path, "link_loop" if error.errno == errno.ELOOP else "dangling_link")
                 continue
-            if not outside and entry.is_symlink() and self._leaves(path):
-                yield _odd(path, "link_outside")
+            if not outside and entry.is_symlink() and self._leads_out(path):
+                yield _unreadable(path, "link_outside")
             elif stat.S_ISREG(info.st_mode):
                 yield ObjectInfo(path=path, size=info.st_size, etag=_etag(info))
             elif not stat.S_ISDIR(info.st_mode):
-                yield _odd(path, "not_a_file")
+                yield _unreadable(path, "not_a_file")
             elif _key(info) in above:
-                yield _odd(path, "link_loop")
+                yield _unreadable(path, "link_loop")
             else:
                 yield from self._walk(path, (*above, _key(info)), outside)
 
@@ -77,12 +77,12 @@ class LocalBackend:
         info = os.stat(self._path(path))
         if not stat.S_ISREG(info.st_mode):
             raise FileNotFoundError(errno.ENOENT, "not a regular file")
-        if not outside and self._leaves(path):
-            return _odd(path, "link_outside")
+        if not outside and self._leads_out(path):
+            return _unreadable(path, "link_outside")
         return ObjectInfo(path=path, size=info.st_size, etag=_etag(info))
 
-    def _leaves(self, path: str) -> bool:
-        """Does a link on the way lead out of the root?"""
+    def _leads_out(self, path: str) -> bool:
+        """Whether a link in the path leads out of the root."""
         root = os.path.realpath(self._root)
         return os.path.commonpath([root, os.path.realpath(self._path(path))]) != root
 
@@ -96,8 +96,8 @@ class LocalBackend:
 
     @contextlib.contextmanager
     def _open(self, path: str, etag: str) -> Iterator[tuple[int, os.stat_result]]:
-        """A file to read from. Raises ESTALE when it is not the one of `etag`, or was written to while it was read."""
-        # O_NONBLOCK: without it the open of a named pipe waits for a writer that may never come.
+        """Open a file to read. Raises ESTALE when it does not have `etag`, or was written to while it was read."""
+        # O_NONBLOCK: opening a named pipe would otherwise wait for a writer that may never come.
         descriptor = os.open(self._path(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             info = os.fstat(descriptor)
@@ -125,15 +125,15 @@ class LocalBackend:
         return self._publish(path, data, _replace)
 
     def _publish(self, path: str, data: bytes, place: Callable[[str, str, int], None]) -> str:
-        """Write beside the target, make it durable, then let it appear under its name in one step."""
+        """Write beside the target, make it durable, then give it its name in one step."""
         for _ in range(_TRIES - 1):
-            # Another driver may end the run just now: its `sweep` takes our file away, its `delete` the folder.
+            # Another driver may be ending the run: its `sweep` removes our file, its `delete` the folder.
             with contextlib.suppress(FileNotFoundError):
-                return self._published(path, data, place)
-        return self._published(path, data, place)
+                return self._publish_once(path, data, place)
+        return self._publish_once(path, data, place)
 
-    def _published(self, path: str, data: bytes, place: Callable[[str, str, int], None]) -> str:
-        _make(self._root)
+    def _publish_once(self, path: str, data: bytes, place: Callable[[str, str, int], None]) -> str:
+        _make_folders(self._root)
         folder = self._folder(path, make=True)
         temporary = f".segfill-{secrets.token_hex(8)}.tmp"
         try:
@@ -154,13 +154,13 @@ class LocalBackend:
         return etag
 
     def _folder(self, path: str, *, make: bool) -> int:
-        """The folder of an object, open. No link below the root is followed on the way: through one that somebody put
-        there, a run would write or delete outside its output."""
+        """Open the folder of an object. No link below the root is followed: through a planted one, a run would write or
+        delete outside its output."""
         folder = os.open(self._root, _FOLDER)
         for part in path.split("/")[:-1]:
             above = folder
             try:
-                folder = _enter(part, above, make=make)
+                folder = _open_folder(part, above, make=make)
             finally:
                 os.close(above)
         return folder
@@ -198,7 +198,7 @@ class LocalBackend:
         return os.path.join(self._root, path) if path else self._root
 
 
-def _odd(path: str, problem: str) -> ObjectInfo:
+def _unreadable(path: str, problem: str) -> ObjectInfo:
     return ObjectInfo(path=path, size=0, etag="", problem=problem)
 
 
@@ -211,7 +211,7 @@ def _key(info: os.stat_result) -> _Key:
 
 
 def _pread(descriptor: int, start: int, stop: int) -> bytes:
-    """Up to `stop`: one call may return less than it was asked for (at most 2 GiB on Linux)."""
+    """Read from `start` to `stop`: one call may return fewer bytes than requested (at most 2 GiB on Linux)."""
     pieces = []
     while start < stop and (piece := os.pread(descriptor, stop - start, start)):
         pieces.append(piece)
@@ -220,7 +220,8 @@ def _pread(descriptor: int, start: int, stop: int) -> bytes:
 
 
 def _link(temporary: str, target: str, folder: int) -> None:
-    """Fails where the target exists, on every file system that has hard links; `rename` would overwrite it."""
+    """Name a file, which fails where the target exists on every file system with hard links; `rename` would
+    overwrite."""
     try:
         os.link(temporary, target, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except OSError as error:
@@ -233,8 +234,8 @@ def _replace(temporary: str, target: str, folder: int) -> None:
     os.replace(temporary, target, src_dir_fd=folder, dst_dir_fd=folder)
 
 
-def _enter(name: str, above: int, *, make: bool) -> int:
-    """The folder `name` of the folder `above`, open; made, durably, where it is not there."""
+def _open_folder(name: str, above: int, *, make: bool) -> int:
+    """Open the folder `name` in the folder `above`. make: create it, durably, where it is missing."""
     try:
         return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=above)
     except FileNotFoundError:
@@ -250,12 +251,12 @@ def _enter(name: str, above: int, *, make: bool) -> int:
     return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=above)
 
 
-def _make(folder: str) -> None:
-    """The folder and those above it, durably."""
+def _make_folders(folder: str) -> None:
+    """Create a folder and those above it, durably."""
     if os.path.isdir(folder):
         return
     above = os.path.dirname(folder)
-    _make(above)
+    _make_folders(above)
     with contextlib.suppress(FileExistsError, FileNotFoundError):
         os.mkdir(folder)
         descriptor = os.open(above, _FOLDER)

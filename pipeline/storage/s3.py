@@ -1,9 +1,9 @@
-"""Objects of an S3 bucket below a prefix, through s3fs.
+"""Backend for objects of an S3 bucket below a prefix, through s3fs.
 
-s3fs brings the session, ambient credentials and the translation of errors. We call the S3 operations by name and never
+s3fs brings the session, ambient credentials and the translation of errors. The S3 operations are called by name, never
 its file-system methods: those cache listings, expand `*` in names when they delete, read `?versionId=` out of keys and
-publish half an object when a writer fails. What to try again, and for how long, is decided here alone: botocore and
-s3fs each repeat a request in their own way, and neither a body that breaks off.
+publish half an object when a writer fails. Retries are decided here alone: botocore and s3fs each retry a request in
+their own way, and neither retries a body that breaks off.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
-from aiohttp import ClientError as ConnectionTrouble
+from aiohttp import ClientError as AiohttpError
 from botocore.exceptions import (  # type: ignore[import-untyped]
     BotoCoreError,
     FlexibleChecksumError,
@@ -27,7 +27,7 @@ from botocore.exceptions import (  # type: ignore[import-untyped]
     PartialCredentialsError,
 )
 from botocore.exceptions import (
-    ConnectionError as NoConnection,
+    ConnectionError as BotocoreConnectionError,
 )
 from fsspec.asyn import sync
 from s3fs import S3FileSystem
@@ -36,32 +36,33 @@ from s3fs.core import S3_RETRYABLE_ERRORS
 from pipeline.storage import ObjectInfo
 
 MAX_PUT: Final = 5 * 2**30
-"""S3's limit of a single put. A single put is atomic, conditional and has an MD5 etag: we never upload in parts."""
+"""S3's limit of a single put, in bytes. No upload is in parts: a single put is atomic, conditional and has an MD5
+etag."""
 _PAGE: Final = 1000  # S3's own limit of keys in one listing page and in one delete
 
-PATIENCE: Final = 20.0
-"""Seconds for which a request is tried again that met a trouble which may pass. With what follows a request that was
-given up, a run whose storage is lost ends within a minute."""
-IMPATIENCE: Final = 4.0
-"""The same while this process has had no answer yet, and after it gave a request up: a wrong address is told in
-seconds, and what cleans up after a failure does not wait for the storage once more."""
+RETRY_SECONDS: Final = 20.0
+"""Seconds for which a request with a transient error is retried. With the clean-up after a request that failed for
+good, a run whose storage is lost ends within a minute."""
+SHORT_RETRY_SECONDS: Final = 4.0
+"""The same before this process has its first answer, and after a request failed for good: a wrong address is reported
+within seconds, and the clean-up after a failure does not wait for the storage again."""
 READ_TIMEOUT: Final = 12.0
-"""Seconds without a byte of an answer after which one try is given up."""
-_FIRST_WAIT, _LONGEST_WAIT = 0.1, 3.0
+"""Seconds without a byte of an answer after which one attempt fails."""
+_FIRST_DELAY, _MAX_DELAY = 0.1, 3.0
 
-_PASSING: Final = frozenset(
+_TRANSIENT_CODES: Final = frozenset(
     [
         *("SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "RequestTimeout", "429"),
-        *("BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch"),  # spoilt on the way
-        *("ConditionalRequestConflict", "OperationAborted", "409"),  # somebody else writes it: a retry tells who wins
+        *("BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch"),  # damaged in transfer
+        *("ConditionalRequestConflict", "OperationAborted", "409"),  # a concurrent write: a retry shows which one won
     ]
 )
-"""Error codes of troubles that may pass, next to every answer of 500 and above."""
+"""Error codes that are transient, besides every status of 500 and above."""
 
-_TROUBLES: Final = (
+_TRANSIENT_ERRORS: Final = (
     *S3_RETRYABLE_ERRORS,
-    *(ConnectionTrouble, NoConnection, ConnectionError, TimeoutError),  # of aiohttp, botocore and Python
-    FlexibleChecksumError,  # the body is not what its checksum says
+    *(AiohttpError, BotocoreConnectionError, ConnectionError, TimeoutError),  # of aiohttp, botocore and Python
+    FlexibleChecksumError,  # the body does not match its checksum
 )
 
 Answer = TypeVar("Answer")
@@ -79,8 +80,8 @@ class S3Backend:
     # --- reading ---------------------------------------------------------------------------------------------
 
     def list(self, folder: str, limit: int, *, outside: bool = True) -> list[ObjectInfo]:
-        """A bucket has no folders: nothing below the prefix is an empty list. Keys that end with a slash are skipped:
-        consoles put such empty objects to show a folder."""
+        """List objects. A prefix without objects is an empty list: a bucket has no folders. Keys that end with a slash
+        are skipped: consoles put such empty objects to show a folder."""
         found: list[ObjectInfo] = []
         arguments = {"Prefix": self._prefix + (f"{folder}/" if folder else "")}
         while True:
@@ -113,7 +114,7 @@ class S3Backend:
         if etag:
             arguments["IfMatch"] = f'"{etag}"'
         try:
-            return _patiently(lambda: self._body(self._once("get_object", Key=self._prefix + path, **arguments)))
+            return _with_retries(lambda: self._body(self._once("get_object", Key=self._prefix + path, **arguments)))
         except OSError as error:
             if etag and _is_precondition(error):
                 raise OSError(errno.ESTALE, "the object is no longer the one that was listed") from error
@@ -121,18 +122,19 @@ class S3Backend:
 
     def _body(self, answer: Any) -> bytes:
         with _only_os_errors():
-            data = bytes(sync(_filesystem().loop, _drain, answer["Body"]))
-        if len(data) != _promised(answer):
-            raise TimeoutError(errno.ETIMEDOUT, f"got {len(data)} of {_promised(answer)} bytes")
+            data = bytes(sync(_filesystem().loop, _read_body, answer["Body"]))
+        if len(data) != _expected_length(answer):
+            raise TimeoutError(errno.ETIMEDOUT, f"got {len(data)} of {_expected_length(answer)} bytes")
         return data
 
     # --- writing ---------------------------------------------------------------------------------------------
 
     def create(self, path: str, data: bytes) -> str:
-        """May say "" for our own object: when the answer was lost and another try met what the first one did. Nobody
-        can tell here: aiohttp too sends a request again, unseen, when a kept connection breaks."""
+        """Create an object. May return "" for the caller's own object: when the answer to the first attempt was lost,
+        the next one finds its object. This cannot be detected here: aiohttp, too, silently sends a request again when a
+        kept connection breaks."""
         try:
-            return _patiently(lambda: self._put(path, data, IfNoneMatch="*"))
+            return _with_retries(lambda: self._put(path, data, IfNoneMatch="*"))
         except FileExistsError:
             return ""
         except OSError as error:
@@ -141,7 +143,7 @@ class S3Backend:
             raise
 
     def put(self, path: str, data: bytes) -> str:
-        return _patiently(lambda: self._put(path, data))
+        return _with_retries(lambda: self._put(path, data))
 
     def _put(self, path: str, data: bytes, **arguments: str) -> str:
         if len(data) > MAX_PUT:
@@ -163,56 +165,61 @@ class S3Backend:
         return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
     def sweep(self) -> None:
-        """A put that was killed leaves nothing."""
+        """Do nothing: a killed put leaves no object."""
 
     def _call(self, operation: str, **arguments: Any) -> Any:
-        return _patiently(lambda: self._once(operation, **arguments))
+        return _with_retries(lambda: self._once(operation, **arguments))
 
     def _once(self, operation: str, **arguments: Any) -> Any:
         with _only_os_errors():
             return _filesystem().call_s3(operation, Bucket=self._bucket, **arguments)
 
 
-def _patiently(request: Callable[[], Answer]) -> Answer:
-    """Its answer; tried again for a while after a trouble that may pass."""
+def _with_retries(request: Callable[[], Answer]) -> Answer:
+    """Send a request, and retry it for a while after transient errors."""
     global _answering
-    deadline = time.monotonic() + (PATIENCE if _answering else IMPATIENCE)
-    wait = _FIRST_WAIT
+    deadline = time.monotonic() + (RETRY_SECONDS if _answering else SHORT_RETRY_SECONDS)
+    delay = _FIRST_DELAY
     while True:
         try:
             answer = request()
         except OSError as error:
-            if not _may_pass(error):
+            if not _is_transient(error):
                 _answering = True
                 raise
-            if time.monotonic() + wait > deadline:
+            if time.monotonic() + delay > deadline:
                 _answering = False
                 raise
         else:
             _answering = True
             return answer
-        time.sleep(wait * random.uniform(0.5, 1.0))  # not all workers at the same moment
-        wait = min(2 * wait, _LONGEST_WAIT)
+        time.sleep(delay * random.uniform(0.5, 1.0))  # so that workers do not retry at the same moment
+        delay = min(2 * delay, _MAX_DELAY)
 
 
 _answering = False
-"""Whether this process's last request came to an end. Threads may write it at once: it only sets how long one waits."""
+"""Whether the last request of this process got an answer. Threads may race for it: it only sets how long one
+retries."""
 
 
-def _may_pass(error: OSError) -> bool:
+def _is_transient(error: OSError) -> bool:
     answer = getattr(error.__cause__, "response", None) or {}
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= 500 or _code(error) in _PASSING or any(isinstance(e, _TROUBLES) for e in (error, error.__cause__))
+    return (
+        status >= 500
+        or _code(error) in _TRANSIENT_CODES
+        or any(isinstance(e, _TRANSIENT_ERRORS) for e in (error, error.__cause__))
+    )
 
 
-def _promised(answer: Any) -> int:
-    """The length of the body by the headers: that of the range, which no proxy rewrites, or of the whole."""
+def _expected_length(answer: Any) -> int:
+    """Length of the body by its headers: of the range, which no proxy rewrites, or of the whole object."""
     first, _, rest = str(answer.get("ContentRange", "")).removeprefix("bytes ").partition("-")
     return int(rest.partition("/")[0]) - int(first) + 1 if rest else int(answer["ContentLength"])
 
 
 def _filesystem() -> Any:
-    """The connection of this process. Another one after a fork, and when the ambient AWS settings change."""
+    """Return the connection of this process. A fork, or a change of the ambient AWS settings, opens a new one."""
     ambient = frozenset((k, v) for k, v in os.environ.items() if k.startswith("AWS_"))
     with _connecting:
         return _connect(os.getpid(), ambient)
@@ -220,7 +227,7 @@ def _filesystem() -> Any:
 
 def _after_fork() -> None:
     global _connecting
-    _connecting = threading.Lock()  # the parent's may have been held by a thread that does not exist here
+    _connecting = threading.Lock()  # the parent's may be held by a thread that does not exist here
 
 
 _connecting = threading.Lock()
@@ -243,7 +250,7 @@ def _connect(process: int, ambient: frozenset[tuple[str, str]]) -> Any:
     return filesystem
 
 
-async def _drain(body: Any) -> Any:
+async def _read_body(body: Any) -> Any:
     async with body:
         return await body.read()
 
@@ -264,7 +271,7 @@ def _only_os_errors() -> Iterator[None]:
 
 
 def _code(error: OSError) -> str:
-    """The error code that S3 sent, or "". s3fs turns several codes into one errno; the cause keeps them apart."""
+    """The error code that S3 sent, or "". s3fs maps several codes to one errno; the cause has the code."""
     answer = getattr(error.__cause__, "response", None) or {}
     return str(answer.get("Error", {}).get("Code", ""))
 

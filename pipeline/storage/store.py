@@ -1,4 +1,4 @@
-"""The only door to storage: list, ranged read, conditional create, atomic put.
+"""The one access to storage: list, ranged read, conditional create, atomic put.
 
 A store is everything below one URI. Credentials, regions and endpoints come from the ambient environment only.
 """
@@ -21,7 +21,7 @@ from pipeline.storage import Backend, ObjectInfo
 __all__ = ["ObjectInfo", "Reader", "Store", "open_store"]
 
 READ_AHEAD_FIRST: Final = 512 * 2**10
-READ_AHEAD_MOST: Final = 8 * 2**20
+READ_AHEAD_MAX: Final = 8 * 2**20
 READS_AT_ONCE: Final = 16
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(::|:/)")
@@ -31,7 +31,7 @@ _CHAINED: Final = "chained URLs (a::b) are not supported; name one folder or buc
 
 
 def open_store(uri: str) -> Store:
-    """A store for `s3://bucket/prefix`, `gs://...`, `az://...`, `file:///folder` or a plain path. Connects to nothing.
+    """Open `s3://bucket/prefix`, `gs://...`, `az://...`, `file:///folder` or a plain path, without a connection yet.
 
     Raises ConfigError for any other scheme, for chained URLs and for a URI that carries credentials.
     """
@@ -40,7 +40,7 @@ def open_store(uri: str) -> Store:
     scheme, rest = _split(uri)
     if scheme == "file":
         return Store(os.path.abspath(os.path.expanduser(rest)))
-    # Up to here the URI may hold credentials, and a message ends in a log: none repeats it.
+    # Until they are refused, the URI may hold credentials, and messages end in logs: none of these repeats it.
     bucket, _, prefix = rest.partition("/")
     if scheme in ("http", "https"):
         raise ConfigError("http is not supported; copy the data to a folder or a bucket first")
@@ -53,13 +53,13 @@ def open_store(uri: str) -> Store:
     if not _BUCKET.fullmatch(bucket):
         raise ConfigError(f"{uri}: expected {scheme}://bucket/prefix, got bucket {bucket!r}")
     prefix = prefix.strip("/")
-    if prefix and _fault(prefix):
-        raise ConfigError(f"{uri}: {_fault(prefix)}")
+    if prefix and _path_problem(prefix):
+        raise ConfigError(f"{uri}: {_path_problem(prefix)}")
     return Store(f"{scheme}://{bucket}/{prefix}".rstrip("/"))
 
 
 def _split(uri: str) -> tuple[str, str]:
-    """Scheme and what follows `://`; ("file", path) for local ones. Names are taken literally: no percent-decoding."""
+    """Split a URI into scheme and the part after `://`; ("file", path) for local ones. No percent-decoding."""
     match = _SCHEME.match(uri)
     if match is None:
         return "file", uri
@@ -73,8 +73,8 @@ def _split(uri: str) -> tuple[str, str]:
     return "file", rest.removeprefix("//")
 
 
-def _fault(path: str) -> str:
-    """What is wrong with a relative path, or ""."""
+def _path_problem(path: str) -> str:
+    """Say what is wrong with a relative path, or ""."""
     if not path or path.startswith("/") or "\0" in path:
         return f"expected a path relative to the store, got {path!r}"
     if any(part in (".", "..") for part in path.split("/")):
@@ -85,9 +85,9 @@ def _fault(path: str) -> str:
 class Store:
     """Everything below `uri`. Made by `open_store`; pickles as its URI and connects on first use in each process.
 
-    Paths are POSIX and relative to the root; one that leaves it (`..`, absolute, NUL) raises ValueError. What goes
-    wrong in the storage raises FileNotFoundError, PermissionError or OSError, in one line that names the URI.
-    Safe to share between threads.
+    Paths are POSIX and relative to the root; one that leaves it (`..`, absolute, NUL) raises ValueError. Errors of the
+    storage are FileNotFoundError, PermissionError or OSError, each one line that names the URI. Safe to share between
+    threads.
     """
 
     def __init__(self, uri: str) -> None:
@@ -108,25 +108,26 @@ class Store:
 
     @property
     def is_local(self) -> bool:
-        """True for a folder: the first write makes it. False for a bucket, which has to be there."""
+        """True for a folder, which the first write makes. False for a bucket, which has to exist."""
         return self.uri.startswith("/")
 
     @property
     def proves_content(self) -> bool:
-        """True: as long as the etag of an object stays, so do its bytes (object stores). False: only a hint (files)."""
+        """True: an equal etag proves equal bytes (object stores). False: it is only a hint (files)."""
         return self._backend.proves_content
 
     def join(self, path: str) -> str:
-        """The full URI of an object."""
+        """Return the full URI of an object."""
         return f"{self.uri.rstrip('/')}/{_checked(path)}"
 
     # --- reading ---------------------------------------------------------------------------------------------
 
     def list(self, prefix: str = "", limit: int = 0, *, odd: bool = False, outside: bool = True) -> list[ObjectInfo]:
-        """Every object below the folder `prefix`, sorted by path; with a `limit`, that many of them; with `odd`, also
-        the names that cannot be read, see `ObjectInfo.problem`. outside: follow links that lead out of the root.
+        """List the objects below the folder `prefix`, sorted by path.
 
-        A folder that does not exist below the root is empty. Raises FileNotFoundError for a missing root or bucket.
+        limit: maximum number of objects; 0: all. odd: include names that cannot be read, see `ObjectInfo.problem`.
+        outside: follow links that lead out of the root. A missing folder below the root is empty. Raises
+        FileNotFoundError for a missing root or bucket.
         """
         folder = prefix.rstrip("/")
         if folder or prefix:
@@ -134,36 +135,36 @@ class Store:
         with self._naming(folder):
             found = self._backend.list(folder, limit, outside=outside)
             for info in found:
-                if _fault(info.path):
-                    raise OSError(errno.EINVAL, f"{_fault(info.path)}; rename that object")
+                if _path_problem(info.path):
+                    raise OSError(errno.EINVAL, f"{_path_problem(info.path)}; rename that object")
         return sorted((info for info in found if odd or not info.problem), key=lambda info: info.path)
 
     def stat(self, path: str, *, outside: bool = True) -> ObjectInfo:
-        """outside: False gives a link that leads out of the root the `problem` that it has in a list."""
+        """Describe one object. outside: False gives a link that leads out of the root its `problem`, as in a list."""
         with self._naming(_checked(path)):
             return self._backend.stat(path, outside=outside)
 
     def read(self, path: str, *, etag: str = "") -> bytes:
-        """The whole object. With an `etag`, OSError (ESTALE) when the object has another one by now."""
+        """Read a whole object. With an `etag`, raises OSError (ESTALE) when the object now has another one."""
         with self._naming(_checked(path)):
             return self._backend.read(path, etag)
 
     def read_range(self, path: str, start: int, stop: int, *, etag: str = "") -> bytes:
-        """Bytes start to stop, cut at the end of the object. `etag` as in `read`."""
+        """Read the bytes from start to stop, cut at the end of the object. `etag` as in `read`."""
         if start < 0 or stop < start:
             raise ValueError(f"expected 0 <= start <= stop, got {start} and {stop}")
         with self._naming(_checked(path)):
             return self._backend.read_range(path, start, stop, etag) if stop > start else b""
 
     def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
-        """Whole objects, read concurrently, in the order of `paths`."""
+        """Read whole objects concurrently, in the order of `paths`."""
         wanted = list(paths)
         with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="store") as pool:
             return dict(zip(wanted, pool.map(self.read, wanted), strict=True))
 
     def open(self, path: str, start: int = 0, *, etag: str = "") -> Reader:
-        """A seekable binary file over ranged reads, positioned at `start`. `etag` as in `read`; without one, that of
-        the object now: an object that is replaced while it is read is an OSError, never a mixture."""
+        """Open an object as a seekable binary file over ranged reads, at position `start`. `etag` as in `read`; its
+        default is the object's own: an object that is replaced while it is read raises OSError, never mixes."""
         with self._naming(_checked(path)):
             info = self._backend.stat(path)
             if etag and etag != info.etag:
@@ -173,38 +174,38 @@ class Store:
     # --- writing ---------------------------------------------------------------------------------------------
 
     def create(self, path: str, data: bytes) -> bool:
-        """Create the object in one atomic step; False, and nothing written, when it exists.
+        """Create an object in one atomic step. False, and nothing written, when it exists.
 
-        After a lost answer it may be False for the caller's own bytes: who must know reads them back.
+        After a lost answer it may be False for the caller's own bytes: a caller that must know reads them back.
         """
         return self.create_with_etag(path, data) != ""
 
     def create_with_etag(self, path: str, data: bytes) -> str:
-        """As `create`; the etag of the new object, or "" when it exists."""
+        """As `create`, but return the etag of the new object, or "" when it exists."""
         with self._naming(_checked(path)):
             return self._backend.create(path, data)
 
     def put(self, path: str, data: bytes) -> str:
-        """Create or replace the object in one atomic step. The etag."""
+        """Create or replace an object in one atomic step, and return its etag."""
         with self._naming(_checked(path)):
             return self._backend.put(path, data)
 
     def delete(self, paths: Sequence[str]) -> None:
-        """Delete objects; those that are not there do not matter. Folders that become empty go with them."""
+        """Delete objects, and the folders that become empty. Missing objects are ignored."""
         for path in paths:
             _checked(path)
         with self._naming(""):
             self._backend.delete(paths)
 
     def etag_of(self, data: bytes) -> str:
-        """The etag that `put` would give these bytes, where that follows from them (S3); else ""."""
+        """Compute the etag that `put` would return for these bytes, where it follows from them (S3); else ""."""
         return self._backend.etag_of(data)
 
     def probe_conditional_create(self, folder: str = "_run") -> bool:
-        """Does `create` keep its word? Tries it on an object of its own, `folder`/probe-*, and removes that."""
+        """Whether `create` is conditional: tried on an object `folder`/probe-*, which is then removed."""
         path = f"{folder}/probe-{secrets.token_hex(8)}"
         try:
-            self.create(path, b"first")  # what it says does not matter: see `create`
+            self.create(path, b"first")  # the result may be wrong after a lost answer: see `create`
             return not self.create(path, b"second") and self.read(path) == b"first"
         except OSError as error:
             if error.errno in (errno.ENOTSUP, errno.ENOSYS):
@@ -214,7 +215,7 @@ class Store:
             self.delete([path])
 
     def sweep(self) -> None:
-        """Remove the temporary files of killed writers (local folders). Only when nobody writes any more."""
+        """Remove the temporary files of killed writers (local folders). For use when all writers have ended."""
         with self._naming(""):
             self._backend.sweep()
 
@@ -229,22 +230,22 @@ class Store:
 
     @contextlib.contextmanager
     def _naming(self, path: str) -> Iterator[None]:
-        """Turn any OSError into one line that names the object."""
+        """Turn any OSError into one whose one line names the object."""
         try:
             yield
         except OSError as error:
             where = f"{self.uri.rstrip('/')}/{path}" if path else self.uri
-            raise _named(error, where) from error
+            raise _with_uri(error, where) from error
 
 
 def _checked(path: str) -> str:
-    if fault := _fault(path):
-        raise ValueError(fault)
+    if problem := _path_problem(path):
+        raise ValueError(problem)
     return path
 
 
 def _connect(uri: str) -> Backend:
-    # Imported here: botocore and s3fs take half a second, which local runs need not pay.
+    # Imported here: botocore and s3fs take half a second, which local runs are spared.
     scheme, rest = _split(uri)
     if scheme == "file":
         from pipeline.storage.local import LocalBackend
@@ -267,7 +268,7 @@ def _connect(uri: str) -> Backend:
     return CloudBackend(filesystem, rest)
 
 
-def _named(error: OSError, uri: str) -> OSError:
+def _with_uri(error: OSError, uri: str) -> OSError:
     detail = " ".join((error.strerror or str(error) or type(error).__name__).split())
     named: OSError
     if isinstance(error, FileNotFoundError | NotADirectoryError):
@@ -287,8 +288,8 @@ def _named(error: OSError, uri: str) -> OSError:
 class Reader(io.RawIOBase):
     """A binary file over ranged reads of one object.
 
-    Reads ahead, more and more while it is read in sequence, so that a tar comes in few requests and a seek into a
-    Parquet file costs little. Holds at most 8 MiB beyond what a `read` asks for.
+    Reads ahead, and further ahead with each read in sequence, so that a tar takes few requests and a seek in a Parquet
+    file costs little. Holds at most 8 MiB besides the bytes that a `read` returns.
     """
 
     def __init__(self, store: Store, info: ObjectInfo, start: int) -> None:
@@ -302,11 +303,11 @@ class Reader(io.RawIOBase):
 
     @property
     def size(self) -> int:
-        """Of the whole object, bytes."""
+        """Bytes of the whole object."""
         return self._info.size
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """`size` bytes, fewer only at the end of the object; all that is left for -1."""
+        """Read `size` bytes, fewer only at the end of the object; -1: all that is left."""
         left = max(0, self._info.size - self._position)
         wanted = left if size is None or size < 0 else min(size, left)
         offset = self._position - self._window_start
@@ -317,9 +318,9 @@ class Reader(io.RawIOBase):
         return data
 
     def _fetch(self, start: int, wanted: int) -> bytes:
-        """`wanted` bytes from `start`, and the window behind them."""
+        """Fetch `wanted` bytes from `start`, and a window of more behind them."""
         in_sequence = start == self._window_start + len(self._window)
-        self._ahead = min(2 * self._ahead, READ_AHEAD_MOST) if in_sequence else READ_AHEAD_FIRST
+        self._ahead = min(2 * self._ahead, READ_AHEAD_MAX) if in_sequence else READ_AHEAD_FIRST
         stop = min(start + max(wanted, self._ahead), self._info.size)
         data = self._store.read_range(self._info.path, start, stop, etag=self._info.etag)
         if len(data) != stop - start:

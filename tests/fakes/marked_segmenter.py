@@ -14,7 +14,7 @@ from pipeline.contracts import SegmentModel
 from pipeline.image.view import Fit
 from pipeline.models.weights import Weights
 from pipeline.records import Device, Mask, Rgb, Segment, Segments, View
-from pipeline.segment.shared.fields import segment, whole
+from pipeline.segment.shared.masks import segment, whole
 
 LABELS = ("magenta", "cyan")
 

@@ -17,7 +17,7 @@ from pipeline.image.view import Tiles
 from pipeline.models.weights import Weights
 from pipeline.records import Device, Segments, View
 from pipeline.segment.faces import Faces
-from pipeline.segment.shared.fields import segment, whole
+from pipeline.segment.shared.masks import segment, whole
 from pipeline.spec import spec
 from tests.fakes import crash_points
 

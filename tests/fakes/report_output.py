@@ -42,6 +42,7 @@ def write_output(store: Store, *, images: int = 6, rejected: int = 2) -> list[Co
                     "decode": 1.5,
                     "segment": 6.0,
                     "select": 0.1,
+                    "crop": 0.5,
                     "fill": 0.9,
                     "render": 1.1,
                     "commit": 0.3,

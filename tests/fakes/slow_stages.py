@@ -13,7 +13,7 @@ from pipeline.fill.solid import Solid
 from pipeline.models.weights import Weights
 from pipeline.records import Crop, Device, Rgb, Segments, View
 from pipeline.segment.faces import Faces
-from pipeline.segment.shared.fields import segment
+from pipeline.segment.shared.masks import segment
 from pipeline.spec import spec
 
 

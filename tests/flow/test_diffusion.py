@@ -212,7 +212,7 @@ def edited(folder: Path, to: Path, file: str, **values: object) -> Path:
         ("flux", "", {}, ["fill.negative_prompt=blurry"], "FluxFillPipeline takes none"),
         ("sd", "", {}, ["fill.negative_prompt=blurry", "fill.guidance=1"], "takes none where guidance is 1 or less"),
         ("sd", "", {}, [f"fill.prompt={'cat ' * 20}"], "at most 32 tokens, got 62"),
-        ("sd", "", {}, ["fill.prompts={a: 1}"], "fill.prompts: expected label: words"),
+        ("sd", "", {}, ["fill.prompts={a: 1}"], "fill.prompts: expected keys with values, each text, got 1"),
         ("sd", "", {}, ["fill.steps=0"], "fill.steps: expected a whole number from 1"),
         ("sd", "", {}, ["fill.model.files=[unet/config.json,vae/config.json]"], "expected model_index.json among"),
         ("sd", "", {}, ["fill.model.files=[unet/diffusion_pytorch_model.bin]"], "names of .safetensors"),

@@ -1,4 +1,4 @@
-"""jobs.estimate measures with the real stages, names what binds, scales to the whole source, and writes nothing."""
+"""jobs.estimate measures with the real stages, names the bottleneck, scales to the whole source, and writes nothing."""
 
 import io
 import re
@@ -36,13 +36,13 @@ def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("stage", ["segment", "fill"])
-def test_the_stage_that_sleeps_binds_and_the_rates_follow_from_it(
+def test_the_stage_that_sleeps_is_the_bottleneck_and_the_rates_follow_from_it(
     stage: str, drawings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     part = {"segment": "segment.faces", "fill": "fill"}[stage]
     text = said(capsys, drawings, "sample=3", "cores=8", "gpus=0", f"+{part}.seconds={IMAGE_SECONDS}")
-    assert f"binds: {stage}, " in text
+    assert f"bottleneck: {stage}, " in text
     assert row(text, stage) >= 1000 * IMAGE_SECONDS
     assert text.startswith("anonymize: 12 images")
     assert "sample: 3 images of 1 shard, 0 rejected, on cpu, 1 thread" in text

@@ -98,6 +98,20 @@ def test_what_is_no_finished_output_is_refused_in_one_line(
     assert message.count("\n") == 1
 
 
+def test_an_output_of_another_format_is_refused_in_one_line(
+    output: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = _copied(output, tmp_path / "out")
+    fields = json.loads(store.read("_run/manifest.json"))
+    del fields["format"]  # as format 1 was written
+    store.put("_run/manifest.json", json.dumps(fields).encode())
+    _reseal(store)
+    assert verify.main([f"uri={store.uri}"]) == 2
+    said = capsys.readouterr()
+    assert "is of format 1, written by Segfill" in said.err
+    assert (said.out, said.err.count("\n")) == ("", 1)
+
+
 # --- tables that lie, under hashes that fit ----------------------------------------------------------------------
 
 

@@ -90,8 +90,8 @@ def from_commit(number: int, fault: str) -> Choose:
 def test_a_lost_storage_ends_the_run_and_the_same_command_resumes_it(
     fault: str, quiet: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(backend, "PATIENCE", 1.0)
-    monkeypatch.setattr(backend, "IMPATIENCE", 0.3)
+    monkeypatch.setattr(backend, "RETRY_SECONDS", 1.0)
+    monkeypatch.setattr(backend, "SHORT_RETRY_SECONDS", 0.3)
     out = quiet.replace("quiet", f"lost-{fault}")
     proxy.choose = from_commit(1, fault)
     assert run(source_of(quiet), out) == 1

@@ -66,8 +66,8 @@ def test_every_operation_rides_out_every_fault(fault: str, store: Store, proxy: 
 def test_a_lost_storage_is_given_up_after_a_while_then_at_once_then_found_again(
     fault: str, store: Store, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend, "PATIENCE", 1.0)
-    monkeypatch.setattr(backend, "IMPATIENCE", 0.0)
+    monkeypatch.setattr(backend, "RETRY_SECONDS", 1.0)
+    monkeypatch.setattr(backend, "SHORT_RETRY_SECONDS", 0.0)
     store.put("a", DATA)
     before = proxy.requests
     proxy.choose = always(fault)

@@ -1,4 +1,4 @@
-"""How many images of a unit are decoded at one time; when models are loaded."""
+"""How many images of a unit are decoded at one time; when models are loaded; which images get a preview."""
 
 import faulthandler
 import io
@@ -11,8 +11,22 @@ from PIL import Image
 from pipeline import build
 from pipeline.contracts import SegmentModel
 from pipeline.errors import RunError
-from pipeline.flow import Worker, _portions, decode, segment
-from pipeline.records import Device, EncodedImage, ImageRef, Rejected, Segmented, Segments, Unit, UnitBatch
+from pipeline.flow import STAGES, Worker, _portions, decode, process, segment
+from pipeline.image import rle
+from pipeline.records import (
+    Cropped,
+    Device,
+    EncodedImage,
+    ImageRef,
+    Region,
+    Rejected,
+    Rendered,
+    Segment,
+    Segmented,
+    Segments,
+    Unit,
+    UnitBatch,
+)
 from pipeline.segment.faces import Faces
 from pipeline.stage import watching
 
@@ -98,3 +112,31 @@ def test_a_model_that_cannot_be_loaded_stops_the_run_and_blames_no_image() -> No
     expected = r"segment: its model cannot be loaded \(RuntimeError: CUDA error: out of memory\)"
     with pytest.raises(RunError, match=expected):
         segment(one, decode(one, batch))
+
+
+_, _, _, _, FILL, RENDER = STAGES
+
+
+def cropped(image: EncodedImage | Rejected, label: str) -> Cropped:
+    """An image with one segment, or none without a label, and nothing to fill."""
+    assert isinstance(image, EncodedImage)
+    empty, box = rle.empty(8, 8), (0.0, 0.0, 0.0, 0.0)
+    found = [Segment(label=label, class_id=0, score=0.5, rle=empty, box=box, area=0, model="m")] if label else []
+    return Cropped(
+        image=image,
+        segments=Segments(image_id=image.ref.image_id, height=8, width=8, segments=tuple(found)),
+        region=Region(image_id=image.ref.image_id, height=8, width=8, rle=empty, area=0, chosen=()),
+        crops=(),
+    )
+
+
+def test_the_first_images_with_a_segment_get_a_preview() -> None:
+    labels = ["", "face", "", "text", "face"]
+    unit = Unit(unit_id="u", shard="s", uri="/in/s", etag="", start=0, stop=5, last=True)
+    given = tuple(map(cropped, items(8, 8, 5), labels))
+    one = worker("render=none")
+    first = process(one, UnitBatch(unit=unit, items=given[:2], seconds={}, previews=2), (FILL, RENDER))
+    second = process(one, UnitBatch(unit=unit, items=given[2:], seconds={}, previews=first.previews), (FILL, RENDER))
+    assert (first.previews, second.previews) == (1, 0)
+    shown = [bool(item.previews) for item in (*first.items, *second.items) if isinstance(item, Rendered)]
+    assert shown == [False, True, False, True, False]

@@ -4,6 +4,7 @@ import dataclasses
 import pickle
 import subprocess
 import sys
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import pytest
@@ -105,8 +106,11 @@ def test_fields_carry_their_docstrings_those_of_bases_first() -> None:
         (Annotated[int, Field(le=9)], "a whole number of at most 9"),
         (tuple[int, float], "a list of a whole number, then a number"),
         (str | None, "text"),
-        (dict[str, str], "keys with values"),
+        (dict[str, str], "keys with values, each text"),
+        (Mapping[str, int] | None, "keys with values, each a whole number"),
         (Inner, "keys of their own"),
+        (Annotated[int, Field(ge=0, le=1 << 20)], "a whole number from 0 to 1048576"),
+        (Annotated[str, Field(pattern=r"^\.", description="a suffix such as .jpg")], "a suffix such as .jpg"),
     ],
 )
 def test_what_a_field_takes_is_said_in_words(hint: object, words: str) -> None:

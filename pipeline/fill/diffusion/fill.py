@@ -13,63 +13,57 @@ window, which here would be a black hole in somebody's data set. Who publishes w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from dataclasses import field
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
 
 from pipeline.contracts import FillModel
 from pipeline.errors import ConfigError
 from pipeline.fill.diffusion.kinds import KINDS, Kind
-from pipeline.fill.shared.base import FillDefaults
-from pipeline.fill.shared.fields import number
+from pipeline.fill.shared.base import ContextFill
+from pipeline.fill.shared.fields import Context
 from pipeline.fill.shared.windows import WindowedFill, Windowing
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.torch_options import TorchOptions, need
 from pipeline.models.weights import Weights
 from pipeline.records import Device
+from pipeline.spec import spec
 
 INDEX: Final = "model_index.json"
 _WEIGHTS: Final = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Diffusion(FillDefaults):
+@spec
+class Diffusion(ContextFill):
     """Paints what a text says, made to fit its surroundings.
-
-    model: the files of a pipeline's folder. prompt: what to paint. prompts: label -> what to paint instead where the
-    largest segment under a crop has that label. negative_prompt: what not to paint; FLUX has none. steps: of the
-    scheduler that the checkpoint brings. guidance: how closely to follow the text; 1 and below: SD and SDXL take half
-    the time and no negative prompt. precision: of the weights on a GPU; the CPU computes in float32. context: margin of
-    a crop, as a share of its part's longer side. fit: how a crop becomes windows of the network's size.
 
     The noise of a window comes from the image's id, drawn on the CPU for each window alone: what shares its batch does
     not change it.
     """
 
     model: Checkpoint
+    """Files of a pipeline's folder."""
     prompt: str = ""
+    """What to paint."""
     prompts: Mapping[str, str] | None = field(default=None, hash=False)
+    """Label -> what to paint instead where the largest segment under a crop has that label: {person: an empty street}.
+    """
     negative_prompt: str = ""
-    steps: int = 30
-    guidance: float = 7.5
+    """What not to paint; FLUX takes none."""
+    steps: Annotated[int, Field(ge=1, le=1000)] = 30
+    """Steps of the scheduler that the checkpoint brings."""
+    guidance: Annotated[float, Field(ge=0, le=100)] = 7.5
+    """How closely to follow the text; with 1 and below SD and SDXL take half the time and no negative prompt."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the weights on a GPU; the CPU computes in float32."""
     channels_last: bool = False
-    context: float = 1.0
+    """Memory layout of the networks' tensors: faster convolutions on a GPU."""
+    context: Context = 1.0
     windowing: Windowing = field(default_factory=lambda: Windowing(side=512, multiple=64, fixed=True))
+    """How a crop becomes windows of the network's size."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, Checkpoint):
-            raise ConfigError(f"fill.model: expected a checkpoint, got {self.model!r}")
-        if not isinstance(self.windowing, Windowing):
-            raise ConfigError(f"fill.windowing: expected side, multiple and so on, got {self.windowing!r}")
-        for key in ("prompt", "negative_prompt"):
-            if not isinstance(getattr(self, key), str):
-                raise ConfigError(f"fill.{key}: expected words, got {getattr(self, key)!r}")
-        by_label = {} if self.prompts is None else self.prompts
-        if not isinstance(by_label, Mapping) or not all(isinstance(w, str) for pair in by_label.items() for w in pair):
-            raise ConfigError(f"fill.prompts: expected label: words, {{person: an empty street}}, got {self.prompts!r}")
-        number("steps", self.steps, 1, 1000, whole=True)
-        number("guidance", self.guidance, 0, 100)
-        number("context", self.context, 0, 10)
         _ = self.run, self.weights  # raises what does not fit here, not in a worker
 
     @property

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import numpy as np
 import torch
 
-from pipeline.errors import ConfigError, ImageError, WeightsError
+from pipeline.errors import ConfigError, ImageError, WeightsError, one_line
 from pipeline.fill.diffusion.kinds import KINDS, Kind
 from pipeline.fill.shared.windows import FillWindow
 from pipeline.models.checkpoint import Checkpoint
@@ -195,5 +195,4 @@ def _loading(fill: PaintSettings) -> Iterator[Path]:
         try:
             yield folder
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-            line = " ".join(str(error).split())[:300]
-            raise WeightsError(f"fill.model: diffusers cannot load {fill.model.tag}: {line}") from error
+            raise WeightsError(f"fill.model: diffusers cannot load {fill.model.tag}: {one_line(error)}") from error

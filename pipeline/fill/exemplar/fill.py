@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from pipeline.contracts import FillModel
 from pipeline.errors import ImageError
 from pipeline.fill.exemplar.patchmatch import Places, complete
-from pipeline.fill.shared.base import FillDefaults
+from pipeline.fill.shared.base import ContextFill
 from pipeline.fill.shared.crops import GREY, PerCrop
-from pipeline.fill.shared.fields import number
 from pipeline.fill.shared.shrink import shrink
 from pipeline.records import Crop, Device, Mask, Rgb
+from pipeline.spec import spec
 
 BLOCK = 1 << 18
 """Pixels that are copied at one time: bounds the memory."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Exemplar(FillDefaults):
-    """For holes in texture: grass, fabric, brick, crowds. It repeats what is there; it knows no faces and no objects.
+@spec
+class Exemplar(ContextFill):
+    """For holes in texture: grass, fabric, brick, crowds. Repeats what is there; knows no faces and no objects."""
 
-    side: a larger crop is shrunk to this many pixels to find where each pixel is best copied from; the copies are
-    then made at full size, so the result is as sharp as its surroundings.
-    """
-
-    side: int = 256
-    context: float = 0.5
-
-    def __post_init__(self) -> None:
-        number("side", self.side, 16, 1024, whole=True)
-        number("context", self.context, 0, 10)
+    side: Annotated[int, Field(ge=16, le=1024)] = 256
+    """Longer side in pixels to which a larger crop is shrunk to find where each pixel is best copied from; the copies
+    are made at full size, so the result is as sharp as its surroundings."""
 
     def load(self, device: Device, threads: int) -> FillModel:
         return PerCrop(self._paint)

@@ -8,7 +8,6 @@ the same window gives the same bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -18,13 +17,14 @@ from pipeline.contracts import FillModel
 from pipeline.errors import ConfigError
 from pipeline.fill.generative.layout import MULTIPLE, window
 from pipeline.fill.generative.onnx_net import INPUT, OUTPUT, graph, read
-from pipeline.fill.shared.network_fill import Floats, NetworkFill, pictures
+from pipeline.fill.shared.network_fill import NetworkFill, pictures
 from pipeline.fill.shared.windows import FillWindow, WindowedFill
 from pipeline.models.onnx_session import session
-from pipeline.records import Device, Rgb
+from pipeline.records import Device, Floats, Rgb
+from pipeline.spec import spec
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Generative(NetworkFill):
     """The fill. Its windows are of any size by eights (`fit.multiple`)."""
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.records import Mask, Rgb
+from pipeline.records import Floats, Mask, Rgb
 
 CELL: Final = 4
 """Pixels a side."""
@@ -42,7 +42,6 @@ AROUND: Final = 5
 _TOGETHER: Final = 64
 """Displacements that are compared at one time."""
 
-Floats: TypeAlias = NDArray[np.float32]
 Cells: TypeAlias = NDArray[np.int64]
 """(h, w, 2): for each cell how many pixels down and to the right its copy is taken from."""
 

@@ -4,15 +4,13 @@ faded; always towards pixels that are known, never towards those that are hidden
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.records import Mask, Rgb
-
-Floats: TypeAlias = NDArray[np.float32]
+from pipeline.image.feather import fade, nearest_known
+from pipeline.records import Floats, Mask, Rgb
 
 RING: Final = 16
 """Pixels around a hole whose colours are compared."""
@@ -55,9 +53,11 @@ def feathered(painted: Floats, true: Rgb, known: Mask, feather: int) -> Floats:
     """Fades, within `feather` pixels of what is known, to the colour of the nearest known pixel."""
     if not feather or known.all() or not known.any():
         return painted
-    nearest, distance = _nearest(true, known)
-    share = np.clip(distance / (feather + 1), 0, 1)[..., None]
-    return np.asarray(painted * share + nearest * (1 - share), np.float32)
+    distance, number, colours = nearest_known(true, known)
+    rim = distance < feather + 1
+    faded = painted.copy()
+    faded[rim] = fade(painted[rim], colours[number[rim]], distance[rim], feather)
+    return faded
 
 
 def cloned(painted: Floats, true: Rgb, known: Mask, *, sketched: bool = False) -> Floats:
@@ -70,7 +70,11 @@ def cloned(painted: Floats, true: Rgb, known: Mask, *, sketched: bool = False) -
     left, top, width, height = cv2.boundingRect((~known).view(np.uint8))
     if min(width, height) < 3 or not known.any():
         return painted
-    under = np.asarray(true, np.float32) if sketched else _nearest(true, known)[0]
+    if sketched:
+        under = np.asarray(true, np.float32)
+    else:
+        _, number, colours = nearest_known(true, known)
+        under = colours[number]
     rim = ((1, 1), (1, 1), (0, 0))  # it needs one around the hole
     source, ground = (np.pad(_bytes(array), rim, mode="edge") for array in (painted, under))
     mask = np.pad(~known, 1).view(np.uint8) * np.uint8(255)
@@ -83,16 +87,6 @@ def near(mask: Mask, radius: int) -> Mask:
     """The mask and what is at most so many pixels (in a square) from it."""
     kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
     return np.asarray(cv2.dilate(mask.view(np.uint8), kernel), np.uint8).view(np.bool_)
-
-
-def _nearest(pixels: Rgb, known: Mask) -> tuple[Floats, Floats]:
-    """-> the colour of the nearest known pixel, and the distance to it."""
-    distance, label = cv2.distanceTransformWithLabels(
-        (~known).view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    colours = np.zeros((int(label.max()) + 1, 3), np.float32)
-    colours[label[known]] = pixels[known]
-    return colours[label], np.asarray(distance, np.float32)
 
 
 def _spread(total: Floats, weight: Floats) -> Floats:

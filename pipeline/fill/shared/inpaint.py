@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from pipeline.records import Mask, Rgb
 METHODS = {"telea": cv2.INPAINT_TELEA, "ns": cv2.INPAINT_NS}
 
 
-def inpaint(pixels: Rgb, known: Mask, radius: float, method: str = "ns") -> Rgb:
+def inpaint(pixels: Rgb, known: Mask, radius: float, method: Literal["ns", "telea"] = "ns") -> Rgb:
     """HWC uint8 with every pixel that is not known made from those within `radius` pixels. At least one is known.
 
     `cv2.inpaint` 5.0.0.93 reads outside its buffers when the image is one pixel high or wide (57 of 3,600 random calls

@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, ImageError
-from pipeline.fill.shared.base import FillDefaults
-from pipeline.fill.shared.fields import number
+from pipeline.fill.shared.base import ContextFill
 from pipeline.fill.shared.windows import FillWindow, Windowing
 from pipeline.models.weights import Weights
 from pipeline.records import Rgb
+from pipeline.spec import spec
 
-Floats: TypeAlias = NDArray[np.float32]
 
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkFill(FillDefaults):
-    """model: the weights. fit: which windows the network takes, and how they become part of the picture. context:
-    margin of a crop, as a share of its part's longer side. suffixes: of the files that the family reads."""
+@spec
+class NetworkFill(ContextFill):
+    """Base of fills that run a network on windows. suffixes: of the files that the family reads."""
 
     model: Weights
+    """File of the network."""
     windowing: Windowing
-    context: float = 0.5
+    """Which windows the network takes, and how they become part of a crop."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, Weights) or self.model.path.suffix.lower() not in self.suffixes:
+        if self.model.path.suffix.lower() not in self.suffixes:
             raise ConfigError(
                 f"fill.model: expected the weights of a {' or '.join(self.suffixes)} file, got {self.model!r}"
             )
-        if not isinstance(self.windowing, Windowing):
-            raise ConfigError(f"fill.windowing: expected a Fit, got {self.windowing!r}")
-        number("context", self.context, 0, 10)
 
     @property
     def weights(self) -> tuple[Weights, ...]:

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.records import Mask, Rgb
+from pipeline.records import Floats, Mask, Rgb
 
 BAND = 1 << 20
 """Pixels that are turned into floats at one time: bounds the memory for a crop of a hundred megapixels."""
@@ -52,7 +51,7 @@ def enlarge(small: Rgb, into: Rgb, known: Mask) -> None:
         np.copyto(into[band], rows, where=~known[band][..., None])
 
 
-def _area(pixels: Rgb, known: Mask, size: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _area(pixels: Rgb, known: Mask, size: tuple[int, int]) -> tuple[Floats, Floats]:
     """-> which share of each new pixel is known, and the sum of the known colours under it times their shares."""
     weight = known.astype(np.float32)
     covered = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)

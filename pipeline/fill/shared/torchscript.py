@@ -9,16 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.errors import WeightsError
+from pipeline.errors import WeightsError, one_line
 from pipeline.models.torch_device import infer, torch_device
 from pipeline.models.torch_options import TorchOptions
 from pipeline.models.weights import Weights
-from pipeline.records import Device
+from pipeline.records import Device, Floats
 
 
-def torchscript(
-    model: Weights, device: Device, threads: int
-) -> Callable[[Sequence[NDArray[np.float32]]], NDArray[np.generic]]:
+def torchscript(model: Weights, device: Device, threads: int) -> Callable[[Sequence[Floats]], NDArray[np.generic]]:
     """A call with arrays, one a parameter, that answers an array. Raises WeightsError for what is no TorchScript."""
     place = torch_device(device, threads)
     file = model.fetch()
@@ -27,10 +25,10 @@ def torchscript(
             warnings.simplefilter("ignore", DeprecationWarning)  # big-lama.pt comes in this form only
             network = torch.jit.load(str(file), map_location=place).eval()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
-        line = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{model.uri}: expected a TorchScript file, got what torch cannot load: {line}") from error
+        got = f"what torch cannot load: {one_line(error, 200)}"
+        raise WeightsError(f"{model.uri}: expected a TorchScript file, got {got}") from error
 
-    def call(arrays: Sequence[NDArray[np.float32]]) -> NDArray[np.generic]:
+    def call(arrays: Sequence[Floats]) -> NDArray[np.generic]:
         tensors = [torch.from_numpy(np.ascontiguousarray(array)).to(place) for array in arrays]
         answer = infer(place, TorchOptions(), lambda: network(*tensors))
         return np.asarray(answer.float().cpu().numpy())

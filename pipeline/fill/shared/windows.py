@@ -12,18 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import cv2
 import numpy as np
+from pydantic import Field
 
-from pipeline.errors import ConfigError, ImageError
-from pipeline.fill.shared.blend import RING, Floats, anchored, cloned, feathered, matched, near
+from pipeline.errors import ImageError
+from pipeline.fill.shared.blend import RING, anchored, cloned, feathered, matched, near
 from pipeline.fill.shared.crops import GREY, Span, mean, parts
-from pipeline.fill.shared.fields import number
 from pipeline.fill.shared.shrink import enlarge, shrink
 from pipeline.models.batch_size import Batches
-from pipeline.records import Crop, Mask, Patch, Rgb, seed_of
+from pipeline.records import Crop, Floats, Mask, Patch, Rgb, seed_of
+from pipeline.spec import FieldError, spec
 
 ENOUGH: Final = 1.5
 """A crop that is at most this many times the network's side is filled shrunk and enlarged: sharp enough."""
@@ -53,38 +54,36 @@ _Filling: TypeAlias = Generator[FillWindow, Rgb, Rgb]
 """Asks for one window after another and returns the filled crop."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Windowing:
-    """side: longer side of what the network sees, in pixels. multiple: its sides are multiples of this. fixed: it takes
-    only windows of side x side. overlap: pixels that windows share where a hole is larger than one, and the context
-    around what fits one; 0: what is larger is filled shrunk and enlarged, without detail. colour: whether its colours
-    are shifted to agree with what is around the hole. blend: of the hole's border: `none`, `feather` (fades to the
-    nearest known colours within `feather` pixels) or `poisson` (gradients on known colours). batch: windows of one
-    shape in one call; more pays on a GPU, and on the CPU with 1 a window's answer never depends on others.
-    """
+    """Which windows a network takes, and how they become part of a crop."""
 
-    side: int = 512
-    multiple: int = 8
+    side: Annotated[int, Field(ge=16, le=4096)] = 512
+    """Longer side in pixels of what the network sees; a multiple of `multiple`."""
+    multiple: Annotated[int, Field(ge=1, le=256)] = 8
+    """Sides of windows are multiples of this many pixels."""
     fixed: bool = False
-    overlap: int = 64
+    """The network takes only windows of side x side; smaller crops are padded by reflection."""
+    overlap: Annotated[int, Field(ge=0)] = 64
+    """Pixels that windows share where a hole is larger than one window, and the context around a part that fits one; at
+    most a quarter of `side`. 0: a larger hole is filled shrunk and enlarged, without detail."""
     colour: bool = True
+    """Shift the painted colours to agree with what is around the hole."""
     blend: Literal["none", "feather", "poisson"] = "none"
-    feather: int = 4
-    batch: int = 1
+    """Of the border, inside the hole: `feather` fades to the nearest known colours within `feather` pixels, `poisson`
+    puts the painted gradients on known colours."""
+    feather: Annotated[int, Field(ge=0, le=256)] = 4
+    """Pixels from the border over which `blend: feather` fades."""
+    batch: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Windows of one shape in one call. More pays on a GPU; on the CPU with 1 a window's answer never depends on
+    others."""
 
     def __post_init__(self) -> None:
-        number("side", self.side, 16, 4096, whole=True, path="")
-        number("multiple", self.multiple, 1, 256, whole=True, path="")
-        number("overlap", self.overlap, 0, self.side // 4, whole=True, path="")
-        number("feather", self.feather, 0, 256, whole=True, path="")
-        number("batch", self.batch, 1, 1024, whole=True, path="")
-        for key in ("fixed", "colour"):
-            if not isinstance(getattr(self, key), bool):
-                raise ConfigError(f"{key}: expected true or false, got {getattr(self, key)!r}")
-        if self.blend not in ("none", "feather", "poisson"):
-            raise ConfigError(f"blend: expected none, feather or poisson, got {self.blend!r}")
+        if self.overlap > self.side // 4:
+            expected = f"a whole number from 0 to {self.side // 4} (a quarter of side)"
+            raise FieldError("overlap", f": expected {expected}, got {self.overlap}")
         if self.side % self.multiple:
-            raise ConfigError(f"side: expected a multiple of {self.multiple} (multiple), got {self.side}")
+            raise FieldError("side", f": expected a multiple of {self.multiple} (multiple), got {self.side}")
 
 
 class WindowedFill:

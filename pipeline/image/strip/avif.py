@@ -1,7 +1,7 @@
-"""Which items of an AVIF are its picture? (ISO 14496-12, ISO 23008-12, AV1-ISOBMFF, AVIF 1.1)
+"""Keep the items of an AVIF that are its picture (ISO 14496-12, ISO 23008-12, AV1-ISOBMFF, AVIF 1.1).
 
-The container is built anew around one coded picture and, if there is one, its alpha: the layout that libavif writes
-for a still. Grids, derived pictures, layers, sequences and whatever else has several items are refused.
+The container is built anew around one coded picture and its alpha, if it has one: the layout that libavif writes for a
+still. Grids, derived pictures, layers, sequences and all else with several items are refused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Item:
 
 
 def strip(data: bytes, *, keep_icc: bool) -> bytes:
-    """One still with its alpha; EXIF and XMP items, item names, user descriptions and AV1 metadata units go."""
+    """Keep one still with its alpha, not EXIF and XMP items, item names, user descriptions or AV1 metadata units."""
     boxes = dict(_boxes(data))
     if b"moov" in boxes:
         raise CannotStrip("AVIF image sequence")
@@ -46,7 +46,7 @@ def strip(data: bytes, *, keep_icc: bool) -> bytes:
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(type, body) of the boxes that fill `data`; bytes behind the last whole box are left out."""
+    """Yield (type, body) of the boxes in `data`; bytes behind the last whole box are dropped."""
     at = 0
     while at + 8 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, at)
@@ -102,7 +102,7 @@ def _kinds(iinf: bytes) -> dict[int, bytes]:
 
 
 def _references(iref: bytes) -> Iterator[tuple[bytes, int, list[int]]]:
-    """(type, from item, to items)."""
+    """Yield (type, from item, to items)."""
     if not iref:
         return
     form = "H" if iref[0] == 0 else "I"
@@ -113,7 +113,7 @@ def _references(iref: bytes) -> Iterator[tuple[bytes, int, list[int]]]:
 
 
 def _properties(iprp: bytes, *, keep_icc: bool) -> dict[int, tuple[Property, ...]]:
-    """What each item is associated with, without what is not needed to show it."""
+    """Item -> its properties that are needed to show it."""
     container, found = b"", {}
     for kind, body in _boxes(iprp):
         if kind == b"ipco":
@@ -160,7 +160,7 @@ def _is_alpha(properties: tuple[Property, ...]) -> bool:
 
 
 def _payloads(data: bytes, iloc: bytes, idat: bytes, wanted: set[int]) -> dict[int, bytes]:
-    """The bytes of the wanted items, their extents joined."""
+    """Item -> its bytes, extents joined, for the wanted items."""
     version = iloc[0]
     sizes = iloc[4] >> 4, iloc[4] & 15, iloc[5] >> 4, iloc[5] & 15 if version else 0
     at = 6
@@ -196,7 +196,7 @@ def _payloads(data: bytes, iloc: bytes, idat: bytes, wanted: set[int]) -> dict[i
 
 
 def _picture_units(payload: bytes) -> bytes:
-    """The AV1 open bitstream units that code the picture (AV1 specification, 5.3)."""
+    """Keep the AV1 open bitstream units that code the picture (AV1 specification, 5.3)."""
     kept, at = [], 0
     while at < len(payload):
         start, head = at, payload[at]
@@ -223,7 +223,7 @@ def _picture_units(payload: bytes) -> bytes:
 
 
 def _write(ftyp: bytes, items: list[_Item]) -> bytes:
-    """items: the picture, then its alpha."""
+    """Write a container. items: the picture, then its alpha."""
     brands = [brand for brand in _BRANDS if brand in [ftyp[at : at + 4] for at in range(8, len(ftyp), 4)]]
     head = _box(b"ftyp", b"avif" + bytes(4) + b"".join(brands or _BRANDS[:3]))
     draft = head + _meta(items, [0] * len(items))

@@ -1,4 +1,4 @@
-"""Which bytes of a BMP are its picture? (the Windows BITMAPCOREHEADER to BITMAPV5HEADER family)"""
+"""Keep the bytes of a BMP that are its picture (the Windows BITMAPCOREHEADER to BITMAPV5HEADER family)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SRGB: Final = 0x73524742
 
 
 def strip(data: bytes) -> bytes:
-    """Header, palette and pixels, one behind the other; no gaps, no profile, nothing behind, padding set to zero."""
+    """Keep header, palette and pixels, without gaps, profile or trailing bytes; padding becomes zero."""
     if data[:2] != b"BM" or len(data) < 26:
         raise malformed("bmp", f"expected BM and two headers, got {len(data)} bytes that begin with {data[:2]!r}")
     offset, size = struct.unpack_from("<II", data, 10)
@@ -25,13 +25,13 @@ def strip(data: bytes) -> bytes:
     if 14 + size > len(data):
         raise malformed("bmp", f"its header of {size} bytes runs over the end of the file")
     head = bytearray(data[14 : 14 + size])
-    width, height, bits, compression, colours = _facts(head)
+    width, height, bits, compression, colours = _fields(head)
     masks = {_BITFIELDS: 12, _ALPHABITFIELDS: 16}.get(compression, 0) if size == 40 else 0
     entry = 3 if size == _CORE else 4
     palette_at = 14 + size + masks
     if colours > 1 << min(bits, 8) or offset < palette_at or offset > len(data):
         raise malformed("bmp", f"{colours} colours of {bits} bits, pixels at byte {offset} of {len(data)}")
-    # A file may end its palette early by letting the pixels begin where entries would stand.
+    # The pixels may begin before the palette has all its entries: it ends there.
     palette = bytearray(data[palette_at : min(offset, palette_at + colours * entry)])
     if entry == 4:
         palette[3::4] = bytes(len(palette[3::4]))
@@ -41,12 +41,12 @@ def strip(data: bytes) -> bytes:
         pixels = _rows(data, offset, width, height, bits)
     else:
         raise CannotStrip(f"BMP with compression {compression}")
-    _forget(head, size, len(pixels), colours)
+    _rewrite(head, size, len(pixels), colours)
     body = bytes(head) + data[14 + size : palette_at] + bytes(palette)
     return struct.pack("<2sIHHI", b"BM", 14 + len(body) + len(pixels), 0, 0, 14 + len(body)) + body + pixels
 
 
-def _facts(head: bytearray) -> tuple[int, int, int, int, int]:
+def _fields(head: bytearray) -> tuple[int, int, int, int, int]:
     """Width, height (positive), bits a pixel, compression, colours of the palette."""
     if len(head) == _CORE:
         width, height, _, bits = struct.unpack_from("<HHHH", head, 4)
@@ -64,12 +64,12 @@ def _rows(data: bytes, offset: int, width: int, height: int, bits: int) -> bytes
     if offset + stride * height > len(data):
         raise malformed("bmp", f"{height} rows of {stride} bytes from byte {offset} on, the file ends at {len(data)}")
     rows = np.frombuffer(data, np.uint8, stride * height, offset).reshape(height, stride).copy()
-    rows[:, used:] = 0  # writers leave whatever was in memory here
+    rows[:, used:] = 0  # writers leave bytes of their memory here
     return rows.tobytes()
 
 
 def _rle_end(data: bytes, at: int, *, four_bits: bool) -> int:
-    """The position behind the end-of-bitmap code."""
+    """Find the position behind the end-of-bitmap code."""
     while at + 2 <= len(data):
         count, value = data[at], data[at + 1]
         at += 2
@@ -83,8 +83,8 @@ def _rle_end(data: bytes, at: int, *, four_bits: bool) -> int:
     raise malformed("bmp", "the run-length data ends without its end code")
 
 
-def _forget(head: bytearray, size: int, pixel_bytes: int, colours: int) -> None:
-    """Write what the rebuilt file is, and drop the profile that a V5 header points to (a path, or an embedded one)."""
+def _rewrite(head: bytearray, size: int, pixel_bytes: int, colours: int) -> None:
+    """Set the sizes of the rebuilt file, and drop the profile of a V5 header (a path, or an embedded one)."""
     if size == _CORE:
         return
     struct.pack_into("<I", head, 20, pixel_bytes)

@@ -1,4 +1,4 @@
-"""Which blocks of a GIF are its picture? (GIF89a)"""
+"""Keep the blocks of a GIF that are its picture (GIF89a)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _GRAPHIC_CONTROL: Final = 0xF9
 
 
 def strip(data: bytes) -> bytes:
-    """The first frame with its palette and transparency; further frames, comments, application data and text go."""
+    """Keep the first frame with its palette and transparency, not comments, application data, text or other frames."""
     if data[:6] not in (b"GIF87a", b"GIF89a") or len(data) < 13:
         raise malformed("gif", f"expected GIF87a or GIF89a and a screen descriptor, got {data[:6]!r}")
     at = 13 + _palette_bytes(data[10])
@@ -36,7 +36,7 @@ def _palette_bytes(packed: int) -> int:
 
 
 def _skip_blocks(data: bytes, at: int) -> int:
-    """The position behind a chain of length-prefixed sub-blocks that begins at `at`."""
+    """Find the position behind a chain of length-prefixed sub-blocks that begins at `at`."""
     while at < len(data):
         length = data[at]
         at += 1 + length

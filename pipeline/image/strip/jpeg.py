@@ -1,15 +1,14 @@
-"""Which bytes of a JPEG are its picture? (ITU T.81 annex B, JFIF 1.02, Adobe TN 5116, ICC.1 annex B.4)"""
+"""Keep the bytes of a JPEG that are its picture (ITU T.81 annex B, JFIF 1.02, Adobe TN 5116, ICC.1 annex B.4)."""
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
+from pipeline.image.jpeg_scan import MARKER_IN_SCAN
 from pipeline.image.strip.problems import CannotStrip, malformed
 
 _SOI: Final = b"\xff\xd8"
 _EOI: Final = b"\xff\xd9"
-_MARKER_IN_SCAN: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not stuffing, not a restart, not a fill byte
 _STANDALONE: Final = frozenset((0x01, *range(0xD0, 0xD8)))
 _FRAMES: Final = (0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA, 0xCB)
 _TABLES: Final = (0xC4, 0xCC, 0xDB, 0xDC, 0xDD)
@@ -19,10 +18,9 @@ _APP0, _APP2, _APP14, _SOS = 0xE0, 0xE2, 0xEE, 0xDA
 
 
 def strip(data: bytes, *, keep_icc: bool, tables_only: bool = False) -> bytes:
-    """Up to the first EOI: the second images of an MPO, motion-photo trailers and gain maps stand behind it.
-
-    tables_only: `data` is an abbreviated stream of tables (TIFF's JPEGTables), so it needs no scan.
-    """
+    """Keep frames, tables and scans up to the first EOI: the second images of an MPO, motion-photo trailers and gain
+    maps stand behind it. tables_only: `data` is an abbreviated stream of tables (TIFF's JPEGTables), which has no
+    scan."""
     if data[:2] != _SOI:
         raise malformed("jpeg", f"expected FF D8 at the start, got {data[:2].hex(' ') or 'nothing'}")
     out = [_SOI]
@@ -51,7 +49,7 @@ def strip(data: bytes, *, keep_icc: bool, tables_only: bool = False) -> bytes:
         segment = data[at:end]
         if code == _SOS:
             scans += 1
-            found = _MARKER_IN_SCAN.search(data, end)
+            found = MARKER_IN_SCAN.search(data, end)
             end = found.start() if found else len(data)
             out.append(data[at:end])
         elif code in _FRAMES or code in _TABLES:
@@ -66,10 +64,10 @@ def strip(data: bytes, *, keep_icc: bool, tables_only: bool = False) -> bytes:
 
 
 def _jfif(segment: bytes) -> bytes:
-    """Version, unit and density stay; the thumbnail goes."""
+    """Keep version, unit and density, not the thumbnail."""
     return b"\xff\xe0\x00\x10" + segment[4:16] + b"\x00\x00"
 
 
 def _adobe(segment: bytes) -> bytes:
-    """Says whether the components are YCC, YCCK, RGB or CMYK: without it the colours would be wrong."""
+    """Keep the colour transform (YCC, YCCK, RGB or CMYK): without it the colours would be wrong."""
     return b"\xff\xee\x00\x0e" + segment[4:16]

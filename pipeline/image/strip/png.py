@@ -1,4 +1,4 @@
-"""Which chunks of a PNG are its picture? (PNG 3rd edition, clauses 5 and 11)"""
+"""Keep the chunks of a PNG that are its picture (PNG 3rd edition, clauses 5 and 11)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.image.strip.problems import malformed
 
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _LONGEST: Final = {
-    # Chunk -> longest body that the standard allows, so that nothing can be stuffed behind the real content.
+    # Chunk -> longest body that the standard allows, so that no data can hide behind the real content.
     b"IHDR": 13,
     b"PLTE": 768,
     b"tRNS": 256,
@@ -23,10 +23,10 @@ _LONGEST: Final = {
 
 
 def strip(data: bytes, *, icc: bytes) -> bytes:
-    """Keeps the chunks that say what the pixels are. Every CRC up to IEND is checked, also of what is left out.
+    """Keep the chunks that define the pixels, up to IEND. The CRCs of dropped chunks are checked, too.
 
-    icc: the profile to embed, or nothing. The iCCP chunk is written anew because its name field is free text.
-    APNG's frames and controls are left out: the default image stays. Nothing behind IEND stays.
+    icc: the profile to embed, or empty. The iCCP chunk is written anew because its name field is free text. Of an APNG
+    the default image stays, without frames and controls.
     """
     if data[:8] != _SIGNATURE:
         raise malformed("png", f"expected the PNG signature, got {data[:8].hex(' ') or 'nothing'}")

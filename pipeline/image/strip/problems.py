@@ -1,4 +1,4 @@
-"""How does stripping fail?"""
+"""Errors of stripping."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ class CannotStrip(ImageError):
 
 
 def malformed(fmt: str, detail: str) -> ImageError:
-    """fmt: `jpeg`, `png`, ... detail: what was expected and what came."""
+    """Make the error for a broken container. fmt: `jpeg`, `png`, ... detail: what was expected and what came."""
     return ImageError(f"malformed_{fmt}", detail)

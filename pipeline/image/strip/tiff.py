@@ -1,4 +1,4 @@
-"""Which tags of a TIFF are its picture? (TIFF 6.0, Technical Note 2 for JPEG, the BigTIFF layout)"""
+"""Keep the tags of a TIFF that are its picture (TIFF 6.0, Technical Note 2 for JPEG, the BigTIFF layout)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANAR = 273, 277, 27
 _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_COUNTS = 322, 323, 324, 325
 _JPEG_TABLES, _ICC = 347, 34675
 _KEPT: Final = {
-    # Tag -> most values it may have; all are numbers, so that no text can hide in them.
+    # Tag -> maximum number of its values. All are numbers, so that no text can hide in them.
     _WIDTH: 1, _LENGTH: 1, _BITS: 16, _COMPRESSION: 1, _PHOTOMETRIC: 1,
     266: 1, _SAMPLES: 1, _ROWS_PER_STRIP: 1, 282: 1, 283: 1, _PLANAR: 1,  # fill order, resolution
     280: 16, 281: 16,  # range of the samples
@@ -24,7 +24,7 @@ _KEPT: Final = {
     529: 3, 530: 2, 531: 1, 532: 10,  # YCbCr
 }  # fmt: skip
 _PLAIN_CODECS: Final = (1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 50000)
-"""None, fax, LZW, deflate, PackBits, LZMA, Zstandard: streams that hold nothing but samples."""
+"""None, fax, LZW, deflate, PackBits, LZMA, Zstandard: streams that hold only samples."""
 _UNCOMPRESSED, _JPEG, _YCBCR, _PLANES = 1, 7, 6, 2
 _FORMATS: Final = {1: "B", 3: "H", 4: "I", 5: "2I", 6: "b", 7: "B", 8: "h", 9: "i", 10: "2i", 11: "f", 12: "d", 16: "Q"}
 _BYTE, _SHORT, _LONG, _UNDEFINED, _LONG8 = 1, 3, 4, 7, 16
@@ -38,7 +38,7 @@ class _Field:
 
 
 def strip(data: bytes, *, keep_icc: bool) -> bytes:
-    """The first page alone, in a classic TIFF of the same byte order with the strips or tiles copied."""
+    """Keep the first page, in a classic TIFF of the same byte order with the strips or tiles copied."""
     order, page = _first_page(data)
     kept = {tag: field for tag, field in page.items() if tag in _KEPT or (tag == _ICC and keep_icc)}
     for tag, field in kept.items():
@@ -102,7 +102,7 @@ def _long(order: str, values: list[int]) -> _Field:
 
 
 def _pieces(data: bytes, order: str, page: dict[int, _Field], *, tiled: bool) -> list[bytes]:
-    """The encoded strips or tiles, each without anything that is not samples."""
+    """Cut out the encoded strips or tiles, each with its samples only."""
     keys = (_TILE_OFFSETS, _TILE_COUNTS) if tiled else (_STRIP_OFFSETS, _STRIP_COUNTS)
     if keys[0] not in page or keys[1] not in page:
         raise CannotStrip(f"TIFF without tags {keys[0]} and {keys[1]}")
@@ -124,7 +124,7 @@ def _pieces(data: bytes, order: str, page: dict[int, _Field], *, tiled: bool) ->
 
 
 def _sizes(order: str, page: dict[int, _Field], pieces: int, *, tiled: bool) -> list[int]:
-    """Bytes of each uncompressed piece: what a file declares beyond them is not pixels."""
+    """Bytes of samples in each uncompressed piece: any bytes that the file declares beyond them are not pixels."""
     if _one(order, page, _PHOTOMETRIC, 0) == _YCBCR:
         raise CannotStrip("uncompressed YCbCr TIFF")
     bits = _numbers(order, page[_BITS])[0] if _BITS in page else 1
@@ -147,11 +147,11 @@ def _one(order: str, page: dict[int, _Field], tag: int, default: int) -> int:
 
 
 def _write(order: str, kept: dict[int, _Field], pieces: list[bytes], *, tiled: bool) -> bytes:
-    """Header, the only page, the values that do not fit into it, the pixels."""
+    """Write the header, the one page, the values that do not fit into it, and the pixels."""
     offsets_tag, counts_tag = (_TILE_OFFSETS, _TILE_COUNTS) if tiled else (_STRIP_OFFSETS, _STRIP_COUNTS)
     fields = {tag: field for tag, field in kept.items() if tag not in (offsets_tag, counts_tag)}
     fields[counts_tag] = _long(order, [len(piece) for piece in pieces])
-    fields[offsets_tag] = _long(order, [0] * len(pieces))  # as long as the real one, which needs the layout
+    fields[offsets_tag] = _long(order, [0] * len(pieces))  # placeholder of the same length
     values_at = 8 + 2 + 12 * len(fields) + 4
     pixels_at = values_at + sum(_even(len(field.raw)) for field in fields.values() if len(field.raw) > 4)
     offsets = []

@@ -1,4 +1,4 @@
-"""Which chunks of a WebP are its picture? (RFC 9649)"""
+"""Keep the chunks of a WebP that are its picture (RFC 9649)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pipeline.image.strip.problems import CannotStrip, malformed
 
 _PICTURE: Final = (b"VP8 ", b"VP8L")
 _ALPHA, _ICC = 0x10, 0x20
-"""Flags of VP8X. Its other ones (EXIF 0x08, XMP 0x04, animation 0x02) never stay."""
+"""Flags of VP8X that may stay; the others (EXIF 0x08, XMP 0x04, animation 0x02) never do."""
 
 
 def strip(data: bytes, *, keep_icc: bool) -> bytes:
-    """One still picture with its alpha, and its profile when asked."""
+    """Keep one still picture with its alpha and, with `keep_icc`, its profile."""
     kept: dict[bytes, bytes] = {}
     for kind, body in chunks(data):
         if kind in (b"ANIM", b"ANMF"):
@@ -33,18 +33,18 @@ def strip(data: bytes, *, keep_icc: bool) -> bytes:
         flags = extended[0] & _ALPHA | (_ICC if b"ICCP" in kept else 0)
         kept[b"VP8X"] = bytes((flags, 0, 0, 0)) + extended[4:]
     else:
-        order = (pictures[0],)  # the simple layout knows no other chunk; decoders ignore what follows
+        order = (pictures[0],)  # the simple layout has no other chunk; decoders ignore any that follow
     body = b"WEBP" + b"".join(_chunk(kind, kept[kind]) for kind in order if kind in kept)
     return b"RIFF" + len(body).to_bytes(4, "little") + body
 
 
 def is_lossless(data: bytes) -> bool:
-    """Whether the pixels of this WebP were coded without loss."""
+    """Whether the pixels of a WebP are coded without loss."""
     return any(kind == b"VP8L" for kind, _ in chunks(data))
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(kind, body) in file order, up to the size that the RIFF header declares."""
+    """Yield (kind, body) in file order, up to the size that the RIFF header declares."""
     if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
         raise malformed("webp", f"expected RIFF....WEBP, got {data[:12]!r}")
     stop = 8 + int.from_bytes(data[4:8], "little")

@@ -1,1 +1,1 @@
-"""Families of transformers."""
+"""Model families of the package transformers."""

@@ -1,22 +1,23 @@
-"""What the families of transformers share: a checkpoint read cold, on the driver, without importing transformers."""
+"""Checkpoints of transformers, read and checked on the driver without importing transformers."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pipeline.errors import ConfigError, WeightsError
+from pydantic import Field
+
+from pipeline.errors import ConfigError, WeightsError, one_line
 from pipeline.image.view import Fit, Tiles
 from pipeline.models.checkpoint import Checkpoint
-from pipeline.models.torch_options import TorchOptions, need
+from pipeline.models.torch_options import need
 from pipeline.models.weights import Weights
 from pipeline.segment.shared.class_map import labels_of, names_of
-from pipeline.segment.shared.fields import check_whole
 from pipeline.segment.shared.preprocess import Preprocess, from_config
 from pipeline.segment.shared.warm_up import WarmStart
+from pipeline.spec import FieldError, spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,47 +25,50 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True, kw_only=True)
-class HubSegmenter(WarmStart):
-    """longest: larger images are shrunk to this longer side when they are decoded; 0: never. run: how torch runs.
-    family: what messages name."""
+Longest = Annotated[int, Field(ge=0, le=1 << 15)]
 
-    longest: int = 2048
-    run: TorchOptions = field(default_factory=TorchOptions)
+
+@spec
+class HubSegmenter(WarmStart):
+    """Base of segmenters of transformers' checkpoints. family: their name in messages."""
+
+    longest: Longest = 2048
+    """Larger images are shrunk to this longer side when they are decoded, in pixels; 0: never. The checkpoint's own
+    preprocessing follows."""
 
     family: ClassVar[str]
-
-    def __post_init__(self) -> None:
-        check_whole(f"{self.family}.longest", self.longest, 0, 1 << 15)
 
     @property
     def view(self) -> Fit | Tiles:
         return Fit(side=self.longest or 1 << 15, multiple=1, resample="area")
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Classes(HubSegmenter):
-    """A checkpoint whose config names its classes. model: config.json, preprocessor_config.json, model.safetensors.
-    types: of config.json, that the family knows. squares: it can look at squares of an image, as EoMT does."""
+    """Base for checkpoints whose config names the classes. types: model types of config.json that the family knows.
+    squares: the family can see an image in squares, as EoMT does."""
 
     model: Checkpoint
+    """The checkpoint: config.json, preprocessor_config.json, model.safetensors."""
 
     types: ClassVar[Collection[str]]
     squares: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        model_type(self.family, self.model, self.types)
-        _ = self.names, self.how, self.view  # raises what does not fit here, not in a worker
+        check_type("model", self.model, self.types)
+        _ = self.names, self.how, self.view  # a checkpoint that does not fit fails here, not in a worker
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Of class 0, 1, ..."""
-        return names(self.family, self.model)
+        found = self.model.read("config.json").get("id2label")
+        if not isinstance(found, Mapping) or not all(str(number).isdecimal() for number in found):
+            raise FieldError("model", f": config.json: expected id2label, the names of classes, got {found!r}")
+        return names_of({int(number): str(name) for number, name in found.items()})
 
     @cached_property
     def how(self) -> Preprocess:
-        return preprocess(self.family, self.model, squares=self.squares)
+        return preprocess("model", self.model, squares=self.squares)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -75,44 +79,32 @@ class Classes(HubSegmenter):
         return self.model.weights
 
 
-def model_type(family: str, model: Checkpoint, known: Collection[str]) -> str:
-    """Of a checkpoint's config.json. Raises ConfigError when it is of another family."""
-    if not isinstance(model, Checkpoint):
-        raise ConfigError(f"segment.{family}.model: expected a checkpoint, got {model!r}")
+def check_type(key: str, model: Checkpoint, known: Collection[str]) -> str:
+    """The model type in a checkpoint's config.json. key: the spec's field. Raises FieldError when it is not known."""
     found = model.read("config.json").get("model_type")
     if found not in known:
-        raise ConfigError(
-            f"segment.{family}.model: expected a checkpoint of {', '.join(sorted(known))}, got model_type {found!r}"
-        )
+        raise FieldError(key, f": expected a checkpoint of {', '.join(sorted(known))}, got model_type {found!r}")
     return str(found)
 
 
-def names(family: str, model: Checkpoint) -> tuple[str, ...]:
-    """The names of class 0, 1, ... of a checkpoint's config.json. Raises ConfigError."""
-    found = model.read("config.json").get("id2label")
-    if not isinstance(found, Mapping) or not all(str(number).isdecimal() for number in found):
-        raise ConfigError(
-            f"segment.{family}.model: config.json: expected id2label, the names of classes, got {found!r}"
-        )
-    return names_of({int(number): str(name) for number, name in found.items()})
+def preprocess(key: str, model: Checkpoint, *, squares: bool = False) -> Preprocess:
+    """The preprocessing in a checkpoint's preprocessor_config.json, or in the processor_config.json of newer ones.
 
-
-def preprocess(family: str, model: Checkpoint, *, squares: bool = False) -> Preprocess:
-    """Of a checkpoint's preprocessor_config.json, or of the processor_config.json that newer ones have. squares: the
-    caller can look at squares of an image. Raises ConfigError."""
+    key: the spec's field. squares: the caller can see an image in squares. Raises FieldError.
+    """
     found = model.read("preprocessor_config.json") or model.read("processor_config.json").get("image_processor")
     try:
         how = from_config(found if isinstance(found, Mapping) else {})
     except ConfigError as error:
-        raise ConfigError(f"segment.{family}.model: {error}") from error
+        raise FieldError(key, f": {error}") from error
     if how.split and not squares:
-        raise ConfigError(f"segment.{family}.model: preprocessor_config.json: do_split_image is not supported here")
+        raise FieldError(key, ": preprocessor_config.json: do_split_image is not supported here")
     return how
 
 
 @contextmanager
 def loading(family: str, model: Checkpoint) -> Iterator[str]:
-    """The folder to load a checkpoint from. Whatever transformers raises becomes a WeightsError of one line."""
+    """Yield the folder to load a checkpoint from. Exceptions of transformers become a WeightsError of one line."""
     need(f"segment.{family}", "torch", "transformers", "safetensors")
     import transformers
 
@@ -122,25 +114,26 @@ def loading(family: str, model: Checkpoint) -> Iterator[str]:
         try:
             yield str(folder)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
-            line = " ".join(str(error).split())[:300]
-            raise WeightsError(f"segment.{family}.model: transformers cannot load {model.tag}: {line}") from error
+            raise WeightsError(
+                f"segment.{family}.model: transformers cannot load {model.tag}: {one_line(error)}"
+            ) from error
 
 
 def pretrained(family: str, model: Checkpoint, auto: str) -> torch.nn.Module:
-    """A network by the name of its class in transformers, on the CPU. No code but transformers' own is run, nothing but
-    .safetensors is read, and every weight must be in the file. Raises WeightsError."""
+    """A network of a class of transformers, on the CPU. Only transformers' own code runs, only .safetensors are read,
+    and the file must hold every weight. auto: name of the class. Raises WeightsError."""
     with loading(family, model) as folder:
         import transformers
 
         kind = getattr(transformers, auto)
-        module, task_tokens = kind.from_pretrained(
+        module, report = kind.from_pretrained(
             folder,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
         )
-        missing = sorted(task_tokens["missing_keys"])
+        missing = sorted(report["missing_keys"])
         if missing:
             raise WeightsError(
                 f"segment.{family}.model: {model.tag} lacks {len(missing)} weights, the first {missing[0]}; is it a "
@@ -151,8 +144,8 @@ def pretrained(family: str, model: Checkpoint, auto: str) -> torch.nn.Module:
 
 
 def whole_number(family: str, model: Checkpoint, default: int, *keys: str) -> int:
-    """Of a checkpoint's config.json, under one key in another; what transformers leaves out is the default. Raises
-    ConfigError."""
+    """A number of a checkpoint's config.json. keys: its place, each key inside the one before. default: transformers'
+    own, which it leaves out of the file. Raises ConfigError."""
     found: object = model.read("config.json")
     for key in keys:
         found = found.get(key, {}) if isinstance(found, Mapping) else found
@@ -163,18 +156,19 @@ def whole_number(family: str, model: Checkpoint, default: int, *keys: str) -> in
     return found
 
 
-def check_tokenizer(family: str, model: Checkpoint, key: str = "model") -> None:
-    """Raises ConfigError unless a tokenizer is among a checkpoint's files."""
+def check_tokenizer(key: str, model: Checkpoint) -> None:
+    """Raise FieldError unless a tokenizer is among a checkpoint's files. key: the spec's field."""
     if not {"tokenizer.json", "vocab.json", "vocab.txt"} & set(model.files):
-        raise ConfigError(
-            f"segment.{family}.{key}: expected tokenizer.json (or vocab.json and merges.txt) and tokenizer_config.json "
-            f"in {key}.files, got {', '.join(model.files)}"
+        raise FieldError(
+            key,
+            f": expected tokenizer.json (or vocab.json and merges.txt) and tokenizer_config.json in {key}.files, "
+            f"got {', '.join(model.files)}",
         )
 
 
 def tokenize(family: str, model: Checkpoint, texts: Sequence[str], longest: int) -> list[list[int]]:
-    """The tokens of each text by a checkpoint's own tokenizer, with what it puts before and after. longest: how many
-    the network takes. Raises ConfigError and WeightsError."""
+    """The tokens of each text by a checkpoint's own tokenizer, with those that begin and end a text. longest: the most
+    that the network takes. Raises ConfigError and WeightsError."""
     with loading(family, model) as folder:
         import transformers
 

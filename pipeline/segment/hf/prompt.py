@@ -1,14 +1,16 @@
-"""Where is what these words say? Text prompts: CLIPSeg; Grounding DINO's boxes that SAM 2 makes masks of; SAM 3.
+"""Segments by text prompts: CLIPSeg; Grounding DINO's boxes with SAM 2's masks; SAM 3.
 
-`prompts` are the labels of the segments. torch_prompts.py computes; nothing here imports torch.
+The prompts are the labels of the segments. prompt_nets.py computes; nothing here imports torch.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from pipeline.contracts import SegmentModel
 from pipeline.errors import ConfigError
@@ -18,34 +20,36 @@ from pipeline.models.weights import Weights
 from pipeline.records import Device
 from pipeline.segment.hf.checkpoint_config import (
     HubSegmenter,
+    Longest,
     check_tokenizer,
-    model_type,
+    check_type,
     preprocess,
     pretrained,
     tokenize,
     whole_number,
 )
 from pipeline.segment.shared.class_map import NetworkModel, mask_segments
-from pipeline.segment.shared.fields import check_number, check_whole
 from pipeline.segment.shared.preprocess import Preprocess
 from pipeline.segment.shared.sliding_window import SlidingWindow
-from pipeline.segment.shared.sliding_window_run import SlidingWindowModel
+from pipeline.spec import FieldError, Share, spec
+
+MaxDetections = Annotated[int, Field(ge=1, le=1000)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class _Prompted(HubSegmenter):
     prompts: tuple[str, ...]
+    """What to look for, in words, [license plate, person]: short phrases without full stops. They are the labels of the
+    segments."""
 
     family: ClassVar = "hf_prompt"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        prompts = self.prompts
-        fine = bool(prompts) and all(isinstance(p, str) and p.strip() and "." not in p for p in prompts)
-        if not fine or len(set(prompts)) != len(prompts):
-            raise ConfigError(
-                "segment.hf_prompt.prompts: expected different words to look for, [license plate, person], got "
-                f"{prompts!r}"
+        distinct = len(set(self.prompts)) == len(self.prompts) > 0
+        if not distinct or not all(prompt.strip() and "." not in prompt for prompt in self.prompts):
+            raise FieldError(
+                "prompts",
+                f": expected different words to look for, [license plate, person], got {self.prompts!r}",
             )
 
     @property
@@ -60,51 +64,47 @@ class _Prompted(HubSegmenter):
         self.tokens()
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class _OneModel(_Prompted):
-    """A checkpoint that both reads and sees. types: of its config.json."""
+    """Base for checkpoints that encode both text and images. types: model types of config.json that the class knows."""
 
     model: Checkpoint
+    """The checkpoint, with its tokenizer."""
 
     types: ClassVar[frozenset[str]]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        model_type("hf_prompt", self.model, self.types)
-        check_tokenizer("hf_prompt", self.model)
-        _ = self._how
+        check_type("model", self.model, self.types)
+        check_tokenizer("model", self.model)
+        _ = self._how, self.view
 
     @cached_property
     def _how(self) -> Preprocess:
-        return preprocess("hf_prompt", self.model)
+        return preprocess("model", self.model)
 
     @property
     def weights(self) -> tuple[Weights, ...]:
         return self.model.weights
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class HfClipSeg(_OneModel):
-    """One segment for each prompt that is there (CLIPSeg, Lüddecke and Ecker 2022, arXiv:2112.10003).
+    """One segment for each prompt that is found (CLIPSeg, Lüddecke and Ecker 2022, arXiv:2112.10003). A call is one
+    image with all prompts, whatever run.batch."""
 
-    model: a CLIPSeg checkpoint with its tokenizer. prompts: what to look for, in words. score: probability from which
-    on a pixel is inside. longest, look, run: as in HfSemantic; a call is one image with all prompts.
-    """
-
-    score: float = 0.5
-    longest: int = 1024
+    score: Share = 0.5
+    """Minimum probability of a pixel inside."""
+    longest: Longest = 1024
+    """Larger images are shrunk to this longer side when they are decoded, in pixels; 0: never."""
     sliding_window: SlidingWindow = field(default_factory=SlidingWindow)
+    """Tiles, scales, mirror images. `longest` is the side of a tile."""
 
     types: ClassVar = frozenset({"clipseg"})
 
-    def __post_init__(self) -> None:
-        check_number("hf_prompt.score", self.score, 0, 1)
-        super().__post_init__()
-        _ = self.view
-
     @property
     def view(self) -> Fit | Tiles:
-        return self.sliding_window.view(self.longest or 1 << 15, 1)
+        return self.sliding_window.view(self.longest or 1 << 15, 1, "longest")
 
     def tokens(self) -> list[list[int]]:
         longest = whole_number("hf_prompt", self.model, 77, "text_config", "max_position_embeddings")
@@ -114,44 +114,41 @@ class HfClipSeg(_OneModel):
         module = pretrained("hf_prompt", self.model, "CLIPSegForImageSegmentation")
         from pipeline.segment.hf.prompt_nets import ClipSegNet
         from pipeline.segment.shared.torch_runner import Net
+        from pipeline.segment.shared.torch_scorer import class_segmenter
 
         net = Net(module, device, threads, self.run)
         found = ClipSegNet(net, self._how, self.tokens(), self.score)
-        if not self.sliding_window.plain:
-            from pipeline.segment.shared.torch_scorer import TorchScorer
-
-            scorer = TorchScorer(net, self._how, found.logits, self.sliding_window, found.maps)
-            return SlidingWindowModel(scorer, self.sliding_window, self.prompts, self.model)
-        return NetworkModel(found.each, mask_segments, self.prompts, self.model)
+        return class_segmenter(
+            net, self._how, found.logits, self.sliding_window, self.prompts, self.model, best=found.maps,
+            whole=NetworkModel(found.each, mask_segments, self.prompts, self.model),
+        )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class HfGroundedSam(_Prompted):
-    """One segment for each thing that a prompt names: Grounding DINO (arXiv:2303.05499) finds a box, SAM 2
-    (arXiv:2408.00714) its mask. No `look`: a thing on the border of two tiles would be two.
-
-    boxes: a Grounding DINO checkpoint with its tokenizer. masks: a SAM 2 checkpoint. prompts: in words, without full
-    stops. score: of a box. most: boxes of an image at most, the best ones. longest, run: as in HfSemantic, but each
-    image goes alone, whatever run.batch.
-    """
+    """One segment for each object that a prompt names: Grounding DINO (arXiv:2303.05499) finds its box, SAM 2
+    (arXiv:2408.00714) its mask. There is no sliding window: an object on the border of two tiles would become two. Each
+    image goes alone, whatever run.batch."""
 
     boxes: Checkpoint
+    """A Grounding DINO checkpoint, with its tokenizer."""
     masks: Checkpoint
-    score: float = 0.35
-    max_detections: int = 100
+    """A SAM 2 checkpoint."""
+    score: Share = 0.35
+    """Minimum score of a box."""
+    max_detections: MaxDetections = 100
+    """Maximum number of boxes in an image; the best ones stay."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("hf_prompt.score", self.score, 0, 1)
-        check_whole("hf_prompt.max_detections", self.max_detections, 1, 1000)
-        model_type("hf_prompt", self.boxes, {"grounding-dino"})
-        model_type("hf_prompt", self.masks, {"sam2", "sam2_video"})
-        check_tokenizer("hf_prompt", self.boxes, "boxes")
+        check_type("boxes", self.boxes, {"grounding-dino"})
+        check_type("masks", self.masks, {"sam2", "sam2_video"})
+        check_tokenizer("boxes", self.boxes)
         _ = self._how
 
     @cached_property
     def _how(self) -> tuple[Preprocess, Preprocess]:
-        return preprocess("hf_prompt", self.boxes), preprocess("hf_prompt", self.masks)
+        return preprocess("boxes", self.boxes), preprocess("masks", self.masks)
 
     @property
     def weights(self) -> tuple[Weights, ...]:
@@ -176,30 +173,23 @@ class HfGroundedSam(_Prompted):
         return NetworkModel(found.each, mask_segments, self.prompts, self.masks)
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class HfSam3(_OneModel):
-    """One segment for each thing that a prompt names (SAM 3, "Segment Anything with Concepts", arXiv:2511.16719). No
-    `look`: a thing on the border of two tiles would be two.
+    """One segment for each object that a prompt names (SAM 3, "Segment Anything with Concepts", arXiv:2511.16719).
+    There is no sliding window: an object on the border of two tiles would become two. Each image goes alone, whatever
+    run.batch."""
 
-    model: a SAM 3 checkpoint with its tokenizer. prompts: short noun phrases. score: of a thing, times that of the
-    prompt being in the image at all. mask: probability from which on a pixel is inside. most: things of an image at
-    most, the best ones. longest, run: as in HfSemantic, but each image goes alone, whatever run.batch.
-    """
-
-    score: float = 0.5
-    mask: float = 0.5
-    max_detections: int = 100
+    score: Share = 0.5
+    """Minimum score: of the object, times that of the prompt being in the image at all."""
+    mask: Share = 0.5
+    """Minimum probability of a pixel inside."""
+    max_detections: MaxDetections = 100
+    """Maximum number of objects in an image; the best ones stay."""
 
     types: ClassVar = frozenset({"sam3", "sam3_video"})
 
-    def __post_init__(self) -> None:
-        check_number("hf_prompt.score", self.score, 0, 1)
-        check_number("hf_prompt.mask", self.mask, 0, 1)
-        check_whole("hf_prompt.max_detections", self.max_detections, 1, 1000)
-        super().__post_init__()
-
     def tokens(self) -> list[list[int]]:
-        of_video = ("detector_config",) if model_type("hf_prompt", self.model, self.types) != "sam3" else ()
+        of_video = ("detector_config",) if check_type("model", self.model, self.types) != "sam3" else ()
         keys = (*of_video, "text_config", "max_position_embeddings")
         return tokenize("hf_prompt", self.model, self.prompts, whole_number("hf_prompt", self.model, 32, *keys))
 

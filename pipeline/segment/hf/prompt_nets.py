@@ -1,4 +1,4 @@
-"""How networks of words and images find masks: CLIPSeg; Grounding DINO and SAM 2; SAM 3. On the device."""
+"""Masks by networks of text and images, on the device: CLIPSeg; Grounding DINO and SAM 2; SAM 3."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pipeline.segment.shared.torch_runner import Net, class_map, enlarged, finit
 
 
 class ClipSegNet:
-    """Every prompt with every image. tokens: of each prompt."""
+    """CLIPSeg: every prompt with every image. tokens: of each prompt. score: minimum probability of a pixel inside."""
 
     def __init__(self, net: Net, how: Preprocess, tokens: Sequence[Sequence[int]], score: float) -> None:
         self._net, self._how, self._score = net, how, score
         longest = max(map(len, tokens))
-        # What a shorter prompt is filled up with is its own last token, and hidden from the attention.
+        # A shorter prompt is filled up with its own last token, hidden from the attention.
         self._words = torch.tensor([[*one, *[one[-1]] * (longest - len(one))] for one in tokens], device=net.device)
         shown = [[1] * len(one) + [0] * (longest - len(one)) for one in tokens]
         self._shown = torch.tensor(shown, device=net.device)
@@ -30,17 +30,17 @@ class ClipSegNet:
         for positions, batch in self._net.batches(tiles, self._how):
             for position, image in zip(positions, batch, strict=True):
                 images = image.expand(len(self._words), *image.shape)
-                logits = self._net.run(partial(self._ask, images=images)).float()
+                logits = self._net.run(partial(self._call, images=images)).float()
                 finite(logits)
                 yield position, list(self._masks(logits.reshape(len(images), *logits.shape[-2:]), sizes[position]))
 
     def logits(self, module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
-        """(n, prompts, h, w) of (n, 3, h, w)."""
-        asked = [self._ask(module, image.expand(len(self._words), *image.shape)) for image in batch]
-        return torch.stack([one.reshape(len(self._words), *one.shape[-2:]) for one in asked])
+        """Logits (n, prompts, h, w) of (n, 3, h, w)."""
+        answers = [self._call(module, image.expand(len(self._words), *image.shape)) for image in batch]
+        return torch.stack([one.reshape(len(self._words), *one.shape[-2:]) for one in answers])
 
     def maps(self, logits: torch.Tensor, size: tuple[int, int]) -> list[PendingArrays[ClassMap]]:
-        """One map a prompt, of blended logits (prompts, h, w): prompts exclude no other."""
+        """One map per prompt from blended logits (prompts, h, w): prompts may overlap."""
         fine, found = torch.isfinite(logits).all(), []
         for prompt, plane in enumerate(logits):
             likely = enlarged(plane[None], size)[0].sigmoid()
@@ -48,7 +48,7 @@ class ClipSegNet:
             found.append(PendingArrays(class_map, fine, ids, likely))
         return found
 
-    def _ask(self, module: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+    def _call(self, module: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
         answer: torch.Tensor = module(input_ids=self._words, attention_mask=self._shown, pixel_values=images).logits
         return answer
 
@@ -61,35 +61,35 @@ class ClipSegNet:
 
 
 class Boxes(Protocol):
-    """logits: (1, queries, tokens). pred_boxes: (1, queries, 4), the middle, width and height in shares of the
-    image."""
+    """Answer of Grounding DINO. logits: (1, queries, tokens). pred_boxes: (1, queries, 4), centre x and y, width and
+    height as shares of the image."""
 
     logits: torch.Tensor
     pred_boxes: torch.Tensor
 
 
 class Masks(Protocol):
-    """pred_masks: (1, boxes, 1, h, w) logits."""
+    """Answer of SAM 2. pred_masks: (1, boxes, 1, h, w) logits."""
 
     pred_masks: torch.Tensor
 
 
 class GroundedSamNet:
-    """Boxes of the prompts, then the masks in them. tokens: of each prompt, with the full stop that ends it."""
+    """Boxes of the prompts, then the masks in them. tokens: of each prompt, with the full stop at its end."""
 
     def __init__(
         self,
         finder: Net,
         cutter: Net,
-        see: Preprocess,
-        cut: Preprocess,
+        finder_how: Preprocess,
+        cutter_how: Preprocess,
         tokens: Sequence[Sequence[int]],
         score: float,
         max_detections: int,
     ) -> None:
-        self._finder, self._cutter, self._see, self._cut = finder, cutter, see, cut
-        self._score, self._most = score, max_detections
-        # One sentence of all prompts, between the tokens that begin and end each; and where each prompt's words are.
+        self._finder, self._cutter, self._finder_how, self._cutter_how = finder, cutter, finder_how, cutter_how
+        self._score, self._max_detections = score, max_detections
+        # One sentence of all prompts, between the tokens that begin and end a text; and the place of each prompt in it.
         sentence, self._spans = [tokens[0][0]], []
         for one in tokens:
             self._spans.append((len(sentence), len(sentence) + len(one) - 3))  # without begin, full stop and end
@@ -104,7 +104,7 @@ class GroundedSamNet:
         boxes, scores, prompts = self._boxes(tile)
         if not len(boxes):
             return
-        image = self._cutter.prepared(tile, self._cut)[None]
+        image = self._cutter.prepared(tile, self._cutter_how)[None]
         height, width = image.shape[2:]
         corners = boxes * boxes.new_tensor([width, height, width, height])
         answer = self._cutter.run(partial(_cut_out, image=image, boxes=corners[None]))
@@ -116,16 +116,16 @@ class GroundedSamNet:
                 yield FoundMask(inside=inside.cpu().numpy(), class_id=prompt, score=score)
 
     def _boxes(self, tile: Rgb) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(n, 4) left, top, right, bottom in shares of the image, their scores and prompts, best first."""
-        image = self._finder.prepared(tile, self._see)[None]
+        """Boxes (n, 4), left, top, right, bottom as shares of the image, with their scores and prompts, best first."""
+        image = self._finder.prepared(tile, self._finder_how)[None]
         answer = self._finder.run(partial(self._find, image=image))
         boxes = answer.pred_boxes[0].float()
-        # What lies past the sentence is minus infinity, and nothing of ours.
+        # Behind the sentence the logits are minus infinity.
         tokens = answer.logits[0, :, : self._words.shape[1]].float()
         likely = torch.stack([tokens[:, start:stop].sigmoid().amax(1) for start, stop in self._spans], dim=1)
         finite(boxes, likely)
         scores, prompts = likely.max(1)
-        order = scores.argsort(descending=True, stable=True)[: self._most]
+        order = scores.argsort(descending=True, stable=True)[: self._max_detections]
         order = order[scores[order] > self._score]
         middle, side = boxes[order, :2], boxes[order, 2:]
         corners = torch.cat([middle - side / 2, middle + side / 2], dim=1).clamp(0, 1)
@@ -145,8 +145,8 @@ def _cut_out(module: torch.nn.Module, image: torch.Tensor, boxes: torch.Tensor) 
 
 
 class Concepts(Protocol):
-    """Of one image and one prompt. pred_logits: (1, queries). presence_logits: (1, 1), whether it is there at all.
-    pred_masks: (1, queries, h, w) logits."""
+    """Answer of SAM 3 for one image and one prompt. pred_logits: (1, queries). presence_logits: (1, 1), whether the
+    prompt is in the image at all. pred_masks: (1, queries, h, w) logits."""
 
     pred_logits: torch.Tensor
     presence_logits: torch.Tensor
@@ -154,7 +154,7 @@ class Concepts(Protocol):
 
 
 class Sam3(Protocol):
-    """What is used of transformers' Sam3Model: what it sees and what it reads are each computed once."""
+    """The used part of transformers' Sam3Model: features of images and of texts, each computed once."""
 
     def get_text_features(self, *, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> object: ...
     def get_vision_features(self, *, pixel_values: torch.Tensor) -> object: ...
@@ -162,46 +162,46 @@ class Sam3(Protocol):
 
 
 class Sam3Net:
-    """Everything that a prompt names, a mask each. tokens: of each prompt."""
+    """SAM 3: a mask for each object that a prompt names. tokens: of each prompt."""
 
     def __init__(
         self, net: Net, how: Preprocess, tokens: Sequence[Sequence[int]], score: float, mask: float, max_detections: int
     ) -> None:
         self._net, self._how = net, how
-        self._score, self._mask, self._most = score, mask, max_detections
+        self._score, self._mask, self._max_detections = score, mask, max_detections
         words = [torch.tensor([one], device=net.device) for one in tokens]
-        self._read = [(net.run(partial(_read, words=one)), torch.ones_like(one)) for one in words]
+        self._texts = [(net.run(partial(_text_features, words=one)), torch.ones_like(one)) for one in words]
 
     def each(self, tiles: Sequence[Rgb], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[FoundMask]]]:
         for position, tile in enumerate(tiles):
             yield position, list(self._masks(tile, sizes[position]))
 
     def _masks(self, tile: Rgb, size: tuple[int, int]) -> Iterator[FoundMask]:
-        """The best ones of all prompts, best first; of equal ones, the earlier prompt's."""
-        for score, prompt, plane in sorted(self._sure(tile), key=lambda one: -one[0])[: self._most]:
+        """The masks of the best scores of all prompts, best first; of equal scores, the earlier prompt's."""
+        for score, prompt, plane in sorted(self._candidates(tile), key=lambda one: -one[0])[: self._max_detections]:
             inside = enlarged(plane.sigmoid()[None], size)[0] > self._mask
             if bool(inside.any()):
                 yield FoundMask(inside=inside.cpu().numpy(), class_id=prompt, score=score)
 
-    def _sure(self, tile: Rgb) -> Iterator[tuple[float, int, torch.Tensor]]:
-        """Score, prompt and logits (h, w) of each query that is sure enough."""
+    def _candidates(self, tile: Rgb) -> Iterator[tuple[float, int, torch.Tensor]]:
+        """Score, prompt and logits (h, w) of each query above the minimum score."""
         image = self._net.prepared(tile, self._how)[None]
-        seen = self._net.run(partial(_seen, image=image))
-        for prompt, (words, shown) in enumerate(self._read):
+        seen = self._net.run(partial(_image_features, image=image))
+        for prompt, (words, shown) in enumerate(self._texts):
             answer = self._net.run(partial(_concepts, seen=seen, words=words, shown=shown))
             likely = answer.pred_logits[0].float().sigmoid() * answer.presence_logits[0].float().sigmoid()
             finite(likely)
-            sure = likely > self._score
-            planes = answer.pred_masks[0, sure].float()
+            passed = likely > self._score
+            planes = answer.pred_masks[0, passed].float()
             finite(planes)
-            yield from zip(likely[sure].tolist(), [prompt] * len(planes), planes, strict=True)
+            yield from zip(likely[passed].tolist(), [prompt] * len(planes), planes, strict=True)
 
 
-def _read(module: torch.nn.Module, words: torch.Tensor) -> object:
+def _text_features(module: torch.nn.Module, words: torch.Tensor) -> object:
     return cast("Sam3", module).get_text_features(input_ids=words, attention_mask=torch.ones_like(words))
 
 
-def _seen(module: torch.nn.Module, image: torch.Tensor) -> object:
+def _image_features(module: torch.nn.Module, image: torch.Tensor) -> object:
     return cast("Sam3", module).get_vision_features(pixel_values=image)
 
 

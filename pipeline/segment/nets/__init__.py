@@ -1,1 +1,1 @@
-"""Our own torch modules, and the weights of older ones."""
+"""Our own torch modules, and networks that come along as ONNX files."""

@@ -1,1 +1,1 @@
-"""What segmenters share: runners, sliding windows, class maps, preprocessing, checks of fields."""
+"""Shared by segmenters: runners of networks, sliding windows, maps of classes, boxes, preprocessing, field types."""

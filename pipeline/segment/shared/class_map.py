@@ -1,6 +1,6 @@
-"""How the answers of a network become segments: the winner at each pixel, then one mask a class; or one mask a thing.
+"""From the answers of a network to segments: the best class of each pixel and a mask per class, or a mask per object.
 
-Shared by every family whose classes have names, with torch or without. Resizing is bilinear between pixel centres, as
+For every family whose classes have names, with torch or without. Resizing is bilinear between pixel centres, as
 `torch.nn.functional.interpolate(align_corners=False)` and the post-processing of transformers do it.
 """
 
@@ -9,34 +9,34 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import ClassVar, Final, Generic, TypeAlias, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ConfigError
 from pipeline.image import rle
 from pipeline.models.weights import Weights
-from pipeline.records import Mask, Rgb, Segment, Segments, View
-from pipeline.segment.shared.fields import HasTag, check_file, check_finite, segment, whole
+from pipeline.records import Floats, Mask, Rgb, Segment, Segments, View
+from pipeline.segment.shared.fields import Names, check_suffix
+from pipeline.segment.shared.masks import HasTag, check_finite, segment, whole
+from pipeline.spec import FieldError, spec
 
-Floats: TypeAlias = NDArray[np.float32]
 Ids: TypeAlias = NDArray[np.int32]
 Answer = TypeVar("Answer")
 
-MOST_PIXELS: Final = 8_000_000
-"""Scores are enlarged to the size of the image, but not past this: of a larger image the map of classes is enlarged."""
-_MOST_CLASSES: Final = 65_535
-_NONE: Final = _MOST_CLASSES
-"""Among numbers of classes: none of them."""
+MAX_PIXELS: Final = 8_000_000
+"""Scores are enlarged to the size of the image up to this; in a larger image the map of classes is enlarged."""
+MAX_CLASSES: Final = 65_535
+NO_CLASS: Final = MAX_CLASSES
+"""In a uint16 map of classes: none of them."""
 _BAND: Final = 1 << 21
-"""Pixels that are counted at one time: numpy does it with 16 bytes each."""
+"""Pixels that are counted at one time: numpy takes 16 bytes for each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassMap:
-    """ids: (h, w) int32, the class of each pixel. scores: (h, w) float32, its probability, 0..1."""
+    """ids: (h, w) int32, the class of each pixel, below 0 for none. scores: (h, w) float32, its probability, 0..1."""
 
     ids: Ids
     scores: Floats
@@ -51,17 +51,23 @@ class FoundMask:
     score: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class OneFile:
-    """A network in one file. names: of class 0, 1, ...; "" is never a segment (a background)."""
+    """Base of segmenters whose network is one file with the suffix `suffix`."""
 
     model: Weights
-    names: tuple[str, ...]
+    """The network's file."""
+    names: Names
+    """Of class 0, 1, ...; '' is never a segment (a background)."""
 
-    def check_parts(self, family: str, suffix: str) -> None:
-        """Raises ConfigError unless the file has that suffix and the names are names."""
-        check_file(f"{family}.model", self.model, suffix)
-        check_names(f"{family}.names", self.names)
+    suffix: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        check_suffix("model", self.model, self.suffix)
+        if not any(self.names):
+            raise FieldError("names", f": expected a name for at least one class, got {self.names!r}")
+        if len(self.names) > MAX_CLASSES:
+            raise FieldError("names", f": expected at most {MAX_CLASSES} names, got {len(self.names)}")
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -73,9 +79,10 @@ class OneFile:
 
 
 class NetworkModel(Generic[Answer]):
-    """The segments of whole images, of the answers of a network that may come in another order.
+    """Segments of whole images from a network that may answer in another order.
 
-    each: of tiles and the sizes to answer at, positions and answers. made: `class_segments` or `mask_segments`.
+    each: takes tiles and the sizes (height, width) to answer at, yields positions and answers. made: `class_segments`
+    or `mask_segments`.
     """
 
     def __init__(
@@ -98,33 +105,26 @@ class NetworkModel(Generic[Answer]):
 
 
 def labels_of(names: Sequence[str]) -> tuple[str, ...]:
-    """What segments can be called: each name once, without those that are never a segment."""
+    """Labels that segments can have: each name once, without ''."""
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def check_names(key: str, names: object) -> None:
-    """Raises ConfigError unless these are the names of class 0, 1, ...; "" is a class that is never a segment."""
-    if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names) or not any(names):
-        raise ConfigError(f"segment.{key}: expected the names of class 0, 1, ... ('' for what is none), got {names!r}")
-    if len(names) > _MOST_CLASSES:
-        raise ConfigError(f"segment.{key}: expected at most {_MOST_CLASSES} names, got {len(names)}")
-
-
 def names_of(id2label: Mapping[int, str]) -> tuple[str, ...]:
-    """The names of class 0, 1, ... of a mapping; a number that it leaves out is a class that is never a segment."""
+    """The names of class 0, 1, ...; '' for a number that the mapping lacks."""
     return tuple(id2label.get(number, "") for number in range(max(id2label, default=-1) + 1))
 
 
 def fit(height: int, width: int) -> tuple[int, int]:
-    """The size at which classes compete: the image's own, or the largest of its shape with MOST_PIXELS pixels."""
-    scale = min(1.0, math.sqrt(MOST_PIXELS / (height * width)))
+    """Height and width at which classes compete: the image's own, or of its shape with at most MAX_PIXELS pixels."""
+    scale = min(1.0, math.sqrt(MAX_PIXELS / (height * width)))
     return max(1, int(height * scale)), max(1, int(width * scale))
 
 
 def winners(values: Floats, size: tuple[int, int], *, logits: bool) -> ClassMap:
-    """The best class of each pixel of `size` (height, width) and its probability.
+    """The best class at each pixel of `size` (height, width) and its probability.
 
-    values: (classes, h, w), logits or probabilities. Enlarged one class at a time: memory does not grow with classes.
+    values: (classes, h, w), logits or probabilities. One class at a time is enlarged, so memory does not grow with
+    their number.
     Raises ImageError (`nan_scores`).
     """
     check_finite(values)
@@ -134,7 +134,7 @@ def winners(values: Floats, size: tuple[int, int], *, logits: bool) -> ClassMap:
     for number, plane in enumerate(values):
         large = resized(plane, size)
         won = large > best
-        if logits:  # the sum of exp(logit - best so far): the softmax without ever holding all classes
+        if logits:  # sum of exp(logit - best so far): the softmax without holding all classes
             top = np.maximum(large, best)
             total = total * np.exp(best - top) + np.exp(large - top)
         ids[won] = number
@@ -143,7 +143,7 @@ def winners(values: Floats, size: tuple[int, int], *, logits: bool) -> ClassMap:
 
 
 def resized(plane: Floats, size: tuple[int, int]) -> Floats:
-    """(h, w) to `size`, bilinear."""
+    """Resize (h, w) to `size` (height, width), bilinear."""
     if plane.shape == size:
         return plane
     return np.asarray(cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.float32)
@@ -151,7 +151,7 @@ def resized(plane: Floats, size: tuple[int, int]) -> Floats:
 
 def class_segments(found: ClassMap, view: View, names: Sequence[str], model: HasTag) -> Segments:
     """One segment for each class that wins a pixel and has a name; its score is the mean over its pixels."""
-    ids, scores = np.where(found.ids < 0, _NONE, found.ids).astype(np.uint16), found.scores
+    ids, scores = np.where(found.ids < 0, NO_CLASS, found.ids).astype(np.uint16), found.scores
     if ids.shape != (view.height, view.width):
         size = (view.width, view.height)
         ids = np.asarray(cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint16)
@@ -163,14 +163,14 @@ def class_segments(found: ClassMap, view: View, names: Sequence[str], model: Has
             model=model.tag,
         )
         for number, code, area, box in rle.encode_map(ids)
-        if number < len(names) and names[number]  # _NONE has none
+        if number < len(names) and names[number]  # NO_CLASS has no name
     ]  # fmt: skip
     return Segments(image_id=view.image_id, height=view.height, width=view.width, segments=tuple(made))
 
 
 def _sums(ids: NDArray[np.uint16], scores: Floats) -> NDArray[np.float64]:
-    """The sum of the scores, each within 0..1, over the pixels of each number."""
-    total = np.zeros(_NONE + 1)
+    """(65536,) sums of the scores, clipped to 0..1, over the pixels of each class."""
+    total = np.zeros(NO_CLASS + 1)
     rows = max(1, _BAND // ids.shape[1])
     for start in range(0, len(ids), rows):
         band = np.s_[start : start + rows]

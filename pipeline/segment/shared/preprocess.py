@@ -1,17 +1,21 @@
-"""What a network sees of an image: its size, its numbers. Read from a checkpoint's preprocessor_config.json.
+"""What a network sees of an image, read from a checkpoint's preprocessor_config.json.
 
-The image processors of transformers, as data: they are never imported. What they can do and this cannot is refused by
-name. `torch_net.py` carries it out on the device.
+The image processors of transformers as data: they are never imported, and settings of theirs that are not supported
+here are refused by name. torch_runner.py applies it on the device.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field
 
 from pipeline.errors import ConfigError
+from pipeline.spec import FieldError, spec
+
+_Pixels = Annotated[int, Field(ge=0, le=1 << 14)]
+Positive = Annotated[float, Field(gt=0)]
 
 _FILE: Final = "preprocessor_config.json"
 _RESAMPLE: Final[Mapping[object, Literal["nearest", "bilinear", "bicubic"]]] = {
@@ -22,37 +26,36 @@ _RESAMPLE: Final[Mapping[object, Literal["nearest", "bilinear", "bicubic"]]] = {
 _UNKNOWN: Final = ("keep_aspect_ratio", "do_flip_channel_order")
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Preprocess:
-    """height, width: stretched to that; or shortest: the shorter side, unless the longer one gets past `longest` (0: no
-    matter); or only longest: shrunk to that longer side; or nothing: as it is. multiple: sides are rounded up to it.
-    pad: with black, right and below, to at least that square. split: seen in squares along the longer side. Pixels are
-    divided by `scale`, then mean and deviation of red, green, blue. resample: antialiased when it shrinks.
+    """What a network sees of an image: the size, then the numbers.
+
+    The size is height x width, or that of `shortest` and `longest`, or the image's own; pixels are divided by `scale`,
+    then `mean` and `std` of red, green, blue apply.
     """
 
-    height: int = 0
-    width: int = 0
-    shortest: int = 0
-    longest: int = 0
-    multiple: int = 1
-    pad: int = 0
+    height: _Pixels = 0
+    """Stretch the image to height and width; 0: do not."""
+    width: _Pixels = 0
+    """See height."""
+    shortest: _Pixels = 0
+    """Resize the shorter side to this, unless the longer side gets past `longest`; 0: do not."""
+    longest: _Pixels = 0
+    """Without `shortest`, shrink the longer side to this; 0: no limit."""
+    multiple: Annotated[int, Field(ge=1, le=1 << 14)] = 1
+    """Sides are rounded up to a multiple of this."""
+    pad: _Pixels = 0
+    """Fill up with black, right and below, to a square of at least this side."""
     split: bool = False
+    """See the image in squares along its longer side."""
     resample: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
-    scale: float = 255.0
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
-
-    def __post_init__(self) -> None:
-        for key in ("height", "width", "shortest", "longest", "multiple", "pad"):
-            value = getattr(self, key)
-            if type(value) is not int or not 0 <= value <= 1 << 14:
-                raise ConfigError(f"{_FILE}: {key}: expected a whole number of pixels, got {value!r}")
-        for key in ("mean", "std"):
-            values = getattr(self, key)
-            if len(values) != 3 or not all(isinstance(v, int | float) and math.isfinite(v) for v in values):
-                raise ConfigError(f"{_FILE}: {key}: expected three numbers, got {values!r}")
-        if self.scale <= 0 or min(self.std) <= 0 or self.multiple < 1:
-            raise ConfigError(f"{_FILE}: scale, deviation and multiple: expected more than 0")
+    """bilinear and bicubic are antialiased where they shrink."""
+    scale: Positive = 255.0
+    """Divisor of the pixels."""
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Subtracted from the scaled pixels."""
+    std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
+    """Divisor of the rest."""
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width to which an image of that size is resized."""
@@ -67,7 +70,7 @@ class Preprocess:
 
 
 def from_config(found: Mapping[str, object]) -> Preprocess:
-    """Of the content of a preprocessor_config.json. Raises ConfigError for what cannot be done here."""
+    """From the content of a preprocessor_config.json. Raises ConfigError for a setting that is not supported."""
     for key in _UNKNOWN:
         if found.get(key):
             raise ConfigError(f"{_FILE}: {key} is not supported; export the model as .onnx and use segment=onnx_model")
@@ -86,16 +89,19 @@ def from_config(found: Mapping[str, object]) -> Preprocess:
     factor = found.get("rescale_factor", 1 / 255)
     if not isinstance(factor, int | float) or factor <= 0:
         raise ConfigError(f"{_FILE}: rescale_factor: expected a positive number, got {factor!r}")
-    return Preprocess(
-        **size,
-        multiple=divisor if isinstance(divisor, int) and divisor > 0 else 1,
-        pad=pad,
-        split=bool(found.get("do_split_image")),
-        resample=resample,
-        scale=1 / factor if found.get("do_rescale", True) else 1.0,
-        mean=_three(found, "image_mean") if normal else (0.0, 0.0, 0.0),
-        std=_three(found, "image_std") if normal else (1.0, 1.0, 1.0),
-    )
+    try:
+        return Preprocess(
+            **size,
+            multiple=divisor if isinstance(divisor, int) and divisor > 0 else 1,
+            pad=pad,
+            split=bool(found.get("do_split_image")),
+            resample=resample,
+            scale=1 / factor if found.get("do_rescale", True) else 1.0,
+            mean=_three(found, "image_mean") if normal else (0.0, 0.0, 0.0),
+            std=_three(found, "image_std") if normal else (1.0, 1.0, 1.0),
+        )
+    except FieldError as error:
+        raise ConfigError(f"{_FILE}: {error}") from error
 
 
 def _kind(found: Mapping[str, object]) -> str:
@@ -104,7 +110,7 @@ def _kind(found: Mapping[str, object]) -> str:
 
 def _size(found: Mapping[str, object]) -> dict[str, int]:
     size, longest = found.get("size"), found.get("max_size")
-    if isinstance(size, int):  # as they were written before 2023
+    if isinstance(size, int):  # the form before 2023
         size = {"shortest_edge": size, "longest_edge": longest} if longest else {"height": size, "width": size}
     if not isinstance(size, Mapping):
         raise ConfigError(f"{_FILE}: size: expected height and width, or shortest_edge, got {size!r}")
@@ -112,15 +118,15 @@ def _size(found: Mapping[str, object]) -> dict[str, int]:
     return {names[key]: int(value) for key, value in size.items() if key in names and value}
 
 
-def _three(found: Mapping[str, object], key: str) -> tuple[float, ...]:
+def _three(found: Mapping[str, object], key: str) -> tuple[Any, Any, Any]:
     values = found.get(key)
-    if not isinstance(values, list):
+    if not isinstance(values, list) or len(values) != 3:
         raise ConfigError(f"{_FILE}: {key}: expected three numbers, got {values!r}")
-    return tuple(values)
+    return values[0], values[1], values[2]
 
 
 def _by_shortest(height: int, width: int, shortest: int, longest: int) -> tuple[int, int]:
-    """As get_size_with_aspect_ratio of transformers' image_transforms.py rounds."""
+    """With the rounding of get_size_with_aspect_ratio in transformers' image_transforms.py."""
     low, high = min(height, width), max(height, width)
     exact = float(shortest)
     if longest and high / low * shortest > longest:

@@ -1,47 +1,39 @@
-"""How a network of classes looks at an image: whole or in tiles, at which sizes, mirrored too. Cold; no torch."""
+"""How a network of classes sees an image: whole or in tiles, at which scales, mirrored too. Imports no torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
-from pipeline.errors import ConfigError
+from pydantic import Field
+
 from pipeline.image.view import Fit, Tiles
-from pipeline.segment.shared.fields import check_flag, check_number, check_whole
+from pipeline.spec import FieldError, spec
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class SlidingWindow:
-    """overlap: 0 shrinks an image to `side`; above it, full-size tiles of `side` that overlap by at least so many
-    pixels are seen, and the logits blended where they do: choose at least the network's receptive field. scales: sizes
-    at which each tile is seen, as shares of its own; mirror: each also with left and right swapped. The logits of all
-    are averaged.
-    """
+    """How a network of classes sees an image. The scores of all passes are averaged."""
 
-    overlap: int = 0
-    scales: tuple[float, ...] = (1.0,)
+    overlap: Annotated[int, Field(ge=0, le=1 << 13)] = 0
+    """0: shrink the image to the segmenter's side. Above 0: full-size tiles of that side that overlap by at least this
+    many pixels, their scores blended; choose at least the network's receptive field."""
+    scales: Annotated[tuple[Annotated[float, Field(ge=0.125, le=8)], ...], Field(min_length=1)] = (1.0,)
+    """Scales at which each tile is seen, [0.75, 1.0, 1.5]."""
     flip: bool = False
-
-    def __post_init__(self) -> None:
-        check_whole("sliding_window.overlap", self.overlap, 0, 1 << 13)
-        if not isinstance(self.scales, tuple) or not self.scales:
-            raise ConfigError(f"segment.sliding_window.scales: expected at least one number, got {self.scales!r}")
-        for scale in self.scales:
-            check_number("sliding_window.scales", scale, 0.125, 8)
-        check_flag("sliding_window.flip", self.flip)
+    """Also see each tile with left and right swapped."""
 
     @property
     def plain(self) -> bool:
-        """True: one look at the whole image."""
+        """Whether this is a single pass over the whole image."""
         return not self.overlap and self.scales == (1.0,) and not self.flip
 
-    def view(self, side: int, multiple: int) -> Fit | Tiles:
-        """multiple: of pixels, that each side of what the network sees must be. Raises ConfigError."""
+    def view(self, side: int, multiple: int, key: str = "side") -> Fit | Tiles:
+        """The view of a segmenter whose field `key` is `side`. multiple: of pixels, that each side of the network's
+        input must be. Raises FieldError."""
         if not self.overlap:
             return Fit(side=side, multiple=multiple, resample="area")
         if side % multiple:
-            raise ConfigError(f"segment.side: expected a multiple of {multiple} for tiles, got {side}")
+            raise FieldError(key, f": expected a multiple of {multiple} for tiles, got {side}")
         if 2 * self.overlap > side:
-            raise ConfigError(
-                f"segment.sliding_window.overlap: expected at most half of side={side}, got {self.overlap}"
-            )
+            raise FieldError("sliding_window.overlap", f": expected at most half of {key}={side}, got {self.overlap}")
         return Tiles(side=side, overlap=self.overlap)

@@ -1,59 +1,55 @@
-"""Which class is each pixel of a large image? Scores of overlapping tiles, of several sizes and of mirror images,
-blended. For networks of torch and of onnxruntime: what computes with either is behind `Eyes`.
+"""Classes of pixels in a sliding window: blended scores of overlapping tiles, scales and mirror images.
 
-A block of pixels is decided as soon as no tile to come shows it, so what is held is a tile, the overlap of two rows of
-tiles, and two bytes a pixel: never the scores of the image.
+For networks of torch and of onnxruntime, behind `TileScorer`. A block of pixels is decided as soon as no later tile
+shows it, so memory holds one tile, the overlap of two rows of tiles, and two bytes per pixel: never the scores of the
+whole image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.errors import ImageError
 from pipeline.models.prefetch import prefetch
-from pipeline.records import Rgb, Segment, Segments, Tile, View
-from pipeline.segment.shared.class_map import ClassMap, class_segments, fit
-from pipeline.segment.shared.fields import HasTag, segment, whole
+from pipeline.records import Floats, Rgb, Segment, Segments, Tile, View
+from pipeline.segment.shared.class_map import NO_CLASS, ClassMap, class_segments, fit
+from pipeline.segment.shared.masks import HasTag, segment, whole
 from pipeline.segment.shared.sliding_window import SlidingWindow
 
 if TYPE_CHECKING:
     import torch
 
-Planes = TypeVar("Planes", "torch.Tensor", NDArray[np.float32])
-"""(classes, h, w) float32: scores that may be added up and divided."""
-
-_NONE: Final = (1 << 16) - 1
-"""No class of any pixel; classes.check_names allows fewer."""
+Planes = TypeVar("Planes", "torch.Tensor", Floats)
+"""(classes, h, w) float32: scores that can be added up and divided."""
 
 
 class TileScorer(Protocol[Planes]):
-    """A network, and the arrays that it computes with. ahead: answers that it may be started on before the first is
-    waited for."""
+    """Scores tiles with a network, on the arrays that the network computes with. prefetch: answers to start before the
+    first is waited for."""
 
     @property
     def prefetch(self) -> int: ...
 
-    def seen(self, tiles: Sequence[Rgb]) -> Iterator[Planes]:
-        """The scores of each tile at the tile's own size, in order. All are of one size."""
+    def scores(self, tiles: Sequence[Rgb]) -> Iterator[Planes]:
+        """Yield the scores of each tile at the tile's own size, in order. All tiles have one size."""
 
     def best(self, planes: Planes, size: tuple[int, int]) -> Sequence[Callable[[], ClassMap]]:
-        """What is at each pixel of `size`: one map of classes, or one for each of those that exclude no other. The
-        calls wait for them. Raises ImageError (`nan_scores`), or they do."""
+        """The class at each pixel of `size` (height, width): one map, or a map for each class where they may overlap.
+        The calls wait for the maps. This or the calls raise ImageError (`nan_scores`)."""
 
     def zeros(self, like: Planes, shape: tuple[int, ...]) -> Planes:
-        """Of the kind and on the device of `like`."""
+        """An array of zeros of the kind and on the device of `like`."""
 
-    def moved(self, values: NDArray[np.float32], like: Planes) -> Planes:
-        """The values, of the kind and on the device of `like`."""
+    def moved(self, values: Floats, like: Planes) -> Planes:
+        """The values as an array of the kind and on the device of `like`."""
 
 
 class SlidingWindowModel(Generic[Planes]):
-    """One segment for each class that a network of classes sees, as `look` says it looks."""
+    """One segment for each class present, by a network of classes in a sliding window."""
 
     def __init__(
         self, scorer: TileScorer[Planes], sliding_window: SlidingWindow, names: Sequence[str], model: HasTag
@@ -69,21 +65,21 @@ class SlidingWindowModel(Generic[Planes]):
         return Segments(image_id=view.image_id, height=view.height, width=view.width, segments=tuple(found))
 
     def _whole(self, view: View) -> Iterator[Segment]:
-        (planes,) = self._scorer.seen([whole(view).pixels])
+        (planes,) = self._scorer.scores([whole(view).pixels])
         for found in self._scorer.best(planes, fit(view.height, view.width)):
             yield from class_segments(found(), view, self._names, self._model).segments
 
     def _tiled(self, view: View) -> Iterator[Segment]:
         tops, lefts = _grid(view)
-        seen = self._scorer.seen([tile.pixels for tile in view.tiles])
+        scores = self._scorer.scores([tile.pixels for tile in view.tiles])
         tallies: list[_Tally] = []
-        blocks = blend_tiles(self._scorer, seen, tops, lefts, view, self._sliding_window.overlap)
-        asked = (
+        blocks = blend_tiles(self._scorer, scores, tops, lefts, view, self._sliding_window.overlap)
+        started = (
             ((number, top, left), found)
             for top, left, block in blocks
             for number, found in enumerate(self._scorer.best(block, (block.shape[1], block.shape[2])))
         )
-        for (number, top, left), found in prefetch(asked, self._scorer.prefetch):
+        for (number, top, left), found in prefetch(started, self._scorer.prefetch):
             if number == len(tallies):
                 tallies.append(_Tally(view))
             tallies[number].add(top, left, found)
@@ -93,27 +89,27 @@ class SlidingWindowModel(Generic[Planes]):
 
 def blend_tiles(
     scorer: TileScorer[Planes],
-    seen: Iterator[Planes],
+    scores: Iterator[Planes],
     tops: Sequence[int],
     lefts: Sequence[int],
     view: View,
     overlap: int,
 ) -> Iterator[tuple[int, int, Planes]]:
-    """Blocks that cover the view without gap or overlap: top, left and mean scores (classes, h, w).
+    """Yield blocks that cover the view without gap or overlap: top, left and mean scores (classes, h, w).
 
-    seen: (classes, side, side) of every tile, row by row; tops, lefts: where they begin. A tile counts less towards
-    its edges, where it sees least of what is around: in proportion to the distance, as far as `overlap`.
+    scores: (classes, side, side) of every tile, row by row; tops, lefts: where they begin. The weight of a tile falls
+    towards its edges, where it shows the least context: in proportion to the distance, within `overlap`.
     """
     high, wide = view.tiles[0].pixels.shape[:2]
     down, across = _weights(tops, high, view.height, overlap), _weights(lefts, wide, view.width, overlap)
-    above: Planes | None = None  # what earlier rows of tiles gave to this one: (classes, rows, width)
+    above: Planes | None = None  # sums of earlier rows of tiles over this one: (classes, rows, width)
     for row, (top, below) in enumerate(pairwise((*tops, view.height))):
         ready = below - top
-        kept: Planes | None = None  # what this row gives to the next
-        window: Planes | None = None  # sums of the tile at hand
-        entered = 0  # columns of it that the one before gave
+        kept: Planes | None = None  # sums of this row over the next one
+        window: Planes | None = None  # sums over the current tile
+        entered = 0  # columns of it that hold sums of the tile before
         for column, (left, right) in enumerate(pairwise((*lefts, view.width))):
-            tile = next(seen)
+            tile = next(scores)
             if window is None or kept is None:
                 window = scorer.zeros(tile, tuple(tile.shape))
                 kept = scorer.zeros(tile, (len(tile), high - ready, view.width))
@@ -130,8 +126,8 @@ def blend_tiles(
         above = kept
 
 
-def _weights(starts: Sequence[int], side: int, length: int, overlap: int) -> list[NDArray[np.float32]]:
-    """(side,) for each tile along one axis; at every pixel those of all tiles add up to 1."""
+def _weights(starts: Sequence[int], side: int, length: int, overlap: int) -> list[Floats]:
+    """Weights (side,) of each tile along one axis; at every pixel the weights of all tiles add up to 1."""
     place = np.arange(side)
     slope = np.minimum(np.minimum(place + 1, side - place), max(1, overlap)).astype(np.float64)
     total = np.zeros(length)
@@ -141,11 +137,11 @@ def _weights(starts: Sequence[int], side: int, length: int, overlap: int) -> lis
 
 
 def _grid(view: View) -> tuple[list[int], list[int]]:
-    """Where the rows and columns of tiles begin. Raises ImageError for tiles that are not `view.Tiles`."""
+    """First pixels of the rows and of the columns of tiles. Raises ImageError for tiles that are not `view.Tiles`."""
     tops, lefts = (sorted({int(tile.box[axis]) for tile in view.tiles}) for axis in (1, 0))
     high, wide = view.tiles[0].pixels.shape[:2]
-    wanted = [(left, top, wide, high) for top in tops for left in lefts]
-    if [_place(tile) for tile in view.tiles] != wanted or (tops[-1] + high, lefts[-1] + wide) != (
+    expected = [(left, top, wide, high) for top in tops for left in lefts]
+    if [_place(tile) for tile in view.tiles] != expected or (tops[-1] + high, lefts[-1] + wide) != (
         view.height,
         view.width,
     ):
@@ -162,17 +158,17 @@ class _Tally:
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._ids = np.full((view.height, view.width), _NONE, np.uint16)
-        self._pixels = np.zeros(_NONE, np.int64)
-        self._scores = np.zeros(_NONE, np.float64)
+        self._ids = np.full((view.height, view.width), NO_CLASS, np.uint16)
+        self._pixels = np.zeros(NO_CLASS, np.int64)
+        self._scores = np.zeros(NO_CLASS, np.float64)
 
     def add(self, top: int, left: int, found: ClassMap) -> None:
-        there = found.ids >= 0
+        known = found.ids >= 0
         block = self._ids[top : top + found.ids.shape[0], left : left + found.ids.shape[1]]
-        block[there] = found.ids[there]
-        pixels = np.bincount(found.ids[there])
+        block[known] = found.ids[known]
+        pixels = np.bincount(found.ids[known])
         self._pixels[: len(pixels)] += pixels
-        self._scores[: len(pixels)] += np.bincount(found.ids[there], weights=found.scores[there])
+        self._scores[: len(pixels)] += np.bincount(found.ids[known], weights=found.scores[known])
 
     def segments(self, names: Sequence[str], model: HasTag) -> Iterator[Segment]:
         for number in np.flatnonzero(self._pixels).tolist():

@@ -1,90 +1,80 @@
-"""What our own networks (fcn.py, unet.py) share: weights from one .safetensors file, one segment a class."""
+"""What our own networks (fcn.py, unet.py) share: one .safetensors file of weights, one segment per class."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import field
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
 
 from pipeline.contracts import SegmentModel
 from pipeline.image.view import Fit, Tiles
-from pipeline.models.torch_options import TorchOptions, need
+from pipeline.models.torch_options import need
 from pipeline.records import Device
-from pipeline.segment.shared.class_map import NetworkModel, OneFile, class_segments
-from pipeline.segment.shared.fields import check_whole
-from pipeline.segment.shared.preprocess import Preprocess
+from pipeline.segment.shared.class_map import OneFile
+from pipeline.segment.shared.fields import Side
+from pipeline.segment.shared.preprocess import Positive, Preprocess
 from pipeline.segment.shared.sliding_window import SlidingWindow
-from pipeline.segment.shared.sliding_window_run import SlidingWindowModel
 from pipeline.segment.shared.warm_up import WarmStart
+from pipeline.spec import spec
 
 if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class OwnNetwork(OneFile, WarmStart):
-    """One segment for each class present.
+    """Base of segmenters whose network is a torch module of ours."""
 
-    model: a .safetensors file with the network's state. names: of class 0, 1, ...; "" is never a segment. side: the
-    longer side that the network sees; larger images are shrunk, or, with sliding_window.overlap, seen in tiles of
-    that side.
-    width: channels of the first stage. mean, std: of red, green, blue in 0..1. sliding_window: tiles,
-    sizes, mirror images.
-    run: how torch runs.
-    """
-
-    side: int = 1024
-    width: int = 64
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    side: Side = 1024
+    """Longer side of the network's input, in pixels; larger images are shrunk, or with sliding_window.overlap seen in
+    tiles of this side."""
+    width: Annotated[int, Field(ge=1, le=1024)] = 64
+    """Channels of the first stage."""
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Subtracted from red, green, blue in 0..1."""
+    std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
+    """Divisor of the rest, for red, green, blue."""
     sliding_window: SlidingWindow = field(default_factory=SlidingWindow)
-    run: TorchOptions = field(default_factory=TorchOptions)
+    """Tiles, scales, mirror images."""
+
+    suffix: ClassVar = ".safetensors"
 
     def __post_init__(self) -> None:
-        family = type(self).__name__.lower()
-        self.check_parts(family, ".safetensors")
-        check_whole(f"{family}.side", self.side, 32, 1 << 14)
-        check_whole(f"{family}.width", self.width, 1, 1024)
-        _ = self._how, self.view
+        super().__post_init__()
+        _ = self.view
 
     @property
     @abstractmethod
     def multiple(self) -> int:
-        """Of pixels, that each side of what the network sees must be."""
+        """Sides of the network's input are multiples of this many pixels."""
 
     @abstractmethod
     def network(self) -> torch.nn.Module:
-        """(n, 3, h, w) to logits (n, classes, h, w)."""
-
-    @property
-    def _how(self) -> Preprocess:
-        return Preprocess(mean=self.mean, std=self.std, multiple=self.multiple)
+        """The module without weights: (n, 3, h, w) to logits (n, classes, h, w)."""
 
     @property
     def view(self) -> Fit | Tiles:
         return self.sliding_window.view(self.side, self.multiple)
 
     def check(self) -> None:
-        """Raises ConfigError or WeightsError when the file holds another network."""
-        need(f"segment.{type(self).__name__.lower()}", "torch", "safetensors")
+        """Raise ConfigError without torch, WeightsError when the file holds another network."""
+        self._need_torch()
         from pipeline.segment.shared.torch_runner import check_file
 
         check_file(self.network(), self.model.fetch())
 
     def load_network(self, device: Device, threads: int) -> SegmentModel:
-        need(f"segment.{type(self).__name__.lower()}", "torch", "safetensors")
-        from pipeline.segment.shared.torch_runner import ClassNet, Net, fill_in
+        self._need_torch()
+        from pipeline.segment.shared.torch_runner import Net, fill_in
+        from pipeline.segment.shared.torch_scorer import class_segmenter
 
         net = Net(fill_in(self.network(), self.model.fetch()), device, threads, self.run)
-        if self.sliding_window.plain:
-            return NetworkModel(ClassNet(net, self._how, _logits).each, class_segments, self.names, self.model)
-        from pipeline.segment.shared.torch_scorer import TorchScorer
-
-        return SlidingWindowModel(
-            TorchScorer(net, self._how, _logits, self.sliding_window), self.sliding_window, self.names, self.model
+        how = Preprocess(mean=self.mean, std=self.std, multiple=self.multiple)
+        return class_segmenter(
+            net, how, lambda module, batch: module(batch), self.sliding_window, self.names, self.model
         )
 
-
-def _logits(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
-    answer: torch.Tensor = module(batch)
-    return answer
+    def _need_torch(self) -> None:
+        need(f"segment.{type(self).__name__.lower()}", "torch", "safetensors")

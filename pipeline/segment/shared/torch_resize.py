@@ -1,4 +1,4 @@
-"""Resizes on the device as Pillow does on the host, to the last bit: what image processors show a network."""
+"""Resizing on the device, equal to Pillow's to the last bit: image processors of transformers resize with Pillow."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch.nn import functional
 from pipeline.models.torch_device import to_device
 
 _BITS = 22
-"""Of a weight, behind the point: Pillow computes in whole numbers (Resample.c, PRECISION_BITS)."""
+"""Fractional bits of a weight: Pillow computes in whole numbers (Resample.c, PRECISION_BITS)."""
 
 
 def resized(pixels: torch.Tensor, size: tuple[int, int], resample: str) -> torch.Tensor:
-    """(3, h, w) of whole grey levels 0..255 to (3, *size) float32 of such: the columns first, rounded, then the rows.
-    resample: nearest; bilinear and bicubic, antialiased."""
+    """Resize (3, h, w) of whole grey levels 0..255 to (3, *size) float32 of whole grey levels: first along the rows,
+    rounded, then along the columns. resample: nearest, bilinear or bicubic; the last two are antialiased."""
     if resample == "nearest":
         return functional.interpolate(pixels[None].float(), size=size, mode="nearest-exact")[0]
     pixels = pixels.int()
@@ -28,9 +28,9 @@ def resized(pixels: torch.Tensor, size: tuple[int, int], resample: str) -> torch
 
 
 def _along(pixels: torch.Tensor, axis: int, places: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Each new pixel is the sum of those at its places times their weights, (taps, length) both."""
-    lines = pixels.movedim(axis, 0).contiguous()  # whole lines are fetched: ten times as fast as single pixels
-    total = lines.new_full((places.shape[1], *lines.shape[1:]), 1 << (_BITS - 1))  # a half: what is cut off is rounded
+    """Each new pixel is the sum of the pixels at its places times their weights, both (taps, length)."""
+    lines = pixels.movedim(axis, 0).contiguous()  # fetches whole lines: ten times as fast as single pixels
+    total = lines.new_full((places.shape[1], *lines.shape[1:]), 1 << (_BITS - 1))  # a half, so that the shift rounds
     for place, weight in zip(places, weights, strict=True):
         total.addcmul_(lines.index_select(0, place), weight[:, None, None])
     return (total >> _BITS).clamp_(0, 255).movedim(0, axis)
@@ -38,7 +38,7 @@ def _along(pixels: torch.Tensor, axis: int, places: torch.Tensor, weights: torch
 
 @lru_cache(maxsize=64)
 def _taps(length: int, new: int, resample: str, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Places (taps, new) int64 and weights (taps, new) int32, as precompute_coeffs of Pillow's Resample.c has them."""
+    """Places (taps, new) int64 and weights (taps, new) int32, as in precompute_coeffs of Pillow's Resample.c."""
     scale = length / new
     stretch = max(scale, 1.0)
     reach = stretch * (2.0 if resample == "bicubic" else 1.0)

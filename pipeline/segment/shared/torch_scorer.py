@@ -1,4 +1,4 @@
-"""What a torch network sees of tiles, at several sizes and mirrored: the mean of its scores."""
+"""Scores of tiles by a torch network: the mean over several scales and mirror images."""
 
 from __future__ import annotations
 
@@ -10,36 +10,56 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.contracts import SegmentModel
 from pipeline.models.torch_device import PendingArrays, to_device
 from pipeline.records import Rgb
-from pipeline.segment.shared.class_map import ClassMap
+from pipeline.segment.shared.class_map import ClassMap, NetworkModel, class_segments
+from pipeline.segment.shared.masks import HasTag
 from pipeline.segment.shared.preprocess import Preprocess
 from pipeline.segment.shared.sliding_window import SlidingWindow
-from pipeline.segment.shared.torch_runner import Net, enlarged, winners
+from pipeline.segment.shared.sliding_window_run import SlidingWindowModel
+from pipeline.segment.shared.torch_runner import ClassNet, Net, Scores, enlarged, winners
 
-Scores: TypeAlias = Callable[[torch.nn.Module, torch.Tensor], torch.Tensor]
-"""(n, 3, h, w) to (n, classes, any height, any width)."""
+Best: TypeAlias = Callable[[torch.Tensor, tuple[int, int]], Sequence[PendingArrays[ClassMap]]]
+"""Scores (classes, h, w) and a size to maps of classes of that size, as `TileScorer.best`."""
 
 
-def one_map(scores: torch.Tensor, size: tuple[int, int]) -> tuple[PendingArrays[ClassMap]]:
-    """Of logits of classes that exclude each other."""
-    return (winners(scores, size),)
+def one_map(logits: torch.Tensor, size: tuple[int, int]) -> Sequence[PendingArrays[ClassMap]]:
+    """The map of classes that exclude each other."""
+    return (winners(logits, size),)
+
+
+def class_segmenter(
+    net: Net,
+    how: Preprocess,
+    scores: Scores,
+    sliding_window: SlidingWindow,
+    names: Sequence[str],
+    model: HasTag,
+    *,
+    best: Best = one_map,
+    whole: SegmentModel | None = None,
+) -> SegmentModel:
+    """The loaded segmenter of a network of classes, in a sliding window where that is asked for.
+
+    scores, best: as in TorchScorer. whole: answers for whole images, by default the class with the best score at each
+    pixel.
+    """
+    if not sliding_window.plain:
+        scorer = TorchScorer(net, how, scores, sliding_window, best)
+        return SlidingWindowModel(scorer, sliding_window, names, model)
+    return whole or NetworkModel(ClassNet(net, how, scores).each, class_segments, names, model)
 
 
 class TorchScorer:
-    """`tiled.Eyes` of a torch network. scores: how it is asked; best: what the blended scores say."""
+    """`TileScorer` of a torch network. scores: calls the network; best: makes maps of classes of the blended scores."""
 
     def __init__(
-        self,
-        net: Net,
-        how: Preprocess,
-        scores: Scores,
-        sliding_window: SlidingWindow,
-        best: Callable[[torch.Tensor, tuple[int, int]], Sequence[PendingArrays[ClassMap]]] = one_map,
+        self, net: Net, how: Preprocess, scores: Scores, sliding_window: SlidingWindow, best: Best = one_map
     ) -> None:
         self._net, self._how, self._scores, self._sliding_window, self._best = net, how, scores, sliding_window, best
 
-    def seen(self, tiles: Sequence[Rgb]) -> Iterator[torch.Tensor]:
+    def scores(self, tiles: Sequence[Rgb]) -> Iterator[torch.Tensor]:
         size = tiles[0].shape[:2]
         batch = self._net.options.batch
         for _, answers in self._net.sizes.each(
@@ -63,16 +83,16 @@ class TorchScorer:
     def _mean(self, tiles: Sequence[Rgb]) -> torch.Tensor:
         """(n, classes, h, w) of n tiles of h x w."""
         size = (tiles[0].shape[0], tiles[0].shape[1])
-        looks = []
+        passes = []
         for scale in self._sliding_window.scales:
             batch = self._net.stacked(tiles, _scaled(self._how, size, scale))
-            looks += [(batch, False), (batch.flip(3), True)] if self._sliding_window.flip else [(batch, False)]
+            passes += [(batch, False), (batch.flip(3), True)] if self._sliding_window.flip else [(batch, False)]
         total = torch.zeros(())
-        for number, (batch, mirrored) in enumerate(looks):
+        for number, (batch, flipped) in enumerate(passes):
             answers = self._net.run(lambda module, batch=batch: self._scores(module, batch)).float()  # type: ignore[misc]
-            answers = torch.stack([enlarged(answer.flip(2) if mirrored else answer, size) for answer in answers])
+            answers = torch.stack([enlarged(answer.flip(2) if flipped else answer, size) for answer in answers])
             total = answers if number == 0 else total.add_(answers)
-        return total.div_(len(looks)) if len(looks) > 1 else total
+        return total.div_(len(passes)) if len(passes) > 1 else total
 
 
 def _scaled(how: Preprocess, size: tuple[int, int], scale: float) -> Preprocess:

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.estimate.sample import Group, Memory, Sample
-from pipeline.estimate.sizing import Machine, binding, fused, staged, text
+from pipeline.estimate.sizing import Machine, bottleneck, fused, staged, text
 
 COST = {
     "read": 0.1,
@@ -94,20 +94,20 @@ def test_models_measured_on_the_cpu_give_only_an_upper_bound() -> None:
     assert "a floor, not an estimate" in told
 
 
-def test_the_spread_between_groups_is_the_doubt() -> None:
+def test_the_spread_between_groups_gives_the_interval() -> None:
     slow = {stage: 2 * value for stage, value in COST.items()}
-    assert sample().unsure == 0
-    assert math.isinf(sample(COST).unsure)
+    assert sample().half_width == 0
+    assert math.isinf(sample(COST).half_width)
     two, eight = sample(COST, slow), sample(*[COST, slow] * 4)
-    assert two.unsure > 1 > eight.unsure > 0.2
+    assert two.half_width > 1 > eight.half_width > 0.2
     assert "cannot tell" in text(
         "x", "in", sample(COST), Machine(cores=1, gpus=0, memory=0), model_fills=False, active=False
     )
 
 
-def test_the_dearest_stage_binds() -> None:
-    assert binding(sample()) == "segment"
-    assert binding(sample(COST | {"read": 0.6})) == "read"
+def test_the_slowest_stage_is_the_bottleneck() -> None:
+    assert bottleneck(sample()) == "segment"
+    assert bottleneck(sample(COST | {"read": 0.6})) == "read"
 
 
 def test_a_machine_without_cores_is_refused() -> None:

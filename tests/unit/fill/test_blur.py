@@ -3,6 +3,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.fill.blur import Blur
+from tests.fakes import specs
 from tests.fakes.fill_samples import face, filled
 
 
@@ -10,7 +11,7 @@ def test_needs_to_be_allowed():
     with pytest.raises(ConfigError, match=r"fill\.allow_reversible: blur .* expected true .* fill=solid"):
         Blur()
     with pytest.raises(ConfigError, match=r"fill\.allow_reversible"):
-        Blur(allow_reversible="yes")
+        specs.made("fill", Blur, allow_reversible="yes")
 
 
 def test_detail_goes_and_the_colour_stays():
@@ -36,4 +37,4 @@ def test_agrees_with_the_gaussian_it_stands_for():
 @pytest.mark.parametrize(("wrong", "key"), [({"ratio": -0.1}, "fill.ratio"), ({"min_px": 0}, "fill.min_px")])
 def test_wrong_parameters_are_named(wrong, key):
     with pytest.raises(ConfigError, match=f"{key}: expected .* got"):
-        Blur(allow_reversible=True, **wrong)
+        specs.made("fill", Blur, allow_reversible=True, **wrong)

@@ -3,6 +3,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.fill.diffuse import Diffuse
+from tests.fakes import specs
 from tests.fakes.fill_samples import ellipse, filled, gradient
 
 
@@ -53,4 +54,4 @@ def test_a_large_crop_is_filled_at_a_smaller_size():
 )
 def test_wrong_parameters_are_named(wrong, key):
     with pytest.raises(ConfigError, match=f"{key}: expected .* got"):
-        Diffuse(**wrong)
+        specs.made("fill", Diffuse, **wrong)

@@ -4,7 +4,6 @@ import importlib
 import pickle
 import subprocess
 import sys
-from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,8 +12,11 @@ import numpy as np
 import pytest
 import yaml
 
+from pipeline.fill.shared.base import ContextFill
 from pipeline.fill.shared.crops import GREY
+from pipeline.fill.shared.windows import Windowing
 from pipeline.fill.solid import Solid
+from pipeline.spec import fields_of
 from tests.fakes.fill_samples import BLANKED, REVERSIBLE, crops_of, ellipse, face, filled
 
 CONF = Path(__file__).parents[3] / "conf" / "fill"
@@ -132,5 +134,13 @@ def test_the_config_beside_a_fill_names_all_its_parameters_with_their_defaults(c
     config = yaml.safe_load(text)
     module, _, name = config.pop("_target_").rpartition(".")
     kind = getattr(importlib.import_module(module), name)
-    assert module == f"pipeline.fill.{choice}"
-    assert config == {f.name: f.default for f in fields(kind)}
+    assert f"{module}.".startswith(f"pipeline.fill.{choice}.")
+    assert config == {field.name: field.default for field in fields_of(kind)}
+
+
+def test_the_base_of_network_fills_names_all_keys_of_windowing_with_their_defaults():
+    config = yaml.safe_load((CONF / "_network.yaml").read_text())
+    windowing = config.pop("windowing")
+    assert windowing.pop("_target_") == f"{Windowing.__module__}.Windowing"
+    assert windowing == {field.name: field.default for field in fields_of(Windowing)}
+    assert config == {field.name: field.default for field in fields_of(ContextFill)}

@@ -7,7 +7,7 @@ from pipeline.errors import ConfigError, ImageError, WeightsError
 from pipeline.fill.lama import Lama
 from pipeline.fill.shared.windows import Windowing
 from pipeline.models.weights import Weights
-from tests.fakes import fill_networks
+from tests.fakes import fill_networks, specs
 from tests.fakes.fill_samples import ellipse, face, filled, gradient
 
 FIXED = Windowing(fixed=True)
@@ -119,6 +119,6 @@ def test_parts_that_cannot_be_are_named(tmp_path):
     with pytest.raises(ConfigError, match=r"fill.model: expected the weights of a .onnx or .pt file"):
         Lama(model=Weights(uri="file:/a.safetensors", sha256="0" * 64, licence="MIT"), windowing=FIXED)
     with pytest.raises(ConfigError, match=r"fill.white: expected a number from 0.001"):
-        Lama(model=file, windowing=FIXED, white=0)
+        specs.made("fill", Lama, model=file, windowing=FIXED, white=0)
     with pytest.raises(ConfigError, match=r"fill.context: expected a number from 0 to 10"):
-        Lama(model=file, windowing=FIXED, context=-1)
+        specs.made("fill", Lama, model=file, windowing=FIXED, context=-1)

@@ -6,7 +6,7 @@ import pytest
 from pipeline.errors import ConfigError, ImageError
 from pipeline.fill.migan import Migan
 from pipeline.fill.shared.windows import Windowing
-from tests.fakes import fill_networks
+from tests.fakes import fill_networks, specs
 from tests.fakes.fill_samples import ellipse, face, filled, gradient
 
 FIXED = Windowing(fixed=True)
@@ -77,6 +77,6 @@ def test_an_answer_of_another_size_rejects_the_image(tmp_path):
 def test_parts_that_cannot_be_are_named(tmp_path):
     file = fill_networks.weights(fill_networks.migan(tmp_path / "migan.onnx"))
     with pytest.raises(ConfigError, match=r"fill.form: expected pipeline or generator, got 'v2'"):
-        Migan(model=file, windowing=FIXED, form="v2")
+        specs.made("fill", Migan, model=file, windowing=FIXED, form="v2")
     with pytest.raises(ConfigError, match=r"fill.windowing.batch: expected 1 with form=pipeline"):
         Migan(model=file, windowing=Windowing(fixed=True, batch=2))

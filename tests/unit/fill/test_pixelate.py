@@ -3,6 +3,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.fill.pixelate import Pixelate
+from tests.fakes import specs
 from tests.fakes.fill_samples import face, filled, gradient
 
 
@@ -31,4 +32,4 @@ def test_a_face_is_a_few_dozen_colours():
 @pytest.mark.parametrize(("wrong", "key"), [({"ratio": 2}, "fill.ratio"), ({"min_px": 1}, "fill.min_px")])
 def test_wrong_parameters_are_named(wrong, key):
     with pytest.raises(ConfigError, match=f"{key}: expected .* got"):
-        Pixelate(allow_reversible=True, **wrong)
+        specs.made("fill", Pixelate, allow_reversible=True, **wrong)

@@ -3,6 +3,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.fill.solid import Solid
+from tests.fakes import specs
 from tests.fakes.fill_samples import filled
 
 
@@ -47,4 +48,4 @@ def test_a_part_with_no_known_pixel_near_takes_the_mean_of_the_crop():
 )
 def test_wrong_parameters_are_named(wrong, key):
     with pytest.raises(ConfigError, match=f"{key}: expected .* got"):
-        Solid(**wrong)
+        specs.made("fill", Solid, **wrong)

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs.entry import main
 from pipeline.errors import OutputError, RunError
-from pipeline.ledger import seals
+from pipeline.ledger import manifest, seals
 from pipeline.ledger.ledger import Identity, Ledger, from_json, to_json
+from pipeline.ledger.manifest import FORMAT
 from pipeline.records import Committed, Counts, FileEntry, OutputFile, Unit, unit_id
 from pipeline.storage.store import Store, open_store
 
@@ -169,6 +171,24 @@ def test_a_changed_manifest_is_refused(ledger: Ledger) -> None:
         ledger.check(replace(IDENTITY, config={**IDENTITY.config, "fill.radius": "5"}))
 
 
+def test_an_output_of_another_format_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger, source = Ledger(open_store(str(tmp_path / "out"))), tmp_path / "in"
+    source.mkdir()
+    (source / "a.png").write_bytes(b"never read")
+    fields = json.loads(manifest.to_json(replace(IDENTITY, code="0.1.0+0a1b2c3d4e5f")))
+    del fields["format"]  # as format 1 was written
+    ledger.store.put("_run/manifest.json", json.dumps(fields).encode())
+    for ask in (ledger.check, ledger.begin):
+        with pytest.raises(OutputError, match=r"manifest\.json is of format 1, written by Segfill 0\.1\.0; expected"):
+            ask(IDENTITY)
+    assert main("annotate", [f"source.uri={source}", f"sink.uri={ledger.store.uri}"]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert f"expected format {FORMAT}" in said.err
+    assert "choose another sink.uri" in said.err
+    assert names(ledger.store) == ["_run/manifest.json"]
+
+
 def test_of_two_drivers_at_once_one_begins_and_the_other_resumes(ledger: Ledger) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(lambda _: ledger.begin(IDENTITY), range(8))) == [False] * 7 + [True]
@@ -255,8 +275,8 @@ def test_a_record_survives_json() -> None:
         ('"last":false', '"last":0'),
         ('"host":', '"guest":'),
         ('"written":1', '"written":2'),
-        ('"format":1', '"format":2'),
-        ('"seconds":{}', '"seconds":[]'),
+        (f'"format":{FORMAT}', f'"format":{FORMAT - 1}'),
+        ('"seconds":{', '"seconds":[],"x":{'),
         ('"face",3', '"face"'),
         ("}", ""),
     ],
@@ -283,12 +303,10 @@ def test_what_is_published_is_committed(ledger: Ledger) -> None:
     output = made(UNITS[0], loose=["rendered/filled/x.jpg", "rendered/filled/d/y.jpg"])
     record = ledger.publish(output, {"decode": 1.5}, bytes_in=77)
     assert ledger.committed() == {UNITS[0].unit_id: record}
-    assert (record.unit, record.counts, record.bytes_in, record.seconds) == (
-        UNITS[0],
-        output.counts,
-        77,
-        {"decode": 1.5},
-    )
+    assert (record.unit, record.counts, record.bytes_in) == (UNITS[0], output.counts, 77)
+    assert list(record.seconds) == ["decode", "commit"]
+    assert record.seconds["decode"] == 1.5
+    assert record.seconds["commit"] > 0  # the upload
     for file, entry in zip(
         (*output.files, *output.loose, *output.staged), (*record.files, *record.loose, *record.staged), strict=True
     ):
@@ -546,7 +564,7 @@ def test_rejects_that_do_not_add_up_are_refused(ledger: Ledger) -> None:
 
 
 def test_an_output_that_was_never_begun_cannot_be_finished(ledger: Ledger) -> None:
-    with pytest.raises(RunError, match="nothing was begun"):
+    with pytest.raises(RunError, match="no run was started there"):
         ledger.finish()
 
 

@@ -32,6 +32,7 @@ from pipeline.render.draw import colour_of
 from pipeline.render.render import Render, paste
 from pipeline.render.seam import FLOOR
 from tests.fakes import metadata_samples
+from tests.fakes.specs import made, preset
 
 NAMES = sorted(metadata_samples.every())
 LEAK = np.array((0, 0, 255), np.uint8)
@@ -636,23 +637,34 @@ def test_where_no_filled_picture_is_made_there_is_no_seam() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"outputs": ("fileld",)}, r"render\.outputs: expected any of filled, overlay, cutout, labels, got 'fileld'"),
-        ({"outputs": "filled"}, r"render\.outputs: expected a list"),
-        ({"outputs": ("filled", "filled")}, r"render\.outputs: expected each name once"),
+        (
+            {"outputs": ("fileld",)},
+            r"render\.outputs\[0\]: expected a list, each filled, overlay, cutout or labels, got 'fileld'",
+        ),
+        ({"outputs": "filled"}, r"render\.outputs: expected a list, each filled, .*, got 'filled'"),
+        ({"outputs": ("filled", "filled")}, r"render\.outputs: expected each name once, got"),
+        ({"labels": ["face", "face"]}, r"render\.labels: expected each name once, got"),
+        ({"labels": [3]}, r"render\.labels\[0\]: expected a list, each text, got 3"),
         ({"feather": -1}, r"render\.feather: expected a whole number from 0 to 1024, got -1"),
-        ({"feather": 1.5}, r"render\.feather"),
-        ({"quality": 0}, r"render\.quality"),
-        ({"quality": True}, r"render\.quality"),
+        ({"feather": 1.5}, r"render\.feather: expected a whole number from 0 to 1024, got 1\.5"),
+        ({"quality": 0}, r"render\.quality: expected a whole number from 1 to 100, got 0"),
+        ({"quality": True}, r"render\.quality: expected a whole number from 1 to 100, got True"),
         ({"private": "yes"}, r"render\.private: expected true or false, got 'yes'"),
         ({"icc": "drop"}, r"render\.icc: expected keep or srgb, got 'drop'"),
-        ({"preview_side": 5}, r"render\.preview_side"),
+        ({"preview_side": 5}, r"render\.preview_side: expected a whole number from 16 to 2048, got 5"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Render(**options)  # type: ignore[arg-type]
+        made("render", Render, **options)
 
 
 def test_a_list_of_a_config_becomes_a_tuple() -> None:
-    render = Render(outputs=["overlay"], labels=["a", "b"])  # type: ignore[arg-type]
+    render = made("render", Render, outputs=["overlay"], labels=["a", "b"])
     assert (render.outputs, render.labels) == (("overlay",), ("a", "b"))
+
+
+@pytest.mark.parametrize("choice", ["filled", "overlay", "cutout", "labels", "none", "everything"])
+def test_each_preset_makes_the_files_of_its_name(choice: str) -> None:
+    kinds = {"none": (), "everything": ("filled", "overlay", "cutout", "labels")}.get(choice, (choice,))
+    assert preset("render", choice) == Render(outputs=kinds)  # type: ignore[arg-type]

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.flow import TIMED
 from pipeline.records import Committed
-from pipeline.report.page import GALLERY, REJECTS, SEAMS, make_page
+from pipeline.report.page import make_page
+from pipeline.report.pictures import GALLERY, REJECTS, SEAMS
 from pipeline.report.summary import Summary
 from pipeline.storage.store import Store, open_store
 from tests.fakes.commit_records import committed
@@ -85,10 +87,19 @@ def test_shows_the_numbers(html: str) -> None:
     text = re.sub(r"\s+", " ", Seen(html).text)
     assert "images in 12 2 units, 3.0 MB written 8 66.7 % unchanged 0 0.0 % rejected 4 33.3 %" in text
     assert "segments 24 2 labels images/s 3.0 12 images in 4.0 s" in text
-    assert "segment 59.4 % 12 s 1000.0" in text
+    assert "segment 56.6 % 12 s 1000.0" in text
     assert "decode: truncated 4" in text
     assert "run 0123456789ab" in text
     assert "segment.faces.min_score 0.5" in text
+
+
+def test_every_stage_has_its_time(html: str) -> None:
+    timings = html.partition("<h2>Time by stage</h2>")[2].partition("</section>")[0]
+    assert re.findall(r"&#9632;</span> (\w+)</td>", timings) == list(TIMED)
+    assert {"crop", "commit"} < set(TIMED)
+    text = re.sub(r"\s+", " ", Seen(timings).text)
+    assert "crop 4.7 % 1.0 s 83.3" in text
+    assert "commit 2.8 % 0.6 s 50.0" in text
 
 
 def test_histograms_are_of_the_mask_tables(html: str) -> None:
@@ -160,11 +171,11 @@ def test_rejects_beyond_the_limit_are_counted(tmp_path: Path) -> None:
     assert "And 40 more rejected images" in html
 
 
-@pytest.mark.parametrize(("exit_code", "word"), [(0, "finished"), (3, "needs a look")])
-def test_exit_state(tmp_path: Path, exit_code: int, word: str) -> None:
+@pytest.mark.parametrize(("exit_code", "badge"), [(0, "finished"), (3, "needs review")])
+def test_exit_state(tmp_path: Path, exit_code: int, badge: str) -> None:
     records = [committed(written=2, rejected=1, rejects=(("decode", "truncated", 1),))]
     html = page_of(open_store(str(tmp_path)), records, exit_code=exit_code)
-    assert f">{word}</span>" in html
+    assert f">{badge}</span>" in html
 
 
 def test_a_private_run_says_that_it_shows_no_original(store: Store, records: list[Committed], html: str) -> None:

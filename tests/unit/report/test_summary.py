@@ -54,7 +54,7 @@ def test_exit_code(rejected: int, failure: str, share: float, code: int) -> None
 def test_text() -> None:
     text = Summary.of(RECORDS, seconds=5.0, before=10).text([("report", "out/report/index.html")])
     assert text.splitlines() == [
-        "images in       20  10 of them done by an earlier run",
+        "images in       20  10 of them committed by an earlier run",
         "written         10",
         "unchanged        3",
         "rejected         7  decode: truncated 5, read: tar_truncated 1, select: too_much_region 1",

@@ -11,14 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
+from pipeline.build import groups
 from pipeline.errors import ConfigError
 from pipeline.image import rle
 from pipeline.records import (
     Counts,
-    EncodedImage,
-    Filled,
     ImageRef,
     Preview,
     Region,
@@ -30,8 +28,10 @@ from pipeline.records import (
     Status,
     Unit,
 )
+from pipeline.sink.rendered import PUBLISH
 from pipeline.sink.tables import IMAGES, MASKS
 from pipeline.sink.unit_writer import Facts, Sink, UnitFiles, build_unit
+from tests.fakes.specs import made, preset
 
 UNIT = Unit(unit_id="a-0", shard="a.tar", uri="s3://b/a.tar", etag="", start=0, stop=9, last=True)
 FACTS = Facts(source="s3://b", models=("centerface", "pp-ocr"), fill="blur", reversible=True)
@@ -236,24 +236,14 @@ def test_a_name_that_is_not_utf8_reaches_every_table(sink: Sink) -> None:
     assert found["images"].column("key").to_pylist() == found["masks"].column("key").to_pylist() == ["caf\\xe9"]
 
 
-def test_previews_are_wanted_for_the_first_images_with_a_segment() -> None:
-    def filled(number: int, *labels: str) -> Filled:
-        encoded = EncodedImage(ref=ref(number), data=b"")
-        whole = image(number, *labels)
-        return Filled(image=encoded, segments=whole.segments, region=whole.region, patches=())
-
-    writer = Sink(uri="out", previews=2).writer(UNIT, FACTS)
-    asked = [filled(1), filled(2, "face"), filled(3), filled(4, "text"), filled(5, "face")]
-    assert [writer.previews.wants(item) for item in asked] == [False, True, False, True, False]
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"uri": ""}, "sink.uri: expected a path or a URI"),
-        ({"uri": 3}, "sink.uri: expected a path or a URI such as s3://bucket/out, got 3"),
-        ({"images": "zip"}, "sink.images: expected one of tar, files, parquet, none, got 'zip'"),
-        ({"images": []}, "sink.images: expected one of"),
+        ({"uri": ""}, "sink.uri: expected a non-empty text, got ''"),
+        ({"uri": " "}, "sink.uri: expected a non-empty text, got ' '"),
+        ({"uri": 3}, "sink.uri: expected a non-empty text, got 3"),
+        ({"images": "zip"}, "sink.images: expected tar, files, parquet or none, got 'zip'"),
+        ({"images": []}, "sink.images: expected tar, files, parquet or none, got"),
         ({"single_writer": "yes"}, "sink.single_writer: expected true or false, got 'yes'"),
         ({"previews": -1}, "sink.previews: expected a whole number from 0 to 1000, got -1"),
         ({"previews": True}, "sink.previews: expected a whole number"),
@@ -261,27 +251,19 @@ def test_previews_are_wanted_for_the_first_images_with_a_segment() -> None:
 )
 def test_a_wrong_value_names_its_key(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        Sink(**{"uri": "out", **fields})
+        made("sink", Sink, **{"uri": "out", **fields})
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
 
-def test_the_cold_sink_is_picklable(sink: Sink) -> None:
+def test_a_sink_is_picklable(sink: Sink) -> None:
     assert pickle.loads(pickle.dumps(sink)) == sink
 
 
-CONF = Path(__file__).parents[3] / "conf" / "sink"
+@pytest.mark.parametrize("choice", ["tar", "files", "parquet", "none"])
+def test_each_preset_sets_the_sink_of_its_name(choice: str) -> None:
+    assert preset("sink", choice) == Sink(uri="out", images=choice)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
-def test_each_yaml_sets_the_sink_of_its_name(path: Path) -> None:
-    text = path.read_text()
-    values = yaml.safe_load(text)
-    assert text.startswith("# ")
-    assert values.pop("_target_") == "pipeline.sink.unit_writer.Sink"
-    assert values.pop("uri") == "???"
-    assert Sink(uri="out", **values) == Sink(uri="out", images=path.stem)  # type: ignore[arg-type]
-
-
-def test_there_is_a_yaml_for_every_kind() -> None:
-    assert {path.stem for path in CONF.glob("*.yaml")} == {"tar", "files", "parquet", "none"}
+def test_there_is_a_preset_for_every_kind() -> None:
+    assert set(groups()["sink"]) == set(PUBLISH)

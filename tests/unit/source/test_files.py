@@ -8,6 +8,7 @@ import pytest
 from pipeline.errors import ConfigError, SourceError
 from pipeline.records import EncodedImage, Sidecar, image_id
 from pipeline.source.files import Files
+from tests.fakes.specs import made
 from tests.fakes.tar_samples import images, rejects
 from tests.unit.source.test_listing import LINKS
 
@@ -112,7 +113,7 @@ def test_links_to_other_folders_are_rows_unless_they_are_wanted(tmp_path: Path) 
     with pytest.raises(SourceError, match=r"but 3 links to other folders; source\.follow_links=true reads them"):
         Files(uri=str(tmp_path / "in")).shards()
     with pytest.raises(ConfigError, match=r"source\.follow_links: expected true or false, got 'yes'"):
-        Files(uri=str(tmp_path / "in"), follow_links="yes")  # type: ignore[arg-type]
+        made("source", Files, uri=str(tmp_path / "in"), follow_links="yes")
 
 
 def test_the_etag_of_a_slice_follows_its_files(tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ def test_what_is_left_alone_is_counted_in_the_log(tmp_path: Path, caplog: pytest
     put(tmp_path, "a.jpg", "b.heic", "c.heic", "Makefile")
     with caplog.at_level(logging.INFO):
         Files(uri=str(tmp_path)).shards()
-    assert "3 files are no images by their suffix (heic 2, no suffix 1)" in caplog.text
+    assert "3 files have no image suffix (heic 2, no suffix 1)" in caplog.text
 
 
 def test_nothing_there_is_refused(tmp_path: Path) -> None:
@@ -138,5 +139,5 @@ def test_nothing_there_is_refused(tmp_path: Path) -> None:
         Files(uri=str(tmp_path)).shards()
     with pytest.raises(SourceError, match="does not exist"):
         Files(uri=f"{tmp_path}/gone.jpg").shards()
-    with pytest.raises(ConfigError, match=r"source\.sidecars"):
-        Files(uri="x", sidecars="yes")
+    with pytest.raises(ConfigError, match=r"source\.sidecars: expected true or false, got 'yes'"):
+        made("source", Files, uri="x", sidecars="yes")

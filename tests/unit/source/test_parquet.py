@@ -14,6 +14,7 @@ import pytest
 from pipeline.errors import ConfigError, SourceError
 from pipeline.records import EncodedImage, Shard, UnitBatch, image_id
 from pipeline.source.parquet import Parquet
+from tests.fakes.specs import made
 from tests.fakes.tar_samples import bare, image_bytes, images, rejects
 
 TWENTY = [(f"{i:09d}", image_bytes(i)) for i in range(20)]
@@ -242,5 +243,5 @@ def test_empty_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", [{"image_column": ""}, {"image_column": 3}, {"key_column": None}])
 def test_wrong_values_name_their_key(wrong: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=f"source.{next(iter(wrong))}"):
-        Parquet(**{"uri": "x", **wrong})
+    with pytest.raises(ConfigError, match=rf"source\.{next(iter(wrong))}: expected .*text, got"):
+        made("source", Parquet, **{"uri": "x", **wrong})

@@ -1,17 +1,17 @@
 from pipeline.errors import ShardError
 from pipeline.records import ImageRef, Shard, Sidecar
-from pipeline.source.unit import ENDED, UnitBuilder, UnitLimits, hop
+from pipeline.source.unit import ENDED, UnitBuilder, UnitLimits, next_uncommitted
 
 SHARD = Shard(path="d/a.tar", uri="/x/d/a.tar", size=10, etag="e")
 REF = ImageRef(image_id="i", key="k", member="k.jpg")
 
 
 def test_hop_follows_the_chain_of_committed_units() -> None:
-    assert hop(0, {}) == 0
-    assert hop(0, {0: 10, 10: 25, 40: 50}) == 25
-    assert hop(40, {0: 10, 10: 25, 40: 50}) == 50
-    assert hop(0, {0: 10, 10: 10}) == ENDED  # a failure: nothing follows
-    assert hop(0, {0: 0}) == ENDED
+    assert next_uncommitted(0, {}) == 0
+    assert next_uncommitted(0, {0: 10, 10: 25, 40: 50}) == 25
+    assert next_uncommitted(40, {0: 10, 10: 25, 40: 50}) == 50
+    assert next_uncommitted(0, {0: 10, 10: 10}) == ENDED  # a failure: nothing follows
+    assert next_uncommitted(0, {0: 0}) == ENDED
 
 
 def test_sidecars_and_rejects_fill_a_unit_too() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import itertools
 import pickle
+import re
 import tarfile
 import tracemalloc
 import zlib
@@ -14,9 +15,12 @@ import psutil
 import pytest
 
 from pipeline.errors import ConfigError, SourceError
+from pipeline.image.header import IMAGE_SUFFIXES
 from pipeline.records import EncodedImage, Sidecar, image_id, unit_id
 from pipeline.source import keys as hashes
+from pipeline.source.files import Files
 from pipeline.source.webdataset import WebDataset
+from tests.fakes.specs import GIVEN, made, preset
 from tests.fakes.tar_samples import bare, image_bytes, images, of_type, packed, read, rejects, tar_of, write
 
 TWENTY = [(f"{i:04d}.jpg", image_bytes(i)) for i in range(20)]
@@ -317,19 +321,27 @@ def test_probe_finds_an_image_or_refuses(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("key", "value", "expected"),
     [
-        {"uri": ""},
-        {"uri": 3},
-        {"unit_images": 0},
-        {"unit_images": True},
-        {"unit_bytes": 1.5},
-        {"max_image_bytes": -1},
-        {"image_suffixes": ()},
-        {"image_suffixes": ("jpg",)},
-        {"image_suffixes": (".JPG",)},
+        ("uri", "", "a path or URI such as s3://bucket/shards"),
+        ("uri", " ", "a path or URI such as s3://bucket/shards"),
+        ("uri", 3, "a path or URI such as s3://bucket/shards"),
+        ("unit_images", 0, "a whole number of at least 1"),
+        ("unit_images", True, "a whole number of at least 1"),
+        ("unit_bytes", 1.5, "a whole number of at least 1"),
+        ("max_image_bytes", -1, "a whole number of at least 1"),
+        ("image_suffixes", [], "a list of at least 1, each a lower-case suffix such as .jpg"),
+        ("image_suffixes", ".jpg", "a list of at least 1, each a lower-case suffix such as .jpg"),
+        *(("image_suffixes", [wrong], "a lower-case suffix such as .jpg") for wrong in ("jpg", ".", ".JPG", ".a.b", 3)),
     ],
 )
-def test_wrong_values_name_their_key(wrong: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=f"source.{next(iter(wrong))}"):
-        WebDataset(**{"uri": "x", **wrong})
+def test_wrong_values_name_their_key(key: str, value: object, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        made("source", WebDataset, **{"uri": "x", key: value})
+    assert re.fullmatch(rf"source\.{key}(\[0\])?: expected .*{re.escape(expected)}, got .*", str(caught.value))
+
+
+def test_presets_list_their_suffixes_in_conf_alone() -> None:
+    files, shards = preset("source", "files"), preset("source", "webdataset")
+    assert files == Files(uri=GIVEN[0].partition("=")[2], image_suffixes=shards.image_suffixes)
+    assert set(shards.image_suffixes) <= IMAGE_SUFFIXES

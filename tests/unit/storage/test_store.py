@@ -14,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from pipeline.errors import ConfigError
 from pipeline.storage.fsspec_backend import CloudBackend
 from pipeline.storage.local import LocalBackend
-from pipeline.storage.store import READ_AHEAD_MOST, Store, open_store
+from pipeline.storage.store import READ_AHEAD_MAX, Store, open_store
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def test_the_reader_reads_seeks_and_stays_bounded(store: Store) -> None:
         while piece := reader.read(999_983):
             assert piece == data[position : position + 999_983]
             position += len(piece)
-            assert len(reader._window) <= READ_AHEAD_MOST  # what "bounded" means
+            assert len(reader._window) <= READ_AHEAD_MAX  # what "bounded" means
         assert position == len(data) == reader.tell()
         assert reader.seek(-10, os.SEEK_END) == len(data) - 10
         assert reader.read() == data[-10:]

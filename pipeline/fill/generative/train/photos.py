@@ -5,30 +5,32 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import cv2
 import numpy as np
+from pydantic import Field
 
 from pipeline.contracts import Source
-from pipeline.errors import ConfigError, ImageError, SourceError
+from pipeline.errors import ImageError, SourceError
 from pipeline.image.decode import Decode
 from pipeline.records import EncodedImage, Rgb
+from pipeline.spec import spec
 
 CACHE = 1 << 30
 """Bytes of decoded photographs that stay in memory."""
+Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
+"""More than blanks."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@spec
 class Collection:
-    """uri: a source of images, of any kind that `source` knows. licence: SPDX name or names that cover all of it."""
+    """Photographs under one licence."""
 
-    uri: str
-    licence: str
-
-    def __post_init__(self) -> None:
-        for key in ("uri", "licence"):
-            if not isinstance(getattr(self, key), str) or not getattr(self, key).strip():
-                raise ConfigError(f"data.{key}: expected a non-empty string, got {getattr(self, key)!r}")
+    uri: Text
+    """A source of images, of any kind that `source` knows."""
+    licence: Text
+    """SPDX name or names that cover all of it."""
 
 
 @dataclass(frozen=True, kw_only=True)

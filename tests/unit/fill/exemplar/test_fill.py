@@ -4,6 +4,7 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.fill.diffuse import Diffuse
 from pipeline.fill.exemplar.fill import Exemplar
+from tests.fakes import specs
 from tests.fakes.fill_samples import ellipse, filled, photograph
 
 
@@ -56,4 +57,4 @@ def test_another_image_id_may_draw_other_numbers_the_same_one_does_not():
 @pytest.mark.parametrize(("wrong", "key"), [({"side": 4}, "fill.side"), ({"context": "wide"}, "fill.context")])
 def test_wrong_parameters_are_named(wrong, key):
     with pytest.raises(ConfigError, match=f"{key}: expected .* got"):
-        Exemplar(**wrong)
+        specs.made("fill", Exemplar, **wrong)

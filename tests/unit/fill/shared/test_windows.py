@@ -11,6 +11,7 @@ from pipeline.errors import ConfigError, ImageError
 from pipeline.fill.shared.crops import GREY
 from pipeline.fill.shared.inpaint import inpaint
 from pipeline.fill.shared.windows import FillWindow, WindowedFill, Windowing
+from tests.fakes import specs
 from tests.fakes.fill_samples import crops_of, ellipse, face, filled
 
 PERIOD = 24
@@ -245,17 +246,17 @@ def test_an_answer_that_is_no_picture_of_the_window_is_refused(answer, said):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"side": 15}, "^side: expected a whole number from 16 to 4096, got 15"),
-        ({"side": 500}, r"^side: expected a multiple of 8 \(multiple\), got 500"),
-        ({"multiple": 0}, "^multiple: expected a whole number from 1 to 256, got 0"),
-        ({"overlap": 200}, "^overlap: expected a whole number from 0 to 128, got 200"),
-        ({"feather": -1}, "^feather: expected"),
-        ({"batch": True}, "^batch: expected"),
-        ({"fixed": 1}, "^fixed: expected true or false, got 1"),
-        ({"colour": "no"}, "^colour: expected true or false, got 'no'"),
-        ({"blend": "soft"}, "^blend: expected none, feather or poisson, got 'soft'"),
+        ({"side": 15}, "side: expected a whole number from 16 to 4096, got 15"),
+        ({"side": 500}, r"side: expected a multiple of 8 \(multiple\), got 500"),
+        ({"multiple": 0}, "multiple: expected a whole number from 1 to 256, got 0"),
+        ({"overlap": 200}, r"overlap: expected a whole number from 0 to 128 \(a quarter of side\), got 200"),
+        ({"feather": -1}, "feather: expected"),
+        ({"batch": True}, "batch: expected"),
+        ({"fixed": 1}, "fixed: expected true or false, got 1"),
+        ({"colour": "no"}, "colour: expected true or false, got 'no'"),
+        ({"blend": "soft"}, "blend: expected none, feather or poisson, got 'soft'"),
     ],
 )
 def test_what_cannot_be_is_named(wrong, said):
-    with pytest.raises(ConfigError, match=said):
-        Windowing(**wrong)
+    with pytest.raises(ConfigError, match=rf"^fill\.windowing\.{said}"):
+        specs.made("fill.windowing", Windowing, **wrong)

@@ -116,13 +116,13 @@ def test_mixed_precision_runs(drawn: Path, tmp_path: Path) -> None:
     [
         ("sizes=[[100,2]]", "sizes"),
         ("steps=0", "steps"),
-        ("ema_decay=1", "ema_decay"),
+        ("ema_decay=1", "ema_decay: expected a number from 0 to below 1, got 1"),
         ("device=tpu", "device"),
         ("penalty=-1", "penalty"),
         ("pool=0", "pool"),
         ("data=[]", "data"),
-        ("data=[{uri:x}]", "licence"),
-        ("data=[{uri:x,licence:''}]", "data.licence"),
+        ("data=[{uri:x}]", r"^data\[0\]\.licence is required"),
+        ("data=[{uri:x,licence:''}]", r"^data\[0\]\.licence: expected a non-empty text"),
         ("stepz=3", "stepz"),
     ],
 )
