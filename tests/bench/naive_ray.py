@@ -12,7 +12,7 @@ from peer_faces import FaceRemover
 
 
 class Remove:
-    def __init__(self):
+    def __init__(self) -> None:
         self.remove = FaceRemover()
 
     def __call__(self, batch):
@@ -20,7 +20,7 @@ class Remove:
         return {"key": batch["__key__"], "jpg": [data for data, _ in done], "faces": [faces for _, faces in done]}
 
 
-def main(shards, out):
+def main(shards: str, out: str) -> None:
     ray.init(include_dashboard=False, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     paths = sorted(glob(f"{shards}/*.tar"))

@@ -212,7 +212,7 @@ def test_a_value_that_cannot_work_is_named(key: str, value: object) -> None:
 class Broken:
     """A network that answers NaN."""
 
-    def each(self, tiles, prepare, batch):  # type: ignore[no-untyped-def]
+    def each(self, tiles: object, prepare: object, batch: object):  # type: ignore[no-untyped-def]
         for position, tile in enumerate(tiles):
             size = (tile.shape[0] // 4, tile.shape[1] // 4)
             yield position, [np.full((n, *size), np.nan, np.float32) for n in (1, 2, 2)]
