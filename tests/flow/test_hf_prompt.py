@@ -19,6 +19,7 @@ from pipeline.segment.shared.preprocess import Preprocess
 from pipeline.segment.shared.torch_runner import Net
 from tests.fakes import hf_checkpoints
 from tests.fakes.drawn_images import annotate, folder_of
+from tests.fakes.specs import made
 from tests.fakes.word_tokenizer import BEGIN, END, STOP, WORDS, add_tokenizer
 
 
@@ -178,7 +179,7 @@ def test_words_that_are_too_many_are_refused_before_a_run(tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match="expected words of at most 32 tokens, got 42"):
         HfSam3(model=model, prompts=("disc " * 40,)).check()
     with pytest.raises(ConfigError, match=r"segment\.hf_prompt\.model: expected tokenizer\.json"):
-        HfSam3(model=replace(model, files=files[:3]), prompts=("disc",))
+        made("segment.hf_prompt", HfSam3, model=replace(model, files=files[:3]), prompts=["disc"])
 
 
 def test_clipseg_goes_through_the_line_a_segment_a_prompt(tmp_path: Path) -> None:
@@ -257,6 +258,6 @@ def test_a_prompt_does_not_depend_on_the_ones_beside_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prompts", [(), ("",), ("a", "a"), ("a. b",)])
-def test_prompts_that_cannot_work_are_named(prompts: tuple[str, ...], tmp_path: Path) -> None:
+def test_prompts_that_cannot_work_are_named(prompts: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match=r"segment\.hf_prompt\.prompts: expected different words"):
-        HfClipSeg(model=None, prompts=prompts)  # type: ignore[arg-type]
+        made("segment.hf_prompt", HfClipSeg, model=Checkpoint(folder="absent", licence="MIT"), prompts=prompts)

@@ -20,6 +20,7 @@ from pipeline.segment.shared.torch_runner import Net
 from tests.fakes import hf_checkpoints
 from tests.fakes.drawn_images import annotate, drawing, folder_of, mean_overlap
 from tests.fakes.network_training import train
+from tests.fakes.specs import made
 from tests.fakes.word_tokenizer import BEGIN, END, add_tokenizer
 
 HELD_OUT = range(6)
@@ -156,8 +157,8 @@ def test_oneformer_is_told_its_task_and_answers_as_transformers_own_calls_do(tas
     seen = Net(small("oneformer"), "cpu", 1, TorchOptions())
     tokens = [BEGIN, 5, 6, 7, TASK[task], END, *[0] * 71]  # as OneFormerProcessor pads them
     pixels = np.random.default_rng(0).integers(0, 255, (64, 96, 3)).astype(np.uint8)
-    net = QueryNet(seen, segmenter.how, segmenter.told())
-    assert segmenter.told() == tokens
+    net = QueryNet(seen, segmenter.how, segmenter.task_tokens())
+    assert segmenter.task_tokens() == tokens
     ((_, found),) = net.classes([pixels], [(64, 96)])
     answer = seen.run(
         lambda module: module(
@@ -175,7 +176,12 @@ def test_a_oneformer_without_its_words_is_refused(tmp_path: Path) -> None:
     folder = oneformer(tmp_path / "oneformer")
     files = ("config.json", "preprocessor_config.json", "model.safetensors")
     with pytest.raises(ConfigError, match=r"segment\.hf_universal\.model: expected tokenizer\.json .* model\.files"):
-        HfUniversal(model=Checkpoint(folder=str(folder), licence="MIT", files=files), task="semantic")
+        made(
+            "segment.hf_universal",
+            HfUniversal,
+            model=Checkpoint(folder=str(folder), licence="MIT", files=files),
+            task="semantic",
+        )
 
 
 SPLIT = {"do_split_image": True, "image_processor_type": "EomtImageProcessor"}
@@ -207,8 +213,8 @@ def test_squares_are_for_classes_not_for_things(tmp_path: Path) -> None:
     folder = hf_checkpoints.saved(small("eomt"), tmp_path / "eomt", {"shortest_edge": 64}, **SPLIT)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"do_split_image is for task=semantic"):
         HfUniversal(model=checkpoint(folder, words=False), task="panoptic")
-    with pytest.raises(ConfigError, match=r"segment\.hf_semantic\.model: .*do_split_image is not supported"):
-        preprocess("hf_semantic", checkpoint(folder, words=False))
+    with pytest.raises(ConfigError, match=r"^model: preprocessor_config\.json: do_split_image is not supported"):
+        preprocess("model", checkpoint(folder, words=False))
 
 
 def checkpoint(folder: Path, words: bool = True) -> Checkpoint:

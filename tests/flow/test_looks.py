@@ -4,6 +4,7 @@ One look alone and the same look twice must find the same; a network that sees o
 it finds in the whole.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from pipeline.segment.hf.universal import HfUniversal
 from pipeline.segment.shared.sliding_window import SlidingWindow
 from tests.fakes import hf_checkpoints
 from tests.fakes.drawn_images import annotate, folder_of
+from tests.fakes.specs import made
 from tests.flow.test_hf_prompt import clipseg
 from tests.flow.test_hf_universal import SPLIT, checkpoint, mask2former, small
 from tests.flow.test_onnx_model import described, network
@@ -68,7 +70,11 @@ def test_an_onnx_network_of_any_size_sees_several(drawings: Path, tmp_path: Path
     [
         ("label_map", ["sliding_window.flip=true"], "a label_map has no scores"),
         ("logits", ["sliding_window.overlap=16"], "expected the same height and width, got 96 and 128"),
-        ("logits", ["sliding_window.scales=[0.5,1.0]"], r"an input of any size \(look\.scales\), got \?x3x96x128"),
+        (
+            "logits",
+            ["sliding_window.scales=[0.5,1.0]"],
+            r"any size \(sliding_window\.scales\), got \?x3x96x128",
+        ),
     ],
 )
 def test_what_an_onnx_network_cannot_do_is_refused(
@@ -111,12 +117,13 @@ def test_tiles_of_queries_and_of_prompts_cover_the_image(drawings: Path, tmp_pat
 def test_things_are_not_looked_for_in_tiles(tmp_path: Path) -> None:
     torch.manual_seed(0)
     folder = hf_checkpoints.saved(mask2former(), tmp_path / "mask2former", {"height": 64, "width": 64})
+    universal = partial(made, "segment.hf_universal", HfUniversal)
     with pytest.raises(
-        ConfigError, match=r"hf_universal\.sliding_window: is for task=semantic: a thing on the border of two"
+        ConfigError, match=r"hf_universal\.sliding_window: is for task=semantic: an object on the border of two"
     ):
-        HfUniversal(model=checkpoint(folder, words=False), task="instance", sliding_window=SlidingWindow(flip=True))
+        universal(model=checkpoint(folder, words=False), task="instance", sliding_window=SlidingWindow(flip=True))
     split = hf_checkpoints.saved(small("eomt"), tmp_path / "eomt", {"shortest_edge": 64}, **SPLIT)  # type: ignore[arg-type]
     with pytest.raises(
-        ConfigError, match=r"hf_universal\.sliding_window: this checkpoint cuts or fills up an image by itself"
+        ConfigError, match=r"hf_universal\.sliding_window: this checkpoint splits or pads an image itself"
     ):
-        HfUniversal(model=checkpoint(split, words=False), task="semantic", sliding_window=SlidingWindow(overlap=8))
+        universal(model=checkpoint(split, words=False), task="semantic", sliding_window=SlidingWindow(overlap=8))

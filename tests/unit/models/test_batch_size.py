@@ -10,9 +10,9 @@ from pipeline.errors import ImageError
 from pipeline.image.view import Tiles
 from pipeline.models.batch_size import Batches, is_out_of_memory
 from pipeline.models.torch_options import TorchOptions
-from pipeline.records import Tile, View
+from pipeline.records import Floats, Tile, View
 from pipeline.segment.shared.class_map import NetworkModel, class_segments
-from pipeline.segment.shared.onnx_runner import Floats, Model
+from pipeline.segment.shared.onnx_runner import Model
 from pipeline.segment.shared.preprocess import Preprocess
 from pipeline.segment.shared.sliding_window import SlidingWindow
 from pipeline.segment.shared.sliding_window_run import SlidingWindowModel

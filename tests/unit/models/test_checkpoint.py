@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.errors import ConfigError, WeightsError
 from pipeline.models.checkpoint import Checkpoint
+from tests.fakes.specs import made
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -80,6 +81,8 @@ def test_what_is_missing_or_no_json_is_named(folder: Path) -> None:
     [
         ("uri", "hf:owner/name@main"),
         ("uri", "hf:owner/name"),
+        ("uri", "https:///prefix"),
+        ("uri", "s3:/bucket"),
         ("files", ("pytorch_model.bin",)),
         ("files", ("../config.json",)),
         ("files", ("unet/../../config.json",)),
@@ -93,5 +96,5 @@ def test_what_is_missing_or_no_json_is_named(folder: Path) -> None:
     ],
 )
 def test_what_cannot_be_a_checkpoint_is_refused(key: str, value: object) -> None:
-    with pytest.raises(ConfigError, match=f"model.{key}: expected "):
-        Checkpoint(**{"licence": "MIT", "folder": "" if key == "uri" else "x", key: value})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=rf"model\.{key}(\[\d\])?: expected .* got "):
+        made("model", Checkpoint, **{"licence": "MIT", "folder": "" if key == "uri" else "x", key: value})

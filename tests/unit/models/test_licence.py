@@ -8,6 +8,7 @@ from jobs.entry import main
 from pipeline.errors import ConfigError, WeightsError
 from pipeline.models.licence import Policy
 from pipeline.models.weights import Weights
+from tests.fakes.specs import made
 
 NC = "CC-BY-NC-4.0"
 ONE = Weights(uri="file:/somewhere/one.onnx", sha256="0" * 64, licence="MIT")
@@ -20,8 +21,8 @@ def test_commercial_refuses_by_name_what_is_not_known_to_allow_it() -> None:
     Policy(licence="commercial", accept=(NC,)).check((ONE, OTHER))
     with pytest.raises(WeightsError, match=rf"other.onnx is under {NC}.*policy.accept=\[{NC}\]"):
         Policy(licence="commercial").check((ONE, OTHER))
-    with pytest.raises(ConfigError, match=r"policy\.licence: expected any or commercial"):
-        Policy(licence="comercial")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"policy\.licence: expected any or commercial, got 'comercial'"):
+        made("policy", Policy, licence="comercial")
 
 
 def test_a_licence_with_conditions_is_named_with_them_and_has_to_be_accepted() -> None:

@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from pipeline.errors import ConfigError, WeightsError
 from pipeline.models import weights
 from pipeline.models.weights import Weights
+from tests.fakes.specs import made
 
 ZERO = "0" * 64
 
@@ -384,14 +385,19 @@ def test_files_that_can_run_code_are_refused_by_name(name: str) -> None:
         "segfill:../fill/generative.safetensors",
         "segfill:/fill/generative.safetensors",
         "segfill:fill/generative.pt",
+        "segfill:../models/net.onnx",
     ],
 )
 def test_what_cannot_be_a_name_is_refused_before_anything_runs(uri: str) -> None:
-    with pytest.raises(ConfigError, match=r"weights\.uri: expected"):
+    with pytest.raises(ConfigError, match=r"^uri: expected"):
         named(uri)
 
 
 def test_a_file_of_this_package_is_named_by_its_path_in_it(cache: Path) -> None:
+    uri = "segfill:segment/nets/mtcnn/pnet.onnx"
+    data = (Path(weights.__file__).parents[1] / uri.removeprefix("segfill:")).read_bytes()
+    assert named(uri, sha256(data)).fetch().read_bytes() == data
+    shutil.rmtree(cache)
     with pytest.raises(WeightsError, match=r"segfill:fill/nothing\.safetensors: .*No such file"):
         named("segfill:fill/nothing.safetensors").fetch()
     assert named("segfill:fill/nothing.safetensors").path.name == "nothing.safetensors"
@@ -412,12 +418,20 @@ def test_a_secret_in_an_address_is_refused_and_not_repeated(uri: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("sha256", "abc"), ("sha256", ZERO[:-1] + "G"), ("licence", ""), ("uri", 7)]
+    ("key", "value"),
+    [
+        ("sha256", "abc"),
+        ("sha256", ZERO[:-1] + "G"),
+        ("licence", ""),
+        ("uri", 7),
+        ("torchscript", 1),
+        ("torchscript", True),
+    ],
 )
 def test_other_fields_are_checked(key: str, value: object) -> None:
     good = {"uri": "file:/model.onnx", "sha256": ZERO, "licence": "MIT"}
-    with pytest.raises(ConfigError, match=f"weights.{key}: expected .* got "):
-        Weights(**{**good, key: value})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=f"model.{key}: expected .* got "):
+        made("model", Weights, **{**good, key: value})
 
 
 @pytest.mark.parametrize(
@@ -425,7 +439,7 @@ def test_other_fields_are_checked(key: str, value: object) -> None:
     ["hf:org/name", "hf:org/name@main/model.onnx", f"hf:org/name@{'a' * 40}/../x.onnx", "s3://bucket", "s3://b/k/"],
 )
 def test_a_hub_needs_a_commit_and_a_bucket_a_key(uri: str) -> None:
-    with pytest.raises(ConfigError, match=r"weights.uri: expected (hf:OWNER/NAME@REVISION/PATH|s3://bucket/key)"):
+    with pytest.raises(ConfigError, match=r"^uri: expected (hf:OWNER/NAME@REVISION/PATH|s3://bucket/key)"):
         named(uri)
     found = named(f"hf:org/name@{'a' * 40}/onnx/model.onnx")
     assert found.tag == "model-00000000"

@@ -10,7 +10,7 @@ import pytest
 from pipeline.errors import ConfigError, ImageError
 from pipeline.records import Tile
 from pipeline.segment import faces
-from pipeline.segment.faces import Faces, decode, ellipse, expanded, suppress
+from pipeline.segment.faces import decode, ellipse, expanded
 from tests.fakes import metadata_samples
 from tests.fakes.segmenter_views import check_records, loaded, masks_of, spec_of, view_of
 from tests.golden.make import FACE_SIDES, HERE, PHOTOS, photo
@@ -176,13 +176,6 @@ def test_decode_reads_one_drawn_cell() -> None:
     np.testing.assert_allclose(found, [[16, 7, 24, 23, 0.75]], rtol=1e-6)
 
 
-def test_suppress_keeps_the_best_of_those_that_overlap() -> None:
-    boxes = np.array([[0, 0, 10, 10, 0.5], [1, 0, 11, 10, 0.9], [20, 0, 30, 10, 0.3], [6, 0, 16, 10, 0.4]], np.float32)
-    np.testing.assert_array_equal(suppress(boxes, 0.3)[:, 4], np.array([0.9, 0.3], np.float32))
-    np.testing.assert_array_equal(suppress(boxes, 0.5)[:, 4], np.array([0.9, 0.4, 0.3], np.float32))
-    assert suppress(boxes[:0], 0.3).shape == (0, 5)
-
-
 def test_expanded_adds_to_each_side_and_rounds_outwards() -> None:
     assert expanded(10.0, 20.0, 20.0, 40.0, 1.3) == (7, 14, 16, 32)
     assert expanded(10.5, 20.5, 11.0, 20.75, 1.0) == (10, 20, 1, 1)
@@ -204,9 +197,8 @@ def test_an_ellipse_touches_all_sides_of_its_box_and_is_symmetric(height: int, w
      ("thorough", 1), ("batch", 0), ("model", "centerface.onnx")],
 )  # fmt: skip
 def test_a_value_that_cannot_work_is_named(key: str, value: object) -> None:
-    good = spec_of("faces")
     with pytest.raises(ConfigError, match=f"segment.faces.{key}: expected .* got "):
-        Faces(**{**{k: getattr(good, k) for k in ("model", "side")}, key: value})
+        spec_of("faces", **{key: value})
 
 
 class Broken:

@@ -5,7 +5,6 @@ import pytest
 
 from pipeline.errors import ConfigError, ImageError
 from pipeline.segment import salient
-from pipeline.segment.salient import Salient
 from tests.fakes.segmenter_views import check_records, loaded, masks_of, overlap, spec_of, view_of
 from tests.golden.make import HERE, PHOTOS, photo
 
@@ -71,10 +70,12 @@ def test_nothing_computed_is_never_nothing_found() -> None:
         )
 
 
-@pytest.mark.parametrize(("key", "value"), [("threshold", 0), ("min_peak", 1.1), ("batch", 1.0), ("model", None)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("threshold", 0), ("min_peak", 1.1), ("batch", 1.0), ("model", "u2netp.onnx")]
+)
 def test_a_value_that_cannot_work_is_named(key: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"segment.salient.{key}: expected .* got "):
-        Salient(**{"model": spec_of("salient").model, key: value})  # type: ignore[arg-type]
+        spec_of("salient", **{key: value})
 
 
 class Broken:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import ConfigError, ImageError
 from pipeline.segment import text
-from pipeline.segment.text import Text, grown, mean_inside, smallest_rectangle
+from pipeline.segment.text import grown, mean_inside, smallest_rectangle
 from tests.fakes.segmenter_views import check_records, loaded, masks_of, overlap, spec_of, view_of
 from tests.golden.make import HERE, PHOTOS, photo
 
@@ -103,7 +103,7 @@ def test_mean_inside_is_the_mean_of_the_covered_pixels() -> None:
 )
 def test_a_value_that_cannot_work_is_named(key: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"segment.text.{key}: expected .* got "):
-        Text(**{"model": spec_of("text").model, key: value})  # type: ignore[arg-type]
+        spec_of("text", **{key: value})
 
 
 class Broken:

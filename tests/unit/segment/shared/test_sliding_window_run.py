@@ -13,8 +13,9 @@ from pipeline.records import Tile, View
 from pipeline.segment.shared.preprocess import Preprocess
 from pipeline.segment.shared.sliding_window import SlidingWindow
 from pipeline.segment.shared.sliding_window_run import SlidingWindowModel, blend_tiles
-from pipeline.segment.shared.torch_runner import Net
-from pipeline.segment.shared.torch_scorer import Scores, TorchScorer
+from pipeline.segment.shared.torch_runner import Net, Scores
+from pipeline.segment.shared.torch_scorer import TorchScorer
+from tests.fakes.specs import made
 
 
 class Tag:
@@ -137,16 +138,21 @@ def test_nan_anywhere_rejects_the_image() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "key"),
+    ("values", "message"),
     [
-        (lambda: SlidingWindow(overlap=-1), "sliding_window.overlap"),
-        (lambda: SlidingWindow(scales=()), "sliding_window.scales"),
-        (lambda: SlidingWindow(scales=(0.0,)), "sliding_window.scales"),
-        (lambda: SlidingWindow(flip=1), "sliding_window.flip"),  # type: ignore[arg-type]
-        (lambda: SlidingWindow(overlap=40).view(64, 32), "sliding_window.overlap"),
-        (lambda: SlidingWindow(overlap=8).view(65, 32), "side"),
+        ({"overlap": -1}, r"sliding_window\.overlap: expected a whole number from 0 to 8192, got -1"),
+        ({"scales": []}, r"sliding_window\.scales: expected a list of at least 1, each a number from 0\.125 to 8, got"),
+        ({"scales": [0.0]}, r"sliding_window\.scales\[0\]: expected .* got 0\.0"),
+        ({"flip": 1}, r"sliding_window\.flip: expected true or false, got 1"),
     ],
 )
-def test_what_cannot_be_is_refused(make, key: str) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(ConfigError, match=key):
-        make()
+def test_a_value_that_cannot_work_is_named(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^segment\.unet\.{message}"):
+        made("segment.unet.sliding_window", SlidingWindow, **values)
+
+
+def test_tiles_that_cannot_work_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"^sliding_window\.overlap: expected at most half of side=64, got 40"):
+        SlidingWindow(overlap=40).view(64, 32)
+    with pytest.raises(ConfigError, match=r"^height: expected a multiple of 32 for tiles, got 65"):
+        SlidingWindow(overlap=8).view(65, 32, "height")
