@@ -22,8 +22,8 @@ class Remove:
 
         self.remove = FaceRemover()
 
-    @daft.method(return_dtype=DONE)
-    def __call__(self, data: bytes):
+    @daft.method(return_dtype=DONE)  # type: ignore[untyped-decorator]
+    def __call__(self, data: bytes) -> dict[str, object]:
         jpg, faces = self.remove(data)
         return {"jpg": jpg, "faces": faces}
 

@@ -215,8 +215,8 @@ def main() -> None:
             print(f"{name}, {kind}: {np.mean(scores[kind][name].seconds):.3f} s a fill", flush=True)
     text_of, plain = table(scores, args.few)
     (args.out / "fills.json").write_text(json.dumps(plain, indent=1))
-    shown = sheet(some, scores, args.methods[0], args.few)
-    shown = cv2.resize(shown, None, fx=SHOWN / SIDE, fy=SHOWN / SIDE, interpolation=cv2.INTER_AREA)
+    whole = sheet(some, scores, args.methods[0], args.few)
+    shown = cv2.resize(whole, None, fx=SHOWN / SIDE, fy=SHOWN / SIDE, interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(args.out / "fills.jpg"), shown[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
     print(text_of)
 

@@ -74,7 +74,12 @@ def _yiq(rgb: Floats) -> Floats:
 
 def _around(image: Floats) -> Floats:
     """Means of two by two pixels."""
-    return cv2.filter2D(image, -1, np.full((2, 2), 0.25), borderType=cv2.BORDER_CONSTANT)
+    return _filtered(image, np.full((2, 2), 0.25))
+
+
+def _filtered(image: Floats, kernel: Floats) -> Floats:
+    """Convolve an image, beyond whose border all is black."""
+    return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_CONSTANT).astype(np.float64, copy=False)
 
 
 def _haar(image: Floats) -> list[list[Floats]]:
@@ -84,7 +89,7 @@ def _haar(image: Floats) -> list[list[Floats]]:
         kernel = np.full((2**scale, 2**scale), 2.0**-scale)
         kernel[: 2 ** (scale - 1)] *= -1
         for turn, turned in enumerate((kernel, kernel.T)):
-            found[turn].append(cv2.filter2D(image, -1, np.ascontiguousarray(turned), borderType=cv2.BORDER_CONSTANT))
+            found[turn].append(_filtered(image, np.ascontiguousarray(turned)))
     return found
 
 

@@ -32,7 +32,7 @@ def test_killed_once_on_disk(point: str, hit: int, source: Path, quiet: dict[str
 
 @pytest.mark.promise(PROMISE)
 @pytest.mark.parametrize("point", ["after upload of the index", "after commit, before acknowledgement"])
-def test_killed_once_on_s3(point: str, source: Path, quiet: dict[str, str], tmp_path: Path, s3: S3) -> None:  # type: ignore[no-untyped-def]
+def test_killed_once_on_s3(point: str, source: Path, quiet: dict[str, str], tmp_path: Path, s3: S3) -> None:
     killed_once(source, s3.uri(tmp_path.name), quiet, point, 3, tmp_path / "traps")
 
 
@@ -46,7 +46,7 @@ def test_killed_for_three_units_on_disk_and_on_s3(
     source: Path,
     quiet: dict[str, str],
     tmp_path: Path,
-    s3: S3,  # type: ignore[no-untyped-def]
+    s3: S3,
 ) -> None:
     out = s3.uri(tmp_path.name) if where == "s3" else str(tmp_path / "out")
     killed_once(source, out, quiet, point, hit, tmp_path / "traps")

@@ -127,7 +127,7 @@ def test_overtaken_at_every_point(
     quiet: str,
     other: str,
     tmp_path: Path,
-    s3: S3,  # type: ignore[no-untyped-def]
+    s3: S3,
 ) -> None:
     if where == "s3" and point in ON_DISK:
         where = "disk"
@@ -163,5 +163,5 @@ def test_a_race(seed: int, source: Path, quiet: str, other: str, tmp_path: Path)
 @pytest.mark.promise(RACE)
 @pytest.mark.parametrize("where", ["disk", "s3"])
 @pytest.mark.parametrize("seed", range(10, 20))
-def test_twenty_races(seed: int, where: str, source: Path, quiet: str, other: str, tmp_path: Path, s3: S3) -> None:  # type: ignore[no-untyped-def]
+def test_twenty_races(seed: int, where: str, source: Path, quiet: str, other: str, tmp_path: Path, s3: S3) -> None:
     race(source, s3.uri(tmp_path.name) if where == "s3" else str(tmp_path / "out"), quiet, other, seed)

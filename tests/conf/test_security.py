@@ -1,5 +1,6 @@
 """A config names no code outside the allowed packages, brings no config from elsewhere, and holds no secret."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ PLACES = ["source.uri=in", "sink.uri=out"]
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every test here runs in an empty folder and leaves it empty: all is refused before Hydra or we write."""
     folder = tmp_path / "here"
     folder.mkdir()

@@ -89,7 +89,7 @@ class _BrokenDecoder(Decoder):
             case "other_size_full":
                 return replace(pixels, rgb=pixels.rgb[::2])
             case "float_full":
-                return replace(pixels, rgb=pixels.rgb.astype(np.float32))  # type: ignore[arg-type]
+                return replace(pixels, rgb=pixels.rgb.astype(np.float32))
             case _:
                 return pixels
 
@@ -120,7 +120,7 @@ class _BrokenFaces:
 
 
 def _nan(tile: Tile) -> Tile:
-    return replace(tile, pixels=np.full(tile.pixels.shape, np.nan, np.float32))  # type: ignore[arg-type]
+    return replace(tile, pixels=np.full(tile.pixels.shape, np.nan, np.float32))
 
 
 def _spoilt(how: str, found: list[Segments]) -> list[Segments]:
@@ -203,7 +203,7 @@ class _BrokenFill:
             case "too_many":
                 return [*good, *good]
             case "not_finite":
-                return [replace(p, pixels=np.full(p.pixels.shape, np.nan, np.float32)) for p in good]  # type: ignore[arg-type]
+                return [replace(p, pixels=np.full(p.pixels.shape, np.nan, np.float32)) for p in good]
             case "wrong_shape":
                 return [replace(p, pixels=p.pixels[:-1]) for p in good]
             case "empty_mask":

@@ -6,6 +6,7 @@ from __future__ import annotations
 import warnings
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -98,7 +99,7 @@ def torchscript(path: Path) -> Path:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.save(torch.jit.script(Means()), str(path))  # type: ignore[no-untyped-call]
+        torch.jit.save(torch.jit.script(Means()), str(path))
     return path
 
 
@@ -107,7 +108,12 @@ def _means(seen: str, known: str, made: str) -> list[onnx.NodeProto]:
 
     def pool(of: str, name: str, side: int, stride: int = 1) -> onnx.NodeProto:
         pads = [0 if stride > 1 else side // 2] * 4
-        how = {"kernel_shape": [side, side], "pads": pads, "strides": [stride, stride], "count_include_pad": 1}
+        how: dict[str, Any] = {
+            "kernel_shape": [side, side],
+            "pads": pads,
+            "strides": [stride, stride],
+            "count_include_pad": 1,
+        }
         return helper.make_node("AveragePool", [of], [name], **how)
 
     return [

@@ -59,7 +59,7 @@ def full_exif() -> bytes:
     """As a camera writes it: artist, a maker note, GPS, and a second directory with a thumbnail."""
     thumbnail = saved(Image.new("RGB", (16, 12), (200, 30, 30)), "JPEG", comment=SECRET)
     text, double = SECRET + b"\0", len(SECRET) + 1
-    parts = [
+    parts: list[list[tuple[int, int, int, bytes | str]]] = [
         # (directory, tag, type, count, value): types 1 BYTE, 2 ASCII, 3 SHORT, 4 LONG, 5 RATIONAL, 7 UNDEFINED
         [(0x010F, 2, double, text), (0x013B, 2, double, text), (0x8769, 4, 1, "exif"), (0x8825, 4, 1, "gps")],
         [(0x0103, 3, 1, b"\x06\0\0\0"), (0x0201, 4, 1, "thumbnail"), (0x0202, 4, 1, struct.pack("<I", len(thumbnail)))],

@@ -5,7 +5,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,12 +52,12 @@ class Promises:
         self.started = datetime.now(UTC)
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """What a test promises travels with its report: under `-n` another process counts than the one that runs."""
-        report: pytest.TestReport = yield  # type: ignore[assignment,misc]
+        report = yield
         texts = (str(marker.args[0]) for marker in item.iter_markers("promise"))
         report.user_properties += [("promise", text[:1].upper() + text[1:]) for text in texts]
-        return report  # type: ignore[return-value]
+        return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         promises = tuple(dict.fromkeys(str(value) for key, value in report.user_properties if key == "promise"))

@@ -64,7 +64,7 @@ def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(
     executor: str,
     shards: Path,
     tmp_path: Path,
-    s3: S3,  # type: ignore[no-untyped-def]
+    s3: S3,
 ) -> None:
     quiet, killed = (
         (s3.uri(f"{executor}-quiet"), s3.uri(f"{executor}-killed"))

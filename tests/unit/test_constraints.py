@@ -16,7 +16,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 def pins() -> dict[str, Version]:
     lines = [line.partition("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
-    found = {}
+    found: dict[str, Version] = {}
     for line in filter(None, lines):
         name, exact, version = line.partition("==")
         assert exact, f"{line}: expected NAME==VERSION"
