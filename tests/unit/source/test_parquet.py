@@ -124,7 +124,7 @@ def test_the_image_column_is_found(table: dict[str, object], column: str, tmp_pa
         ({"key_column": "image"}, "column 'image' is binary, expected text"),
     ],
 )
-def test_columns_that_are_not_there_are_refused(options: dict[str, str], message: str, tmp_path: Path) -> None:
+def test_missing_columns_are_refused(options: dict[str, str], message: str, tmp_path: Path) -> None:
     source = write(tmp_path, TABLE)
     with pytest.raises(SourceError, match=message) as caught:
         replace(source, **options).shards()
@@ -160,7 +160,7 @@ def test_unreadable_files_are_failures_not_refusals(tmp_path: Path) -> None:
         source.probe(shards)
 
 
-def test_a_corrupt_page_ends_the_file_with_what_was_whole(tmp_path: Path) -> None:
+def test_a_corrupt_page_ends_the_file_after_the_rows_before_it(tmp_path: Path) -> None:
     noise = random.Random(3)
     rows = [noise.randbytes(5000) for _ in range(20)]
     options = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}
@@ -174,7 +174,7 @@ def test_a_corrupt_page_ends_the_file_with_what_was_whole(tmp_path: Path) -> Non
     assert [b.unit.failure for b in batches] == ["", "", "", "", "parquet_corrupt"]
 
 
-def test_whatever_is_committed_the_other_units_are_the_same(tmp_path: Path) -> None:
+def test_committed_units_do_not_change_the_others(tmp_path: Path) -> None:
     source = write(tmp_path, TABLE)
     (shard,) = source.shards()
     all_units = list(source.units(shard, {}))

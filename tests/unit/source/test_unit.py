@@ -6,7 +6,7 @@ SHARD = Shard(path="d/a.tar", uri="/x/d/a.tar", size=10, etag="e")
 REF = ImageRef(image_id="i", key="k", member="k.jpg")
 
 
-def test_hop_follows_the_chain_of_committed_units() -> None:
+def test_the_next_uncommitted_position_lies_behind_a_chain_of_committed_units() -> None:
     assert next_uncommitted(0, {}) == 0
     assert next_uncommitted(0, {0: 10, 10: 25, 40: 50}) == 25
     assert next_uncommitted(40, {0: 10, 10: 25, 40: 50}) == 50

@@ -57,7 +57,7 @@ def test_the_plain_suffix_is_the_image_wherever_it_stands(tmp_path: Path) -> Non
     assert images(batches) == [("1.png", b"image"), ("2.seg.png", b"only")]
 
 
-def test_what_is_no_image_is_a_row_with_a_reason(tmp_path: Path) -> None:
+def test_a_member_that_is_not_an_image_is_a_row_with_a_reason(tmp_path: Path) -> None:
     data = tar_of(
         [
             of_type("folder", tarfile.DIRTYPE),
@@ -91,7 +91,7 @@ def test_what_is_no_image_is_a_row_with_a_reason(tmp_path: Path) -> None:
     assert {i.stage for b in batches for i in b.items if not isinstance(i, EncodedImage)} == {"read"}
 
 
-def test_names_are_made_tidy(tmp_path: Path) -> None:
+def test_names_are_normalised(tmp_path: Path) -> None:
     assert images(read(tmp_path, tar_of([("./a//b.jpg", b"1")]))) == [("a/b.jpg", b"1")]
 
 
@@ -144,7 +144,7 @@ def test_a_rejected_image_does_not_make_its_mask_the_image(tmp_path: Path) -> No
     assert rejects(batches) == [("a.jpg", "too_many_bytes")]
 
 
-def test_thousands_of_members_of_one_key_are_a_mistake(tmp_path: Path) -> None:
+def test_thousands_of_members_of_one_key_fail_the_shard(tmp_path: Path) -> None:
     (batch,) = read(tmp_path, tar_of([(f"img.{i:05d}.jpg", b"x") for i in range(1001)]))
     assert batch.unit.failure == "sample_too_long"
     assert rejects([batch])[-1][1] == "sample_too_long"
@@ -226,7 +226,7 @@ SHARDS = {
 
 
 @pytest.mark.parametrize("kind", SHARDS)
-def test_whatever_is_committed_the_other_units_are_the_same(kind: str, tmp_path: Path) -> None:
+def test_committed_units_do_not_change_the_others(kind: str, tmp_path: Path) -> None:
     name, data = SHARDS[kind]
     source, shard = write(tmp_path / "s", data, name)
     all_units = list(source.units(shard, {}))
@@ -237,7 +237,7 @@ def test_whatever_is_committed_the_other_units_are_the_same(kind: str, tmp_path:
         assert bare(list(source.units(shard, done))) == bare(left)
 
 
-def test_a_resume_reads_nothing_of_what_is_done(tmp_path: Path) -> None:
+def test_a_resume_reads_no_committed_unit(tmp_path: Path) -> None:
     source, shard = write(tmp_path, tar_of([(f"{i}.jpg", image_bytes(i, 2 << 20)) for i in range(20)]))
     units = [b.unit for b in source.units(shard, {})]
     before = psutil.Process().io_counters().read_chars
@@ -300,7 +300,7 @@ def test_listing(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(shards)) == shards
 
 
-def test_nothing_there_is_refused(tmp_path: Path) -> None:
+def test_a_uri_without_shards_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"source\.uri=.*\.tar"):
         WebDataset(uri=str(tmp_path)).shards()
     with pytest.raises(SourceError, match="does not exist"):

@@ -1,4 +1,4 @@
-"""Which places a source and a sink may name: folders and object stores, nothing that fsspec knows besides."""
+"""A source and a sink may be folders and object stores, but no other file system that fsspec knows."""
 
 import socket
 
@@ -28,7 +28,7 @@ CHAINED = [
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection would fail the test, not only be refused by a place that is not there."""
+    """Make any connection fail the test."""
 
     def connect(*arguments: object) -> None:
         raise AssertionError(f"connected to {arguments}")
