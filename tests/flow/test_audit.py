@@ -66,11 +66,11 @@ def receipt(out: Path) -> dict[str, object]:
 @pytest.mark.promise(PROMISE)
 def test_a_run_audits_itself_and_says_so_in_a_table_a_file_and_the_page(made: tuple[Path, str, str]) -> None:
     root, said, _ = made
-    told = receipt(root / "out")
-    assert (told["published"], told["audited"]) == (6, 6)
-    assert (told["faces"], told["metadata"], told["unreadable"], told["problems"]) == ([], [], [], [])
-    assert told["bound"] == 0.5  # rule of three: 3 of 6
-    assert told["canaries"] == {"planted": 10, "left": 0, "note": ""}
+    written = receipt(root / "out")
+    assert (written["published"], written["audited"]) == (6, 6)
+    assert (written["faces"], written["metadata"], written["unreadable"], written["problems"]) == ([], [], [], [])
+    assert written["bound"] == 0.5  # rule of three: 3 of 6
+    assert written["canaries"] == {"planted": 10, "left": 0, "note": ""}
     page = (root / "out/report/index.html").read_text()
     for text in (said, page):
         assert "passed: 6 of 6 images" in text
@@ -104,9 +104,9 @@ def unmasked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
 def test_a_run_that_leaves_faces_ends_with_3_and_says_why(unmasked: tuple[Path, int, str]) -> None:
     root, code, err = unmasked
     assert code == 3
-    told = receipt(root / "out")
-    assert told["canaries"] == {"planted": 11, "left": 11, "note": ""}  # the user's own picture holds one more
-    assert len(told["faces"]) == 1  # type: ignore[arg-type]
+    written = receipt(root / "out")
+    assert written["canaries"] == {"planted": 11, "left": 11, "note": ""}  # the user's own picture holds one more
+    assert len(written["faces"]) == 1  # type: ignore[arg-type]
     assert [line.partition(":")[0] for line in err.strip().splitlines()[-2:]] == ["audit", "audit"]
     assert "still finds a face in 1 of 1 images" in err
     assert "11 of 11 canary faces were not removed" in err
@@ -207,7 +207,7 @@ def test_a_face_that_slipped_through_is_found(
     assert audit.main([f"uri={out}", "max_residual=0.2"]) == 0
 
 
-def test_a_face_too_small_to_be_recognised_is_told_and_passes(run: Path, tmp_path: Path) -> None:
+def test_a_face_too_small_to_be_recognised_is_reported_and_passes(run: Path, tmp_path: Path) -> None:
     far = saved(photo().resize((70, 70), Image.Resampling.BOX), "PNG")
     out = leaked(run, tmp_path / "out", "far.png", strip(far, read_header(far), keep_icc=False))
     assert audit.main([f"uri={out}", "score=0.6"]) == 0
@@ -244,8 +244,8 @@ def test_a_sample_is_a_number_or_a_share_and_the_same_each_time(run: Path, tmp_p
     assert len(choose(store, 1.0).names) == len(choose(store, 100).names) == 6
     assert set(choose(store, 0.5).names) <= set(choose(store, 0.9).names)
     assert audit.main([f"uri={tmp_path / 'out'}", "sample=2"]) == 0
-    told = receipt(tmp_path / "out")
-    assert (told["audited"], told["bound"]) == (2, 1.0)
+    written = receipt(tmp_path / "out")
+    assert (written["audited"], written["bound"]) == (2, 1.0)
 
 
 def test_a_sample_of_a_large_output_opens_some_of_its_files(tmp_path: Path) -> None:

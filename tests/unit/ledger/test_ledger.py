@@ -195,23 +195,23 @@ def test_of_two_drivers_at_once_one_begins_and_the_other_resumes(ledger: Ledger)
 
 
 class Beside(Store):
-    """A real store; right after our first look for a manifest another driver begins."""
+    """A real store; right after our first read of the manifest another driver begins."""
 
-    looks = 0
+    reads = 0
 
     def read(self, path: str) -> bytes:
         try:
             return super().read(path)
         except FileNotFoundError:
-            Beside.looks += 1
-            if Beside.looks == 1:
+            Beside.reads += 1
+            if Beside.reads == 1:
                 Ledger(Store(self.uri)).begin(IDENTITY)
             raise
 
 
-def test_a_driver_that_begins_between_our_two_looks_is_resumed(tmp_path: Path) -> None:
+def test_a_driver_that_begins_between_our_two_reads_is_resumed(tmp_path: Path) -> None:
     assert not Ledger(Beside(str(tmp_path / "out"))).begin(IDENTITY)
-    assert Beside.looks == 1
+    assert Beside.reads == 1
 
 
 def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
