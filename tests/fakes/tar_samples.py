@@ -84,6 +84,11 @@ def rejects(batches: Sequence[UnitBatch[EncodedImage]]) -> list[tuple[str, str]]
     return [(i.ref.member, i.reason) for b in batches for i in b.items if isinstance(i, Rejected)]
 
 
+def encoded_size(items: Sequence[EncodedImage | Rejected]) -> int:
+    """Bytes of the images among them."""
+    return sum(len(item.data) for item in items if isinstance(item, EncodedImage))
+
+
 def bare(batches: Sequence[UnitBatch[EncodedImage]]) -> list[tuple[object, object]]:
     """Batches without their times."""
     return [(b.unit, b.items) for b in batches]
