@@ -127,5 +127,5 @@ def test_a_driver_on_ray_and_one_without(
         drivers.append(Driver(arguments(source, out)))
         assert [driver.wait() for driver in drivers] == [0, 0], [driver.said() for driver in drivers]
     assert reader.faults == []
-    assert reader.looks > 1
+    assert reader.reads > 1
     assert fault(out, quiet) == ""

@@ -147,7 +147,7 @@ def race(source: Path, out: str, quiet: str, other: str, seed: int) -> None:
         drivers.append(Driver(arguments(source, out), second))
         assert [driver.wait() for driver in drivers] == [0, 0], [driver.said() for driver in drivers]
     assert reader.faults == []
-    assert reader.looks > 1
+    assert reader.reads > 1
     assert seen(out) == []
     assert whole(out, quiet, other) == ""
     assert seed % 2 or fault(out, published(quiet)) == ""

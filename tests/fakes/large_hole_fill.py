@@ -1,5 +1,7 @@
-"""Fills a hole of 30 megapixels in a picture of 100 with a network that is a mean, in a process of its own, and says
-the peak of its memory in MB: `python -m tests.fakes.large_hole_fill`."""
+"""A hole of 30 megapixels in a picture of 100: `python -m tests.fakes.large_hole_fill`.
+
+Fills it with the mean as network, and prints the peak memory in MB, the area, and the largest error.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

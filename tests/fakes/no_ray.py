@@ -7,7 +7,7 @@ from types import ModuleType
 
 
 class NoRay:
-    """First on the import path of this process; its children are free to import what they need."""
+    """First importer of this process. Its child processes import what they need."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None

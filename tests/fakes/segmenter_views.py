@@ -26,7 +26,7 @@ def loaded(name: str, **changes: Any) -> Any:
 
 
 def view_of(rgb: np.ndarray, spec: ViewSpec, name: str = "photo") -> View:
-    """What decode makes of a PNG of these pixels."""
+    """Decode a PNG of these pixels for a segmenter of this view."""
     out = io.BytesIO()
     Image.fromarray(rgb).save(out, "PNG", compress_level=0)
     image = EncodedImage(ref=ImageRef(image_id=name, key=name, member=f"{name}.png"), data=out.getvalue())
@@ -35,7 +35,7 @@ def view_of(rgb: np.ndarray, spec: ViewSpec, name: str = "photo") -> View:
 
 
 class NanNetwork:
-    """A network whose answers are NaN throughout. shapes: of the answers to a tile of this height and width."""
+    """A network whose outputs are all NaN. shapes: (height, width) of a tile -> shapes of its outputs."""
 
     def __init__(self, shapes: Callable[[int, int], Sequence[tuple[int, ...]]]) -> None:
         self._shapes = shapes
