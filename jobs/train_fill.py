@@ -1,8 +1,9 @@
 """`segfill train_fill data=[{uri:PHOTOS,licence:CC0-1.0}] folder=RUN`: trains the network of fill=generative.
 
 Stopped, the same command goes on from RUN/checkpoint.pt, bit for bit. `steps` counts from the very first one.
-RUN/data.json lists what was used: name, licence, sha256; RUN/sheet-*.png show held-out windows; at the end
-RUN/generative.safetensors holds the averaged weights in half precision.
+RUN/data.json lists what was used: name, licence, sha256; RUN/sheet-*.png show held-out windows;
+RUN/generative.safetensors holds the averaged weights in half precision, and at the end RUN/generative.onnx the network
+that fill=generative runs (fill.model.uri, fill.model.sha256).
 
 Exit codes: 0 all well, 1 it could not go on, 2 refused.
 """

@@ -1,34 +1,30 @@
-"""Fills with what is copied from around the hole, weighed by our own small network, whose weights come with Segfill.
-MODEL_CARD.md says what they can do.
+"""Fills with detail copied from around the hole, weighed by our own small network, which comes with Segfill.
 
-The network was trained by jobs/train_fill.py on photographs that are free to use. It runs by onnxruntime; on the CPU
-the same window gives the same bytes.
+jobs/train_fill.py trained it on photographs that are free to use; MODEL_CARD.md says what it can do. It runs by
+onnxruntime; on the CPU the same window gives the same bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from pipeline.contracts import FillModel
 from pipeline.errors import ConfigError
-from pipeline.fill.generative.layout import MULTIPLE, window
-from pipeline.fill.generative.onnx_net import INPUT, OUTPUT, graph, read
+from pipeline.fill.generative.network_input import CHANNELS, MULTIPLE, network_input
 from pipeline.fill.shared.network_fill import NetworkFill, pictures
+from pipeline.fill.shared.onnx_network import FLOAT, Graph, Plane, read
 from pipeline.fill.shared.windows import FillWindow, WindowedFill
-from pipeline.models.onnx_session import session
 from pipeline.records import Device, Floats, Rgb
 from pipeline.spec import spec
 
 
 @spec
 class Generative(NetworkFill):
-    """The fill. Its windows are of any size by eights (`fit.multiple`)."""
-
-    suffixes: ClassVar[tuple[str, ...]] = (".safetensors",)
+    """Runs generative.onnx, or what a training of yours exported, on windows of any size by eights."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,22 +34,27 @@ class Generative(NetworkFill):
             )
 
     def check(self) -> None:
-        """Raises ConfigError when the weights are another network's."""
-        self._graph()
+        """Raises ConfigError when the file has other inputs or another output, or weights that are not finite."""
+        for tensor in onnx.load(self._graph().file).graph.initializer:
+            if not np.isfinite(numpy_helper.to_array(tensor)).all():
+                raise ConfigError(
+                    f"fill.model: {tensor.name}: expected finite numbers; the file is damaged or training diverged"
+                )
 
     def load(self, device: Device, threads: int) -> FillModel:
-        network = session(self._graph(), device, threads)
+        network = self._graph().load(device, threads)
 
         def paint(windows: Sequence[FillWindow]) -> Sequence[Rgb]:
-            (answer,) = network.run([OUTPUT], {INPUT: inputs(windows)})
+            answer = network((inputs(windows),))
             return pictures((np.asarray(answer, np.float32) + 1) * np.float32(127.5), windows)
 
         return WindowedFill(self.windowing, paint)
 
-    def _graph(self) -> onnx.ModelProto:
-        return graph(read(self.model.fetch()))
+    def _graph(self) -> Graph:
+        window, painted = Plane(channels=CHANNELS, kind=FLOAT), Plane(channels=3, kind=FLOAT)
+        return read(self.model, self.windowing, (window,), output=painted)
 
 
 def inputs(windows: Sequence[FillWindow]) -> Floats:
-    """(n, CHANNELS, h, w): as `generative_plan.window` makes them."""
-    return np.stack([window(each.pixels, each.mask) for each in windows])
+    """(n, CHANNELS, h, w) of windows of one shape, as `network_input` makes them."""
+    return np.stack([network_input(each.pixels, each.mask) for each in windows])

@@ -26,7 +26,8 @@ class Training:
     folder: str
     """Where the checkpoint, the sample sheets and the list of data are written; a run resumes from its checkpoint."""
     start: str
-    """Weights to begin from while there is no checkpoint, a .safetensors file; empty: none."""
+    """Weights to begin from while there is no checkpoint: generative.onnx, or the .safetensors of an earlier training;
+    empty: none."""
     steps: Positive
     """Steps of the generator in all, those before the checkpoint included."""
     held_out: Count

@@ -22,17 +22,18 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline.contracts import Source
-from pipeline.fill.generative.layout import window
-from pipeline.fill.generative.onnx_net import check, read
-from pipeline.fill.generative.torch_net import Generator
+from pipeline.fill.generative.network_input import network_input
 from pipeline.fill.generative.train import losses, validate
 from pipeline.fill.generative.train.config import Training
 from pipeline.fill.generative.train.discriminator import Discriminator
+from pipeline.fill.generative.train.export import export, load
+from pipeline.fill.generative.train.generator import Generator
 from pipeline.fill.generative.train.holes import hole
 from pipeline.fill.generative.train.photos import Photo, Pixels, gather, windows
 
 CHECKPOINT: Final = "checkpoint.pt"
 WEIGHTS: Final = "generative.safetensors"
+NETWORK: Final = "generative.onnx"
 Say = Callable[[str], None]
 _Batch: TypeAlias = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -110,7 +111,7 @@ class Run:
         masks = [hole(rng, side) for _ in range(count)]
         real = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
         mask = torch.from_numpy(np.stack(masks)).unsqueeze(1).float()
-        seen = [window(rgb, hidden) for rgb, hidden in zip(pixels, masks, strict=True)]
+        seen = [network_input(rgb, hidden) for rgb, hidden in zip(pixels, masks, strict=True)]
         inputs = torch.from_numpy(np.stack(seen))
         return real, mask, inputs
 
@@ -135,11 +136,10 @@ class Run:
         os.replace(folder / f".{WEIGHTS}", folder / WEIGHTS)
 
     def begin(self, weights: Path) -> None:
-        """Takes the generator's weights from a file that an earlier training left; all else begins anew."""
-        halves = read(weights)
-        check(halves)
+        """Take the generator's weights from a file of an earlier training; all else begins anew. Raises ConfigError."""
+        state = load(weights).state_dict()
         for module in (self.generator, self.smooth):
-            module.load_state_dict({name: torch.from_numpy(value).float() for name, value in halves.items()})
+            module.load_state_dict(state)
 
     def restore(self, folder: Path) -> bool:
         """False when there is no checkpoint yet."""
@@ -162,7 +162,10 @@ class Run:
 
 
 def train(training: Training, say: Say, open_source: Callable[[str], Source]) -> Run:
-    """Trains to `training.steps`, from the checkpoint in `training.folder` if there is one. Raises SourceError."""
+    """Train to `training.steps`, from the checkpoint in `training.folder` if there is one, and export the network.
+
+    Raises SourceError, and ConfigError for a `start` that holds no weights of this network.
+    """
     folder = Path(training.folder)
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(training.threads)
@@ -187,6 +190,7 @@ def train(training: Training, say: Say, open_source: Callable[[str], Source]) ->
         if time.monotonic() - saved > training.save_seconds or run.step == training.steps:
             run.save(folder)
             saved = time.monotonic()
+    export(run.smooth, folder / NETWORK)
     return run
 
 

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import torch
 
-from pipeline.fill.generative import layout
-from pipeline.fill.generative.torch_net import Generator
+from pipeline.fill.generative.network_input import network_input
+from pipeline.fill.generative.train.generator import Generator
 from pipeline.fill.generative.train.holes import hole
 from pipeline.fill.generative.train.photos import Photo, Pixels, window
 from pipeline.records import Rgb
@@ -43,7 +43,7 @@ def look(generator: Generator, photos: Sequence[Photo], folder: Path, step: int)
 def fill(generator: Generator, real: Rgb, mask: np.ndarray) -> Rgb:
     """A window with its hole filled, by the torch network."""
     device = next(generator.parameters()).device
-    seen = torch.from_numpy(layout.window(real, mask))[None]
+    seen = torch.from_numpy(network_input(real, mask))[None]
     with torch.no_grad():
         painted = generator(seen.to(device)).cpu()
     made = ((painted[0].permute(1, 2, 0).numpy() + 1) * 127.5).round().clip(0, 255).astype(np.uint8)

@@ -1,5 +1,4 @@
-"""fill=generative: the graph that runs is the network that was trained, small, the same on every run, and blind to what
-it replaces."""
+"""fill=generative: what runs is the network that was trained, the same on every run, and blind to what it replaces."""
 
 import subprocess
 import sys
@@ -7,35 +6,31 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
-from safetensors.numpy import load_file, save_file
+from onnx import numpy_helper
 
 from pipeline.errors import ConfigError
 from pipeline.fill.generative.fill import Generative, inputs
-from pipeline.fill.generative.layout import CHANNELS, PAINTED, shapes
-from pipeline.fill.generative.onnx_net import INPUT, OUTPUT, graph, read
-from pipeline.fill.generative.torch_net import Generator
 from pipeline.fill.generative.train import validate
+from pipeline.fill.generative.train.export import export, load
+from pipeline.fill.generative.train.generator import Generator
 from pipeline.fill.shared.windows import FillWindow, Windowing
 from pipeline.models.onnx_session import session
 from pipeline.models.weights import Weights
+from tests.fakes import fill_networks
 from tests.fakes.fill_samples import face, filled
 
 
 @pytest.fixture(scope="module")
-def drawn() -> Generator:
-    """Weights that nobody trained."""
+def file(tmp_path_factory):
+    """An export of random weights."""
     torch.manual_seed(3)
-    made = Generator().eval()
-    torch.nn.init.normal_(made.paint.weight, std=0.1)
-    return made
-
-
-@pytest.fixture(scope="module")
-def file(drawn, tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "drawn.safetensors"
-    save_file({name: value.half().numpy() for name, value in drawn.state_dict().items()}, path)
+    network = Generator()
+    torch.nn.init.normal_(network.paint.weight, std=0.1)
+    path = tmp_path_factory.mktemp("weights") / "drawn.onnx"
+    export(network, path)
     return path
 
 
@@ -44,35 +39,14 @@ def made(path: Path, **more: object) -> Generative:
     return Generative(model=weights, windowing=Windowing(side=256), **more)
 
 
-def test_the_plan_is_the_network_and_it_is_small(drawn, file):
-    assert {name: tuple(value.shape) for name, value in drawn.state_dict().items()} == shapes()
-    assert sum(value.numel() for value in drawn.parameters()) <= 6_000_000
-    assert file.stat().st_size <= 12 << 20
-
-
-@pytest.mark.parametrize(("count", "height", "width"), [(1, 64, 64), (2, 40, 104)])
-def test_the_graph_answers_as_the_torch_network(drawn, count, height, width):
-    rng = np.random.default_rng(0)
-    batch = rng.uniform(-1, 1, (count, CHANNELS, height, width)).astype(np.float32)
-    batch[:, 3] = batch[:, 3] > 0
-    weights = {name: value.numpy() for name, value in drawn.state_dict().items()}
-    (answer,) = session(graph(weights), "cpu", 1).run([OUTPUT], {INPUT: batch})
-    with torch.no_grad():
-        expected = drawn(torch.from_numpy(batch)).numpy()
-    assert np.abs(answer - expected).max() < 1e-3
-    assert np.abs(expected).max() > 0.1
-
-
-def test_training_and_running_see_a_window_alike(drawn, file):
-    """The same window through the training's own path and through the fill, with the weights in half precision."""
+def test_training_and_running_see_a_window_alike(file):
+    """The same window through the training's own path and through the fill."""
     rgb, mask = face()
     rgb, mask = rgb[:256, 100:356], mask[:256, 100:356]
-    half = Generator().eval()
-    half.load_state_dict({name: torch.from_numpy(value).float() for name, value in load_file(file).items()})
-    expected = validate.fill(half, rgb, mask).astype(int)
-    network = session(graph(read(file)), "cpu", 1)
+    expected = validate.fill(load(file), rgb, mask).astype(int)
     blank = np.where(mask[..., None], 7, rgb).astype(np.uint8)
-    (answer,) = network.run([OUTPUT], {INPUT: inputs([FillWindow(pixels=blank, mask=mask, seed=11)])})
+    batch = inputs([FillWindow(pixels=blank, mask=mask, seed=11)])
+    (answer,) = session(file, "cpu", 1).run(["painted"], {"window": batch})
     painted = ((answer[0].transpose(1, 2, 0) + 1) * 127.5).clip(0, 255)
     assert np.abs(painted - expected)[mask].max() <= 1
 
@@ -89,29 +63,25 @@ def test_the_same_bytes_on_every_load_and_nothing_of_what_was_there(file):
     assert (filled(rgb, mask, fill, image_id="b") == first).all()  # nothing in it is drawn by lot
 
 
-def test_weights_of_another_network_are_refused(drawn, tmp_path):
-    tensors = {name: value.half().numpy() for name, value in drawn.state_dict().items()}
-    for name, value, expected in [
-        ("paint.bias", None, "lacks paint.bias"),
-        ("more", np.zeros(1, np.float16), "it has more"),
-        ("paint.bias", np.zeros(3, np.float16), r"paint.bias: expected shape \(5,\), got \(3,\)"),
-        ("paint.bias", np.full(PAINTED, np.nan, np.float16), "paint.bias: expected finite"),
-    ]:
-        path = tmp_path / "odd.safetensors"
-        save_file({n: v for n, v in {**tensors, name: value}.items() if v is not None}, path)
-        with pytest.raises(ConfigError, match=expected):
-            made(path).check()
-    path.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00not a header at ")
-    with pytest.raises(ConfigError, match="not a safetensors file"):
-        made(path).check()
+def test_a_file_of_another_network_or_of_numbers_that_are_not_finite_is_refused(file, tmp_path):
+    with pytest.raises(ConfigError, match=r"expected 1 input, got 2: image, mask"):
+        made(fill_networks.lama(tmp_path / "lama.onnx")).check()
+    with pytest.raises(ConfigError, match=r"expected an input of \?x10x\?x\? float, got x \?x4x512x512 float"):
+        made(fill_networks.generator(tmp_path / "generator.onnx")).check()
+    model = onnx.load(file)
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name == "paint.bias")
+    bias.CopyFrom(numpy_helper.from_array(np.full(5, np.nan, np.float16), bias.name))
+    onnx.save(model, tmp_path / "nan.onnx")
+    with pytest.raises(ConfigError, match=r"fill.model: paint.bias: expected finite numbers"):
+        made(tmp_path / "nan.onnx").check()
 
 
 def test_mistakes_are_named(file):
     weights = made(file).model
     with pytest.raises(ConfigError, match=r"windowing.multiple: expected a multiple of 8, got 4"):
         Generative(model=weights, windowing=Windowing(side=256, multiple=4))
-    with pytest.raises(ConfigError, match=r"safetensors file"):
-        Generative(model=Weights(uri="file:/m.onnx", sha256="0" * 64, licence="MIT"), windowing=Windowing())
+    with pytest.raises(ConfigError, match=r"fill.model: expected the weights of a .onnx file"):
+        Generative(model=Weights(uri="file:/m.safetensors", sha256="0" * 64, licence="MIT"), windowing=Windowing())
 
 
 def test_torch_is_not_needed():
