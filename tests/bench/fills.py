@@ -1,9 +1,9 @@
-"""`python -m tests.bench.fills --data PHOTOS --out FOLDER`: which fill is how good, on photographs with known holes?
+"""The quality of each fill on photographs with known holes: `python -m tests.bench.fills --data PHOTOS --out FOLDER`.
 
 PHOTOS is what the generative fill was trained from: the photographs that it has held out (the 200 of the least sha256)
 are cut to their middle 256x256 pixels, and three kinds of holes are drawn into each, from fixed seeds. Every fill sees
-the same ones, through the same crops as in a job. Slow methods see the first photographs only; every row says of how
-many it is, and the others' numbers over the same ones stand beside them with --few.
+the same ones, through the same crops as in a job. Slow methods see the first photographs only. Every row gives
+its number of photographs; --few adds the others' figures over the same ones.
 
 Writes FOLDER/fills.json and FOLDER/fills.jpg (by kind the two worst, two middling and two best by HaarPSI of the first
 method), and prints the table.
@@ -110,7 +110,7 @@ def _until(draw: Callable[[], Mask], least: float, most: float) -> Mask:
 
 
 def cases(real: Sequence[Rgb]) -> dict[str, list[Case]]:
-    """Kind -> one case a photograph; the seeds are none of the training's."""
+    """Kind -> one case a photograph. Training uses other seeds."""
     return {
         kind: [
             Case(kind=kind, real=rgb, mask=draw(np.random.default_rng((5, number, at)), SIDE), seed=f"{kind}{at}")
@@ -129,7 +129,7 @@ def middle(rgb: Rgb) -> Rgb:
 
 
 def filled(case: Case, fill: Fill, loaded: FillModel) -> Rgb:
-    """As flow.py does it."""
+    """Fill as flow.py does."""
     region = Region(
         image_id=case.seed, height=SIDE, width=SIDE, rle=rle.encode(case.mask), area=int(case.mask.sum()), chosen=(0,)
     )

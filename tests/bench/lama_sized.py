@@ -1,5 +1,5 @@
 """A network of big-lama's size (50 million parameters) with its interface and random weights. Its Fourier convolutions
-are plain ones here: what is measured is how a fill of that weight is fed, not LaMa itself."""
+are plain ones: the benchmark measures how a fill of that size is fed, not LaMa itself."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How alike are a filled picture and the real one, and what is filled and what is real?
+"""Similarity of filled and real pictures.
 
-Of one picture: PSNR and SSIM over the hole, HaarPSI over the picture. Of all: distances between the distributions of
+For one picture: PSNR and SSIM over the hole, HaarPSI over the picture. For all: distances between the distributions of
 features of filled and of real patches. The features are the first layers of CenterFace's network (a MobileNetV2 that
 was pretrained on photographs of all kinds), which no training here has seen; 56 numbers for a patch of some 60 pixels.
 """
@@ -32,7 +32,7 @@ CELL = 8
 
 
 def psnr(filled: Rgb, real: Rgb, mask: Mask) -> float:
-    """Decibels, over the hole; all else is equal anyway."""
+    """Decibels over the hole; everything else is equal."""
     error = np.square(filled[mask].astype(float) - real[mask]).mean()
     return float(10 * np.log10(255**2 / max(error, 1e-2)))
 
@@ -78,7 +78,7 @@ def _around(image: Floats) -> Floats:
 
 
 def _filtered(image: Floats, kernel: Floats) -> Floats:
-    """Convolve an image, beyond whose border all is black."""
+    """Convolve an image with zero padding."""
     return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_CONSTANT).astype(np.float64, copy=False)
 
 

@@ -1,4 +1,4 @@
-"""The measures of the fills' table: equal is best, worse is worse, and what they are on drawn answers."""
+"""The measures of the fills' table: best for equal pictures, worse for worse ones, and known values for drawn ones."""
 
 import numpy as np
 import pytest

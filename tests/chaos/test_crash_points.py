@@ -55,7 +55,7 @@ def test_killed_for_three_units_on_disk_and_on_s3(
 @pytest.mark.chaos
 @pytest.mark.promise(PROMISE)
 def test_killed_at_every_point_of_one_run_after_the_other(source: Path, quiet: dict[str, str], tmp_path: Path) -> None:
-    """Each command dies somewhat further on than the one before."""
+    """Each command dies a little later than the one before."""
     out, deaths = str(tmp_path / "out"), 0
     for number, point in enumerate(["after the manifest", *WORKER, "in verify, after the listing", *DRIVER]):
         environment = Trap(point).set(tmp_path / f"traps-{number}")

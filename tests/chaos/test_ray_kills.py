@@ -73,7 +73,7 @@ def test_the_driver_killed_at_a_point(
     tmp_path: Path,
     s3: S3,
 ) -> None:
-    """Its own points, and those of its workers, which may outlive it for a moment."""
+    """At its own points and at those of its workers, which may outlive it briefly."""
     out, traps = place(number, tmp_path, s3), tmp_path / "traps"
     environment = nodes.set(Trap(point, (3,) if point in WORKER else (1,), "driver"), traps)
     assert finished(command(source, out, nodes), environment) == 1

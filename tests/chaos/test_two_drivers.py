@@ -46,7 +46,7 @@ def quiet(source: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def other(source: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One with other bytes under the same identity."""
+    """The output of a run with other bytes under the same identity."""
     out = str(tmp_path_factory.mktemp("other") / "out")
     assert finished(arguments(source, out), OTHER_BYTES) == 0
     return out
@@ -71,7 +71,7 @@ def overtaken(source: Path, out: str, point: str, hit: int, traps: Path, environ
 
 @pytest.mark.promise(OVERTAKEN)
 def test_overtaken_while_it_restores(source: Path, quiet: str, tmp_path: Path) -> None:
-    """The tars out of which it would restore what a killed driver did not put are gone when it looks for them."""
+    """The tars from which it would restore the files that a killed driver left out are deleted before it reads them."""
     out = str(tmp_path / "out")
     deaths = Trap("after commit, before acknowledgement").set(tmp_path / "deaths")
     assert Driver(arguments(source, out), deaths).wait() == -signal.SIGKILL
@@ -86,7 +86,7 @@ def units(uri: str) -> dict[str, set[tuple[str, str]]]:
 
 
 def whole(out: str, *runs: str) -> str:
-    """What is wrong with an output of which every unit must be, as a whole, that of one of the runs; or ""."""
+    """The fault of an output whose every unit must be, as a whole, that of one of the runs; or ""."""
     now, possible = units(out), [units(run) for run in runs]
     if mixed := [unit for unit, files in now.items() if all(files != run[unit] for run in possible)]:
         return f"mixed: {mixed}"
@@ -138,7 +138,7 @@ def test_overtaken_at_every_point(
 
 
 def race(source: Path, out: str, quiet: str, other: str, seed: int) -> None:
-    """Two drivers at once, in odd races with different bytes."""
+    """Run two drivers at once; in odd races they write different bytes."""
     print(f"seed {seed}")  # pytest shows it with a failure
     draw, second = random.Random(seed), OTHER_BYTES if seed % 2 else {}
     with Reader(out) as reader:

@@ -1,4 +1,4 @@
-"""conf/: every yaml builds, every mistake is named with the nearest right thing, and nothing secret gets in."""
+"""conf/: every yaml builds, every mistake is named with the nearest valid name, and secrets are refused."""
 
 import json
 import re

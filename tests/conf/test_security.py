@@ -16,7 +16,7 @@ PLACES = ["source.uri=in", "sink.uri=out"]
 
 @pytest.fixture(autouse=True)
 def nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every test here runs in an empty folder and leaves it empty: all is refused before Hydra or we write."""
+    """Run every test in an empty folder, which stays empty: refusals come before Hydra or Segfill writes."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -85,7 +85,7 @@ MORE_OUTSIDE = [
     ["+fill._anything_=1"],
     ["plugins=[subprocess]", "fill._target_=subprocess.Popen"],
 ]
-"""Tried by tests/chaos/test_more_names.py: composing takes a while."""
+"""For tests/chaos/test_more_names.py: composing takes a while."""
 
 
 @pytest.mark.promise("a class outside the allowed packages is never named by a config")

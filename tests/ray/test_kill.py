@@ -39,7 +39,7 @@ def start(source: str, out: str, executor: str) -> subprocess.Popen[str]:
 
 
 def killed_in_the_middle(source: str, out: str, executor: str) -> int:
-    """Commits that stood when the driver was killed: at least one, not all."""
+    """Kill the driver after its first commit. Returns the number of commits then: at least one, not all."""
     process = start(source, out, executor)
     deadline = time.monotonic() + 120
     while not commits(out) and time.monotonic() < deadline and process.poll() is None:

@@ -1,4 +1,4 @@
-"""Every package that `make setup` installs is pinned: what runs, and what its audit looks at, is one known set."""
+"""Every package that `make setup` installs is pinned: the set that runs is the set that an audit checks."""
 
 import re
 import tomllib
@@ -75,8 +75,8 @@ FLOORS = {
     "urllib3": ("2.7", "CVE-2026-44431, CVE-2026-44432"),
     "idna": ("3.16", "CVE-2026-45409"),
 }
-"""The first versions without the holes that the projects themselves have told of; SECURITY.md says how to look for
-new ones."""
+"""The first versions without the vulnerabilities that the projects reported themselves. SECURITY.md says how to check
+for new ones."""
 
 
 @pytest.mark.parametrize("name", FLOORS)
