@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from aiohttp import ClientError as AiohttpError
-from botocore.exceptions import (  # type: ignore[import-untyped]
+from botocore.exceptions import (
     BotoCoreError,
     FlexibleChecksumError,
     NoCredentialsError,

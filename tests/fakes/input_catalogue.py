@@ -11,7 +11,7 @@ import io
 import struct
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 
 import numpy as np
@@ -205,9 +205,11 @@ def _modes() -> Iterator[tuple[str, tuple[bytes, str]]]:
 Entry = tuple[tarfile.TarInfo, bytes]
 
 
-def entry(name: str, data: bytes = b"", *, kind: bytes = tarfile.REGTYPE, **pax: str) -> Entry:
+def entry(
+    name: str, data: bytes = b"", *, kind: bytes = tarfile.REGTYPE, pax: Mapping[str, str] | None = None
+) -> Entry:
     info = tarfile.TarInfo(name)
-    info.type, info.size, info.pax_headers = kind, len(data), pax
+    info.type, info.size, info.pax_headers = kind, len(data), dict(pax or {})
     info.linkname = "ok0.png" if kind in (tarfile.LNKTYPE, tarfile.SYMTYPE) else ""
     return info, data
 
@@ -243,7 +245,7 @@ def tars() -> Shards:
         "device.tar": (between(entry("a.png", kind=tarfile.CHRTYPE)), odd),
         "block_device.tar": (between(entry("a.png", kind=tarfile.BLKTYPE)), odd),
         "fifo.tar": (between(entry("a.png", kind=tarfile.FIFOTYPE)), odd),
-        "sparse.tar": (between(entry("a.png", ok, **{"GNU.sparse.major": "1", "GNU.sparse.minor": "0"})), odd),
+        "sparse.tar": (between(entry("a.png", ok, pax={"GNU.sparse.major": "1", "GNU.sparse.minor": "0"})), odd),
         "folder.tar": (between(entry("a.png", kind=tarfile.DIRTYPE)), sound),
         "absolute.tar": (between(entry("/etc/a.png", ok)), unsafe),
         "dotdot.tar": (between(entry("../../a.png", ok)), unsafe),
@@ -251,7 +253,7 @@ def tars() -> Shards:
         "long.tar": (between(entry("x" * 5000 + ".png", ok)), unsafe),
         "adjacent.tar": (tar(first, first, last), twice),
         "apart.tar": (tar(first, last, first), (beside, beside, "read: duplicate_member")),
-        "pax_dotdot.tar": (between(entry("a.png", ok, path="../a.png")), unsafe),
+        "pax_dotdot.tar": (between(entry("a.png", ok, pax={"path": "../a.png"})), unsafe),
         "not_utf8.tar": (between(entry("caf\udce9.png", ok)), (beside, beside, beside)),
         "case.tar": (tar(entry("A.png", ok), entry("a.png", ok)), sound),
         "no_image.tar": (between(entry("b.txt", b"text")), (beside, "read: no_image_member", beside)),

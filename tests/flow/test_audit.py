@@ -6,7 +6,9 @@ import os
 import shutil
 import tarfile
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -59,7 +61,7 @@ def anonymize(source: Path, to: Path, *overrides: str) -> job_run.Ended:
     return job_run.run("anonymize", source, to, "execute=local", *overrides)
 
 
-def receipt(out: Path) -> dict[str, object]:
+def receipt(out: Path) -> dict[str, Any]:
     return dict(json.loads((out / "audit/receipt.json").read_text()))
 
 
@@ -106,7 +108,7 @@ def test_a_run_that_leaves_faces_ends_with_3_and_says_why(unmasked: tuple[Path, 
     assert code == 3
     written = receipt(root / "out")
     assert written["canaries"] == {"planted": 11, "left": 11, "note": ""}  # the user's own picture holds one more
-    assert len(written["faces"]) == 1  # type: ignore[arg-type]
+    assert len(written["faces"]) == 1
     assert [line.partition(":")[0] for line in err.strip().splitlines()[-2:]] == ["audit", "audit"]
     assert "still finds a face in 1 of 1 images" in err
     assert "11 of 11 canary faces were not removed" in err
@@ -200,9 +202,9 @@ def test_a_face_that_slipped_through_is_found(
     name, body = ("more.tar", tar_of("x.png", data)) if packed else ("x.png", data)
     out = leaked(run, tmp_path / "out", name, body)
     assert audit.main([f"uri={out}"]) == 3
-    (face,) = receipt(out)["faces"]  # type: ignore[misc]
+    (face,) = receipt(out)["faces"]
     assert "x.png" in face["image"]
-    assert receipt(out)["sizes"][bucket]["faces"] == 1  # type: ignore[index]
+    assert receipt(out)["sizes"][bucket]["faces"] == 1
     assert "look before you publish" in capsys.readouterr().err
     assert audit.main([f"uri={out}", "max_residual=0.2"]) == 0
 
@@ -211,7 +213,7 @@ def test_a_face_too_small_to_be_recognised_is_reported_and_passes(run: Path, tmp
     far = saved(photo().resize((70, 70), Image.Resampling.BOX), "PNG")
     out = leaked(run, tmp_path / "out", "far.png", strip(far, read_header(far), keep_icc=False))
     assert audit.main([f"uri={out}", "score=0.6"]) == 0
-    assert receipt(out)["sizes"]["< 20 px"]["faces"] == 1  # type: ignore[index]
+    assert receipt(out)["sizes"]["< 20 px"]["faces"] == 1
     assert audit.main([f"uri={out}", "score=0.6", "min_face_px=10"]) == 3
 
 
@@ -221,10 +223,11 @@ def test_a_face_too_small_to_be_recognised_is_reported_and_passes(run: Path, tmp
 )
 def test_metadata_that_slipped_through_is_found(name: str, what: str, run: Path, tmp_path: Path) -> None:
     picture = photo("coffee.png").resize((200, 133))
-    planted = {"m.jpg": jpeg, "m.png": png, "m.tif": tiff}[name](picture)
+    encode: dict[str, Callable[[Image.Image], bytes]] = {"m.jpg": jpeg, "m.png": png, "m.tif": tiff}
+    planted = encode[name](picture)
     out = leaked(run, tmp_path / "out", name, planted)
     assert audit.main([f"uri={out}"]) == 3
-    (found,) = receipt(out)["metadata"]  # type: ignore[misc]
+    (found,) = receipt(out)["metadata"]
     assert found["image"].endswith(name)
     assert found["what"].startswith(what)
 
@@ -232,7 +235,7 @@ def test_metadata_that_slipped_through_is_found(name: str, what: str, run: Path,
 def test_an_image_that_cannot_be_read_does_not_pass(run: Path, tmp_path: Path) -> None:
     out = leaked(run, tmp_path / "out", "cut.png", saved(photo(), "PNG")[:5000])
     assert audit.main([f"uri={out}"]) == 3
-    assert len(receipt(out)["unreadable"]) == 1  # type: ignore[arg-type]
+    assert len(receipt(out)["unreadable"]) == 1
 
 
 def test_a_sample_is_a_number_or_a_share_and_the_same_each_time(run: Path, tmp_path: Path) -> None:

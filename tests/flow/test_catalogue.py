@@ -16,6 +16,7 @@ from jobs.entry import main
 from pipeline.ledger.verify import check
 from pipeline.storage.store import open_store
 from tests.fakes import input_catalogue
+from tests.fakes.metadata_samples import saved
 from tests.fakes.published_output import published, totals
 
 pytestmark = pytest.mark.timeout(120)
@@ -112,7 +113,7 @@ def test_every_shard_of_the_catalogue_has_its_rows_and_no_other(
 def test_a_folder_of_traps_is_read_without_hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "source"
     (source / "sub").mkdir(parents=True)
-    picture = input_catalogue.saved(input_catalogue.plain(), "PNG")
+    picture = saved(input_catalogue.plain(), "PNG")
     for name in ("Case.png", "case.png", "sub/deep.png"):
         (source / name).write_bytes(picture)
     (source / "sub" / "loop").symlink_to(source)
@@ -148,7 +149,7 @@ def test_a_folder_of_traps_is_read_without_hanging(tmp_path: Path, monkeypatch: 
 @pytest.mark.promise("A name that comes again anywhere in a shard is a row with its reason, also after a resume")
 @pytest.mark.parametrize("kind", ["tar", "parquet"])
 def test_a_duplicate_in_another_unit_is_a_row_whatever_was_committed_before(kind: str, tmp_path: Path) -> None:
-    names, data = ["a", "b", "c", "a", "d", "b"], input_catalogue.saved(input_catalogue.plain(8, 8), "PNG")
+    names, data = ["a", "b", "c", "a", "d", "b"], saved(input_catalogue.plain(8, 8), "PNG")
     source, out = tmp_path / f"a.{kind}", tmp_path / "out"
     more = ["source.unit_images=2"]
     if kind == "tar":
@@ -203,7 +204,7 @@ def test_names_that_differ_by_case_or_form_only_stay_apart_as_files(kind: str, t
     source, out = tmp_path / "source", tmp_path / "out"
     source.mkdir()
     made = {
-        name: input_catalogue.saved(input_catalogue.plain(8 + number, 8), "PNG")
+        name: saved(input_catalogue.plain(8 + number, 8), "PNG")
         for number, name in enumerate(["A.png", "a.png", "a.PNG", "caf\u00e9.png", "cafe\u0301.png"])
     }
     for name, data in made.items() if kind == "folder" else ():

@@ -231,9 +231,9 @@ class Cutter(torch.nn.Module):
 
 def test_boxes_masks_and_words_belong_together() -> None:
     tokens = [[BEGIN, WORDS["disc"], STOP, END], [BEGIN, WORDS["blue"], WORDS["square"], STOP, END]]
-    nets = [Net(module, "cpu", 1, TorchOptions()) for module in (Finder(), Cutter())]
-    how = (Preprocess(shortest=20, longest=40), Preprocess(height=64, width=64))
-    net = GroundedSamNet(*nets, *how, tokens, 0.35, 10)
+    finder, cutter = (Net(module, "cpu", 1, TorchOptions()) for module in (Finder(), Cutter()))
+    how, cutter_how = Preprocess(shortest=20, longest=40), Preprocess(height=64, width=64)
+    net = GroundedSamNet(finder, cutter, how, cutter_how, tokens, 0.35, 10)
     ((_, found),) = net.each([np.zeros((60, 80, 3), np.uint8)], [(60, 80)])
     assert [one.class_id for one in found] == [1, 0]
     np.testing.assert_allclose([one.score for one in found], [1 / (1 + np.exp(-3)), 1 / (1 + np.exp(-1))], rtol=1e-5)

@@ -122,7 +122,7 @@ def test_tiles_are_not_for_objects(tmp_path: Path) -> None:
         ConfigError, match=r"hf_universal\.sliding_window: is for task=semantic: an object on the border of two"
     ):
         universal(model=checkpoint(folder, words=False), task="instance", sliding_window=SlidingWindow(flip=True))
-    split = hf_checkpoints.saved(small("eomt"), tmp_path / "eomt", {"shortest_edge": 64}, **SPLIT)  # type: ignore[arg-type]
+    split = hf_checkpoints.saved(small("eomt"), tmp_path / "eomt", {"shortest_edge": 64}, **SPLIT)
     with pytest.raises(
         ConfigError, match=r"hf_universal\.sliding_window: this checkpoint splits or pads an image itself"
     ):

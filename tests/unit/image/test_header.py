@@ -246,7 +246,7 @@ def test_damaged_headers_raise_image_errors_only(kind: str) -> None:
     """Warnings are errors here, so none may escape either."""
     data = encode(picture(), kind, **({"exif": exif(3)} if kind in WITH_EXIF else {}))
     rng = np.random.default_rng(7)
-    outcomes = set()
+    outcomes: set[type] = set()
     for _ in range(150):
         damaged = bytearray(data)
         for at in rng.integers(4, min(len(data), 400), 4):

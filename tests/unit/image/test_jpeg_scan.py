@@ -2,6 +2,7 @@
 
 import io
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_a_sound_file_is_read_at_every_scale_and_to_the_same_pixels(seed: int) -
 
 
 @pytest.mark.parametrize("make", [jpeg, mpo, lambda image: saved(image, "JPEG", progressive=True)])
-def test_bytes_behind_the_scan_do_not_matter(make) -> None:  # type: ignore[no-untyped-def]
+def test_bytes_behind_the_scan_do_not_matter(make: Callable[[Image.Image], bytes]) -> None:
     view_of(make(photo()), 640)
 
 

@@ -15,7 +15,8 @@ masks = arrays(np.bool_, sizes)
 
 
 def reference(mask: np.ndarray) -> bytes:
-    return coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
+    counts: bytes = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
+    return counts
 
 
 def test_a_drawn_mask_has_the_area_box_and_counts_that_were_drawn() -> None:

@@ -384,7 +384,7 @@ def test_every_mode_leaves_a_tiff_upright(mode: str, orientation: int) -> None:
     block = Image.Exif()
     block[0x0112] = orientation
     if mode in ("I;16", "F", "I"):
-        deep = {
+        deep: dict[str, np.ndarray] = {
             "I;16": stored.astype(np.uint16) * 257,
             "F": stored.astype(np.float32) / 255,
             "I": stored.astype(np.uint32) * 16843009,

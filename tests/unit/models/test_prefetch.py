@@ -1,6 +1,7 @@
 """Answers started ahead arrive in order, and never more of them are started than allowed."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,10 +15,14 @@ from pipeline.models.torch_device import PendingArrays, to_device
 def test_answers_come_in_order_and_at_most_count_are_started_ahead(count: int) -> None:
     log: list[str] = []
 
+    def awaited(number: int) -> int:
+        log.append(f"wait {number}")
+        return 10 * number
+
     def asked() -> Iterator[tuple[int, Callable[[], int]]]:
         for number in range(5):
             log.append(f"start {number}")
-            yield number, lambda number=number: log.append(f"wait {number}") or 10 * number  # type: ignore[misc]
+            yield number, partial(awaited, number)
 
     found = []
     for key, answer in prefetch(asked(), count):

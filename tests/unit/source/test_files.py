@@ -95,7 +95,9 @@ def test_links_to_other_folders_are_rows_unless_they_are_followed(tmp_path: Path
     for name, to in (("b.jpg", "b.jpg"), ("a.txt", "c.txt"), ("more", "more")):
         (tmp_path / "in" / name).symlink_to(tmp_path / "other" / to)
 
-    def taken(uri: Path, follow: bool) -> tuple[list[tuple[str, bytes]], list[tuple[str, str]], list[object]]:
+    def taken(
+        uri: Path, follow: bool
+    ) -> tuple[list[tuple[str, bytes]], list[tuple[str, str]], list[tuple[Sidecar, ...]]]:
         source = Files(uri=str(uri), follow_links=follow)
         batches = [b for shard in source.shards() for b in source.units(shard, {})]
         sidecars = [item.sidecars for b in batches for item in b.items if isinstance(item, EncodedImage)]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -68,7 +69,7 @@ def test_long_links_are_followed_by_their_member(format: int) -> None:
 
 @pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 @pytest.mark.parametrize("size", [8 * 2**30, 3 * 2**40 + 17])
-def test_sizes_beyond_octal(format: int, size: int) -> None:
+def test_sizes_beyond_octal(format: Literal[1, 2], size: int) -> None:
     info = tarfile.TarInfo("big.jpg")
     info.size = size
     member = TarReader(BytesStream(info.tobuf(format))).next()

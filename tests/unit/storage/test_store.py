@@ -5,6 +5,7 @@ import os
 import pickle
 import tarfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -106,7 +107,7 @@ BAD = ["../x", "a/../../x", "/etc/passwd", "a\0b", "", "a/./b", ".."]
 def test_paths_that_leave_the_root_are_refused_everywhere(store: Store, tmp_path: Path, path: str) -> None:
     (tmp_path / "x").write_bytes(b"outside")
     store.put("here", b"1")
-    calls = [
+    calls: list[Callable[[], object]] = [
         lambda: store.stat(path),
         lambda: store.read(path),
         lambda: store.read_range(path, 0, 1),
@@ -354,7 +355,8 @@ def test_a_write_survives_the_sweep_at_the_end_of_another_drivers_run(
     folder_too: bool, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sweep removes its half-written file, and maybe the folder, before the file gets its name."""
-    fsync, swept = os.fsync, []
+    fsync = os.fsync
+    swept: list[int] = []
 
     def swept_meanwhile(descriptor: int) -> None:
         fsync(descriptor)
@@ -457,7 +459,11 @@ class Replaced(MemoryFileSystem):  # type: ignore[misc]
 
 def test_an_object_of_any_file_system_that_is_replaced_while_it_is_read_is_refused() -> None:
     backend = CloudBackend(Replaced(skip_instance_cache=True), "cloud-test/replaced")
-    for call in (lambda etag: backend.read("x", etag), lambda etag: backend.read_range("x", 2, 5, etag)):
+    calls: list[Callable[[str], bytes]] = [
+        lambda etag: backend.read("x", etag),
+        lambda etag: backend.read_range("x", 2, 5, etag),
+    ]
+    for call in calls:
         backend.put("x", b"0123456789")
         etag = backend.stat("x").etag
         with pytest.raises(OSError, match="no longer the one") as caught:

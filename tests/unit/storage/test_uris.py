@@ -1,6 +1,7 @@
 """A source and a sink may be folders and object stores, but no other file system that fsspec knows."""
 
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -56,8 +57,8 @@ def test_a_job_refuses_it_before_anything_is_opened(
     key: str,
     uri: str,
     capsys: pytest.CaptureFixture[str],
-    tmp_path,
-    monkeypatch: pytest.MonkeyPatch,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
