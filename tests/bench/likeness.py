@@ -75,7 +75,7 @@ def _around(image: Doubles) -> Doubles:
     return _filtered(image, np.full((2, 2), 0.25))
 
 
-def _filtered(image: Floats, kernel: Floats) -> Floats:
+def _filtered(image: Doubles, kernel: Doubles) -> Doubles:
     """Convolve an image with zero padding."""
     return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_CONSTANT).astype(np.float64, copy=False)
 
