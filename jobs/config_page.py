@@ -1,6 +1,6 @@
-"""`python -m jobs.config_page`: writes docs/config.md and docs/config.schema.json from the fields of the specs.
+"""`python -m jobs.config_page`: writes docs/config.md from the fields of the specs; `... schema` prints a JSON schema.
 
-A test holds the page, the schema and the fields equal.
+A test holds the page and the fields equal. --help prints its keys by the same functions.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter
 
 from pipeline import build
+from pipeline.errors import EXIT_OK
 from pipeline.spec import FieldDoc, fields_of
 
 PAGE: Final = Path("docs/config.md")
-SCHEMA: Final = Path("docs/config.schema.json")
 _HEAD: Final = """# Configuration
 
 Every key of every choice, printed from the code by `make docs`. Change a key with `key=value`, a group with
 `group=choice`; `segfill VERB ... --cfg job` shows the composed config, `segfill VERB --help` the keys of one verb.
-[config.schema.json](config.schema.json) tells an editor the same.
+`python -m jobs.config_page schema` prints the same as a JSON schema, a definition a class, for an editor.
 """
 _WIDTH: Final = 100
 
@@ -103,7 +103,7 @@ def page() -> str:
 
 
 def schema() -> str:
-    """docs/config.schema.json: a JSON schema of each group's choices."""
+    """A JSON schema with a definition for each class that a choice of conf/ names."""
     classes: dict[str, Any] = {}
     for group, choices in build.groups().items():
         for choice in choices:
@@ -139,12 +139,13 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def main() -> int:
-    for path, text in ((PAGE, page()), (SCHEMA, schema())):
-        path.write_text(text, encoding="utf-8")
-        print(path)
-    return 0
+def main(arguments: Sequence[str]) -> int:
+    if list(arguments) == ["schema"]:
+        print(schema(), end="")
+        return EXIT_OK
+    PAGE.write_text(page(), encoding="utf-8")
+    return EXIT_OK
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
