@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test chaos lint bench bench-gpu test-gpu clean
+.PHONY: help setup demo test test-fast chaos lint bench bench-gpu test-gpu clean
 
 help: ## this page
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -27,15 +27,22 @@ $(VENV)/.demo $(VENV)/.ready: pyproject.toml constraints.txt
 demo: $(VENV)/.demo ## the three jobs on real photographs, into demo/
 	@$(BIN)/python -m jobs.demo demo
 
-# A second reader of metadata for the tests, which say that they skip without it. Tried once, where nobody has to be asked.
-$(VENV)/.exiftool: $(VENV)/.ready
-	@if ! command -v exiftool >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-		export DEBIAN_FRONTEND=noninteractive; install="timeout 120 apt-get install -qq -y libimage-exiftool-perl"; \
-		{ $$install || { timeout 120 apt-get update -qq && $$install; }; } >/dev/null 2>&1 || true; fi
+# exiftool, a second reader of metadata, and a browser for the report page. Tests that need them skip without them. Tried
+# once, and only as root, who is asked for nothing.
+SYSTEM := libimage-exiftool-perl chromium chromium-driver
+$(VENV)/.system: $(VENV)/.ready
+	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && \
+		! { command -v exiftool && command -v chromium && command -v chromedriver; } >/dev/null; then \
+		echo "installing $(SYSTEM) ..."; export DEBIAN_FRONTEND=noninteractive; \
+		{ timeout 120 apt-get update -qq; for package in $(SYSTEM); do \
+		timeout 300 apt-get install -qq -y --no-install-recommends $$package; done; } >/dev/null 2>&1 || true; fi
 	@touch $@
 
-test: setup $(VENV)/.exiftool lint ## linters, types, import layers, tests
+test: setup $(VENV)/.system lint ## linters, types, import layers, all tests
 	$(BIN)/python -m pytest -n 2 --dist=worksteal
+
+test-fast: setup ## unit tests and configs, without Ray and without slow ones: under a minute
+	$(BIN)/python -m pytest -n 2 --dist=worksteal -p tests.fakes.no_ray -m "not slow and not chaos" tests/unit tests/conf
 
 chaos: setup ## every promise under faults, the long form; the table into RELIABILITY.md
 	$(BIN)/python -m pytest -n 3 --dist=worksteal -m "chaos or promise" --promises=RELIABILITY.md

@@ -44,21 +44,18 @@ class Key:
         return "???" if self.value == "???" else json.dumps(self.value, ensure_ascii=False)
 
 
-def keys_of(tree: Mapping[str, Any], path: str = "") -> Iterator[Key]:
-    """The keys below a node in the order of their fields; nodes of classes without specs have none."""
-    fields = _fields(tree.get("_target_"))
+def keys_of(tree: Mapping[str, Any], path: str = "", cls: type | None = None) -> Iterator[Key]:
+    """The keys below a node in the order of their fields; nodes of classes without specs have none. cls: the node's
+    class where it names none."""
+    target = tree.get("_target_")
+    cls = cls or (build.located(target) if isinstance(target, str) else None)
+    fields = {field.name: field for field in fields_of(cls)} if cls else {}
     for name in [*fields, *(name for name in tree if name not in fields)]:
         value, where = tree.get(name), f"{path}.{name}" if path else name
         if isinstance(value, Mapping) and ("_target_" in value or name not in fields):
             yield from keys_of(value, where)
         elif name in fields and name in tree:
             yield Key(path=where, value=value, field=fields[name])
-
-
-def _fields(target: object) -> dict[str, FieldDoc]:
-    if not isinstance(target, str):
-        return {}
-    return {field.name: field for field in fields_of(build.located(target))}
 
 
 def job_keys(job: str) -> list[Key]:
@@ -68,13 +65,20 @@ def job_keys(job: str) -> list[Key]:
     return [*run, *keys_of({name: node for name, node in tree.items() if isinstance(node, Mapping)})]
 
 
+def verb_keys(name: str, cls: type) -> list[Key]:
+    """All keys of a verb that is no job. cls: the spec of its keys."""
+    return list(keys_of(_tree(build.compose(name)), cls=cls))
+
+
 def help_lines(keys: Sequence[Key]) -> list[str]:
-    """`key=value`, what it takes, and below it what it means."""
+    """`key=value`, what it takes, and below it what it means, once."""
     width = min(44, max((len(f"{key.path}={key.shown}") for key in keys), default=0))
-    lines = []
+    lines, shown = [], set()
     for key in keys:
         lines.append(f"  {f'{key.path}={key.shown}':<{width}}  {key.field.expected}")
-        lines += textwrap.wrap(key.field.about, _WIDTH, initial_indent="      ", subsequent_indent="      ")
+        if key.field not in shown:
+            lines += textwrap.wrap(key.field.about, _WIDTH, initial_indent="      ", subsequent_indent="      ")
+        shown.add(key.field)
     return lines
 
 

@@ -132,7 +132,7 @@ def build(config: DictConfig) -> Job:
     """The frozen objects that a composed config names."""
     tree = plain(config)
     keys = {field.name: _tuples(tree.pop(field.name)) for field in dataclasses.fields(RunKeys)}
-    run = cast("RunKeys", _made(RunKeys, "", keys))
+    run = cast("RunKeys", made(RunKeys, "", keys))
     packages = ("pipeline", *run.plugins)
     executor = construct(tree.pop("execute"), "execute", packages)
     policy = cast("Policy", construct(tree.pop("policy"), "policy", ("pipeline",)))
@@ -209,14 +209,14 @@ def construct(node: Node, path: str, packages: Sequence[str]) -> object:
         return {key: construct(child, f"{path}.{key}", packages) for key, child in node.items()}
     cls = located(node["_target_"], path, packages)
     values = {key: construct(child, f"{path}.{key}", packages) for key, child in node.items() if key != "_target_"}
-    return _made(cls, path, values)
+    return made(cls, path, values)
 
 
 def _tuples(node: Node) -> object:
     return tuple(map(_tuples, node)) if isinstance(node, list) else node
 
 
-def _made(cls: type[object], path: str, values: Mapping[str, object]) -> object:
+def made(cls: type[object], path: str, values: Mapping[str, object]) -> object:
     """An instance of a spec, or of a dataclass of a plugin. Errors name the key by its whole path."""
     try:
         if "__is_pydantic_dataclass__" not in vars(cls):

@@ -333,7 +333,7 @@ def _settings(store_bytes: int) -> None:
 
 
 def _count(kind: str) -> int:
-    return int(ray.cluster_resources().get(kind, 0))  # type: ignore[no-untyped-call]
+    return int(ray.cluster_resources().get(kind, 0))
 
 
 def _cause(error: RayTaskError) -> Exception:

@@ -154,7 +154,7 @@ class Ledger:
         if not number:
             raise RunError(
                 f"unit {unit.unit_id} of {unit.shard}: {MAX_ATTEMPTS} workers died at its {part}, the last ones with "
-                f"one image at a time; look for what kills them, then delete {self.store.join(ATTEMPTS)} to try again"
+                f"one image at a time; find the cause, then delete {self.store.join(ATTEMPTS)} to try again"
             )
         try:
             yield number

@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from aiohttp import ClientError as AiohttpError
-from botocore.exceptions import (  # type: ignore[import-untyped]
+from botocore.exceptions import (
     BotoCoreError,
     FlexibleChecksumError,
     NoCredentialsError,
@@ -36,7 +36,7 @@ from s3fs.core import S3_RETRYABLE_ERRORS
 from pipeline.storage import ObjectInfo
 
 MAX_PUT: Final = 5 * 2**30
-"""S3's limit of a single put, in bytes. No upload is in parts: a single put is atomic, conditional and has an MD5
+"""S3's limit of a single put, in bytes. Uploads are never in parts: a single put is atomic, conditional and has an MD5
 etag."""
 _PAGE: Final = 1000  # S3's own limit of keys in one listing page and in one delete
 

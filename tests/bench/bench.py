@@ -1,7 +1,7 @@
-"""How fast is Segfill, beside a hand-written loop and what else one could use? python -m tests.bench.bench
+"""The speed of Segfill beside a hand-written loop and other tools: python -m tests.bench.bench
 
-Everything runs once after the other, on the same images with the same detector at the same size, each as a process of
-its own under the same memory sampler. Prints the table and writes BENCHMARKS.md.
+All entries run one after the other, on the same images with the same detector at the same size, each in its own
+process under the same memory sampler. Prints the table and writes BENCHMARKS.md.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ def _machine() -> str:
 
 
 def _notes(old: Path) -> str:
-    """What a person wrote below the figures stays when they are made anew."""
+    """The notes that a person wrote below the figures, which stay when the figures are measured again."""
     _, mark, notes = (old.read_text() if old.exists() else "").partition("\n## Notes")
     return mark + notes
 

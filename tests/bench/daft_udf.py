@@ -17,18 +17,18 @@ DONE = DataType.struct({"jpg": DataType.binary(), "faces": DataType.int64()})
 
 @daft.cls(max_concurrency=os.cpu_count(), use_process=True)
 class Remove:
-    def __init__(self):
+    def __init__(self) -> None:
         from peer_faces import FaceRemover
 
         self.remove = FaceRemover()
 
-    @daft.method(return_dtype=DONE)
-    def __call__(self, data: bytes):
+    @daft.method(return_dtype=DONE)  # type: ignore[untyped-decorator]
+    def __call__(self, data: bytes) -> dict[str, object]:
         jpg, faces = self.remove(data)
         return {"jpg": jpg, "faces": faces}
 
 
-def main(files, out):
+def main(files: str, out: str) -> None:
     rows = daft.from_pydict({"path": [f"file://{os.path.abspath(path)}" for path in sorted(glob(f"{files}/*.jpg"))]})
     rows = rows.into_batches(32).with_column("done", Remove()(col("path").download()))
     rows.select("path", col("done").get("jpg"), col("done").get("faces")).write_parquet(out)

@@ -1,4 +1,4 @@
-"""The peers' own environments: made once with venv and pip, kept under .bench/, made anew when their pins change."""
+"""The peers' own environments: made once with venv and pip, kept under .bench/, remade when their pins change."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 PHOTOS is what the generative fill was trained from: the photographs that it has held out (the 200 of the least sha256)
 are cut to their middle 256x256 pixels, and three kinds of holes are drawn into each, from fixed seeds. Every fill sees
-the same ones, through the same crops as in a job. Slow methods see the first photographs only; every row says of how
-many it is, and the others' numbers over the same ones stand beside them with --few.
+the same ones, through the same crops as in a job. Slow methods see the first photographs only. Every row gives
+its number of photographs; --few adds the others' figures over the same ones.
 
 Writes FOLDER/fills.json and FOLDER/fills.jpg (by kind the two worst, two middling and two best by HaarPSI of the first
 method), and prints the table.
@@ -214,8 +214,8 @@ def main() -> None:
             print(f"{name}, {kind}: {np.mean(scores[kind][name].seconds):.3f} s a fill", flush=True)
     text_of, plain = table(scores, args.few)
     (args.out / "fills.json").write_text(json.dumps(plain, indent=1))
-    shown = sheet(by_kind, scores, args.methods[0], args.few)
-    shown = cv2.resize(shown, None, fx=SHOWN / SIDE, fy=SHOWN / SIDE, interpolation=cv2.INTER_AREA)
+    whole = sheet(by_kind, scores, args.methods[0], args.few)
+    shown = cv2.resize(whole, None, fx=SHOWN / SIDE, fy=SHOWN / SIDE, interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(args.out / "fills.jpg"), shown[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
     print(text_of)
 

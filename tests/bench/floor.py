@@ -1,4 +1,4 @@
-"""Peer (a), the floor: what a careful person writes by hand for `anonymize` on one machine.
+"""Peer (a), the floor: a careful hand-written `anonymize` for one machine.
 
 python -m tests.bench.floor SHARDS OUT
 

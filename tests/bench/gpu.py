@@ -1,7 +1,7 @@
-"""How full is the GPU? The pipeline beside a bare loop over preloaded batches. python -m tests.bench.gpu
+"""GPU utilisation of the pipeline beside a bare loop over preloaded batches: python -m tests.bench.gpu
 
-Each case is a process of its own and takes at most two minutes; what is finished is kept in .bench/ and not measured
-again (--again does). Prints the table and writes a section of BENCHMARKS.md with the card's name. --device cpu --tiny
+Each case runs in its own process for at most two minutes. Finished cases are kept in .bench/ and not measured again
+(--again does so). Prints the table and writes a section of BENCHMARKS.md with the card's name. --device cpu --tiny
 tries all of it without a GPU and writes nothing there.
 """
 
@@ -42,7 +42,7 @@ missing."""
 
 
 class Busy:
-    """Samples how much of the last moment the card was at work, as nvidia-smi tells it."""
+    """Samples the utilisation of the card that nvidia-smi reports."""
 
     def __init__(self) -> None:
         self._samples: list[tuple[float, float]] = []
@@ -74,7 +74,7 @@ class Busy:
 
 
 def bare_speed(made: Made, seconds: float) -> float:
-    """Images/s of calls that follow each other without a pause."""
+    """Images/s of back-to-back calls."""
     made.bare()
     made.bare()
     calls, started = 0, time.perf_counter()
@@ -108,7 +108,7 @@ def pipeline_speed(case: Case, overrides: list[str], execute: list[str], source:
 
 
 def measure(case: Case, device: Device, folder: Path, ray: bool, tell: Callable[[Row], None]) -> None:
-    """All figures of a case; `tell` gets what is known so far, for the case that the rest takes too long."""
+    """All figures of a case. `tell` gets those measured so far, in case the rest takes too long."""
     made = case.make(folder, case, device)
     row: Row = {"bare": bare_speed(made, 0.2 if case.tiny else 5)}
     tell(row)

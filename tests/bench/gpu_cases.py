@@ -1,4 +1,4 @@
-"""The networks of the GPU benchmark: shapes of well-known models, random weights, made here without any download."""
+"""The networks of the GPU benchmark: shapes of well-known models with random weights, made without a download."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """A network of big-lama's size (50 million parameters) with its interface and random weights. Its Fourier convolutions
-are plain ones here: what is measured is how a fill of that weight is fed, not LaMa itself."""
+are plain ones: the benchmark measures how a fill of that size is fed, not LaMa itself."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,14 +17,14 @@ def lama_sized(path: Path) -> Path:
     """image (n, 3, 512, 512), mask (n, 1, 512, 512) -> output (n, 3, 512, 512) of 0..255."""
     random = np.random.default_rng(0)
     nodes: list[onnx.NodeProto] = [helper.make_node("Concat", ["image", "mask"], ["x"], axis=1)]
-    weights: list[onnx.TensorProto] = [numpy_helper.from_array(np.float32(255), "white")]
+    weights: list[onnx.TensorProto] = [numpy_helper.from_array(np.array(255, np.float32), "white")]
     at = "x"
 
     def conv(near: int, far: int, kernel: int = 3, stride: int = 1, *, last: bool = False) -> str:
         name = f"conv{len(weights)}"
         values = random.normal(0, (2 / (near * kernel**2)) ** 0.5, (far, near, kernel, kernel)).astype(np.float32)
         weights.append(numpy_helper.from_array(values, f"{name}_w"))
-        how = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [kernel // 2] * 4}
+        how: dict[str, Any] = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [kernel // 2] * 4}
         nodes.append(helper.make_node("Conv", [at, f"{name}_w"], [f"{name}_y"], **how))
         if not last:
             nodes.append(helper.make_node("Relu", [f"{name}_y"], [name]))
@@ -39,7 +40,7 @@ def lama_sized(path: Path) -> Path:
         nodes.append(helper.make_node("Mul", [at, "tenth"], [f"small{number}"]))
         nodes.append(helper.make_node("Add", [before, f"small{number}"], [f"block{number}"]))
         at = f"block{number}"
-    weights.append(numpy_helper.from_array(np.float32(0.1), "tenth"))
+    weights.append(numpy_helper.from_array(np.array(0.1, np.float32), "tenth"))
     weights.append(numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "twice"))
     for near in (512, 256, 128):
         nodes.append(helper.make_node("Resize", [at, "", "twice"], [f"up{near}"], mode="nearest"))

@@ -1,6 +1,6 @@
 """Compares filled pictures with the real ones, one by one and as sets.
 
-Of one picture: PSNR and SSIM over the hole, HaarPSI over the picture. Of all: distances between the distributions of
+For one picture: PSNR and SSIM over the hole, HaarPSI over the picture. For all: distances between the distributions of
 features of filled and of real patches. The features are the first layers of CenterFace's network (a MobileNetV2 that
 was pretrained on photographs of all kinds), which no training here has seen; 56 numbers for a patch of some 60 pixels.
 """
@@ -30,7 +30,7 @@ CELL = 8
 
 
 def psnr(filled: Rgb, real: Rgb, mask: Mask) -> float:
-    """Decibels, over the hole; all else is equal anyway."""
+    """Decibels over the hole; everything else is equal."""
     error = np.square(filled[mask].astype(float) - real[mask]).mean()
     return float(10 * np.log10(255**2 / max(error, 1e-2)))
 
@@ -72,7 +72,12 @@ def _yiq(rgb: Doubles) -> Doubles:
 
 def _around(image: Doubles) -> Doubles:
     """Means of two by two pixels."""
-    return cv2.filter2D(image, -1, np.full((2, 2), 0.25), borderType=cv2.BORDER_CONSTANT)
+    return _filtered(image, np.full((2, 2), 0.25))
+
+
+def _filtered(image: Doubles, kernel: Doubles) -> Doubles:
+    """Convolve an image with zero padding."""
+    return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_CONSTANT).astype(np.float64, copy=False)
 
 
 def _haar(image: Doubles) -> list[list[Doubles]]:
@@ -82,7 +87,7 @@ def _haar(image: Doubles) -> list[list[Doubles]]:
         kernel = np.full((2**scale, 2**scale), 2.0**-scale)
         kernel[: 2 ** (scale - 1)] *= -1
         for turn, turned in enumerate((kernel, kernel.T)):
-            found[turn].append(cv2.filter2D(image, -1, np.ascontiguousarray(turned), borderType=cv2.BORDER_CONSTANT))
+            found[turn].append(_filtered(image, np.ascontiguousarray(turned)))
     return found
 
 

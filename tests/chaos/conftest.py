@@ -1,4 +1,4 @@
-"""What the tests that kill runs compare with."""
+"""The source and the undisturbed output for tests that kill runs."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def quiet(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What an undisturbed plain loop publishes; its names carry hashes, so it is the same on disk and on S3."""
+    """The objects of an undisturbed plain loop. Their names carry hashes, so they are equal on disk and on S3."""
     out = str(tmp_path_factory.mktemp("quiet") / "out")
     assert finished(arguments(source, out)) == 0
     objects = published(out)

@@ -1,4 +1,4 @@
-"""Runs over a bad connection to S3, the long form: every fault alone, all together, on Ray; a storage that is lost."""
+"""Runs over a bad connection to S3, the long form: every fault alone, all together, on Ray, and a lost storage."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def start(proxy: Proxy, name: str, executor: str) -> subprocess.Popen[str]:
 
 
 def timed(proxy: Proxy, name: str, executor: str, choose: Choose) -> float:
-    """Seconds of a run to its good end."""
+    """Run to a successful end. Returns the seconds."""
     proxy.choose, started = choose, time.monotonic()
     process = start(proxy, name, executor)
     _, said = process.communicate()
@@ -83,7 +83,7 @@ def test_a_run_through_faults(
 
 
 class After:
-    """Spoils every request once so many commits have passed. since: the first of them (monotonic seconds)."""
+    """Spoils every request after this number of commits. since: time of the first spoilt one (monotonic seconds)."""
 
     def __init__(self, commits: int, fault: str) -> None:
         self.commits, self.fault, self.since = commits, fault, 0.0

@@ -6,6 +6,7 @@ import pytest
 
 from tests.fakes.crash_points import DRIVER, ON_DISK, WORKER, Trap, sprung
 from tests.fakes.driver_processes import Driver, arguments, fault, finished
+from tests.fakes.s3_server import S3
 
 PROMISE = "Killed at a named point, a run resumes to the bytes of an undisturbed one: 0 lost, 0 doubled"
 UNITS = (1, 3, 6)
@@ -31,7 +32,7 @@ def test_killed_once_on_disk(point: str, hit: int, source: Path, quiet: dict[str
 
 @pytest.mark.promise(PROMISE)
 @pytest.mark.parametrize("point", ["after upload of the index", "after commit, before acknowledgement"])
-def test_killed_once_on_s3(point: str, source: Path, quiet: dict[str, str], tmp_path: Path, s3) -> None:  # type: ignore[no-untyped-def]
+def test_killed_once_on_s3(point: str, source: Path, quiet: dict[str, str], tmp_path: Path, s3: S3) -> None:
     killed_once(source, s3.uri(tmp_path.name), quiet, point, 3, tmp_path / "traps")
 
 
@@ -45,7 +46,7 @@ def test_killed_for_three_units_on_disk_and_on_s3(
     source: Path,
     quiet: dict[str, str],
     tmp_path: Path,
-    s3,  # type: ignore[no-untyped-def]
+    s3: S3,
 ) -> None:
     out = s3.uri(tmp_path.name) if where == "s3" else str(tmp_path / "out")
     killed_once(source, out, quiet, point, hit, tmp_path / "traps")
@@ -54,7 +55,7 @@ def test_killed_for_three_units_on_disk_and_on_s3(
 @pytest.mark.chaos
 @pytest.mark.promise(PROMISE)
 def test_killed_at_every_point_of_one_run_after_the_other(source: Path, quiet: dict[str, str], tmp_path: Path) -> None:
-    """Each command dies somewhat further on than the one before."""
+    """Each command dies a little later than the one before."""
     out, deaths = str(tmp_path / "out"), 0
     for number, point in enumerate(["after the manifest", *WORKER, "in verify, after the listing", *DRIVER]):
         environment = Trap(point).set(tmp_path / f"traps-{number}")

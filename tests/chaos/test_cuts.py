@@ -1,4 +1,4 @@
-"""An archive of 20 members cut at every byte: what is whole is read, and what is missing is never missed in silence."""
+"""An archive of 20 members cut at every byte: whole members are read, and a loss always leaves a row."""
 
 import gzip
 import itertools
@@ -38,7 +38,7 @@ def archive(kind: str) -> bytes:
 
 
 def silent(kind: str, whole: bytes, cuts: Iterable[int], folder: Path) -> list[str]:
-    """The cuts at which something is wrong: a loss without a row, an image that is not whole, another reason."""
+    """The cuts with a fault: a loss without a row, an image that is not whole, or another reason."""
     path, wanted, wrong = folder / f"a.{kind}", list(members().items()), []
     source = WebDataset(uri=str(path), unit_images=7)
     for cut in cuts:

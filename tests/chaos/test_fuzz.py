@@ -1,4 +1,4 @@
-"""Mutated inputs: decode and the tar reader end in time, in bounded memory, with a result or with an error of ours."""
+"""Mutated inputs: decode and the tar reader end in time, in bounded memory, with a result or a Segfill error."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ KINDS = ("decode", "tar")
 
 
 def fuzz(kind: str, first: int, count: int) -> dict[str, int]:
-    """What the batch met: `read` or a reason -> how often. A C decoder that hangs is found by the outer timeout."""
+    """Run a batch. Returns `read` or a reason -> count. The outer timeout finds a C decoder that hangs."""
     command = [sys.executable, "-m", "tests.fakes.fuzz_batch", kind, str(first), str(count)]
     done = subprocess.run(
         command,

@@ -1,4 +1,4 @@
-"""Whatever stage hangs, nothing of an original is published."""
+"""A stage that hangs, whichever it is, publishes nothing of an original."""
 
 from pathlib import Path
 

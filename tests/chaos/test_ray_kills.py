@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from tests.fakes.driver_processes import PATIENCE, UNITS, Driver, arguments, fau
 from tests.fakes.output_reader import Reader
 from tests.fakes.published_output import commits
 from tests.fakes.ray_cluster import LOOPBACK, Nodes, running
+from tests.fakes.s3_server import S3
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
@@ -23,7 +24,7 @@ RANDOM = "Random kills of drivers, workers and whole nodes: the run resumes to t
 
 
 @pytest.fixture(scope="module")
-def nodes(s3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:  # type: ignore[no-untyped-def]
+def nodes(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     with running(tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
 
@@ -32,7 +33,7 @@ def command(source: Path, out: str, nodes: Nodes, layout: str = "ray") -> list[s
     return arguments(source, out, f"execute={layout}", f"execute.address={nodes.address}", "execute.workers=2")
 
 
-def place(number: int, tmp_path: Path, s3) -> str:  # type: ignore[no-untyped-def]
+def place(number: int, tmp_path: Path, s3: S3) -> str:
     return str(tmp_path / "out") if number % 2 else str(s3.uri(tmp_path.name))
 
 
@@ -46,8 +47,8 @@ def test_workers_killed_at_a_point_for_three_units(
     quiet: dict[str, str],
     nodes: Nodes,
     tmp_path: Path,
-    s3,  # type: ignore[no-untyped-def]
-    record_property,  # type: ignore[no-untyped-def]
+    s3: S3,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """All three in one run, which survives them."""
     record_property("tried", 3)
@@ -70,9 +71,9 @@ def test_the_driver_killed_at_a_point(
     quiet: dict[str, str],
     nodes: Nodes,
     tmp_path: Path,
-    s3,  # type: ignore[no-untyped-def]
+    s3: S3,
 ) -> None:
-    """Its own points, and those of its workers, which may outlive it for a moment."""
+    """At its own points and at those of its workers, which may outlive it briefly."""
     out, traps = place(number, tmp_path, s3), tmp_path / "traps"
     environment = nodes.set(Trap(point, (3,) if point in WORKER else (1,), "driver"), traps)
     assert finished(command(source, out, nodes), environment) == 1
@@ -82,7 +83,7 @@ def test_the_driver_killed_at_a_point(
 
 @pytest.mark.promise(RANDOM)
 @pytest.mark.parametrize("seed", range(50))
-def test_a_random_kill(seed: int, source: Path, quiet: dict[str, str], nodes: Nodes, tmp_path: Path, s3) -> None:  # type: ignore[no-untyped-def]
+def test_a_random_kill(seed: int, source: Path, quiet: dict[str, str], nodes: Nodes, tmp_path: Path, s3: S3) -> None:
     draw = random.Random(seed)
     victim, layout = ("driver", "worker", "node")[seed % 3], draw.choice(["ray", "ray", "staged"])
     when, later = draw.randrange(UNITS), draw.random()
@@ -126,5 +127,5 @@ def test_a_driver_on_ray_and_one_without(
         drivers.append(Driver(arguments(source, out)))
         assert [driver.wait() for driver in drivers] == [0, 0], [driver.said() for driver in drivers]
     assert reader.faults == []
-    assert reader.looks > 1
+    assert reader.reads > 1
     assert fault(out, quiet) == ""

@@ -15,6 +15,7 @@ from tests.fakes.driver_processes import PATIENCE, UNITS, Driver, arguments, bui
 from tests.fakes.output_reader import Reader, seen
 from tests.fakes.published_output import published
 from tests.fakes.red_segmenter import GROWN
+from tests.fakes.s3_server import S3
 
 OVERTAKEN = "Overtaken by another driver wherever it stands, a driver does no harm"
 RACE = "Two drivers on one output: one commit a unit, readers never see a mixed or missing file"
@@ -45,7 +46,7 @@ def quiet(source: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def other(source: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One with other bytes under the same identity."""
+    """The output of a run with other bytes under the same identity."""
     out = str(tmp_path_factory.mktemp("other") / "out")
     assert finished(arguments(source, out), OTHER_BYTES) == 0
     return out
@@ -70,7 +71,7 @@ def overtaken(source: Path, out: str, point: str, hit: int, traps: Path, environ
 
 @pytest.mark.promise(OVERTAKEN)
 def test_overtaken_while_it_restores(source: Path, quiet: str, tmp_path: Path) -> None:
-    """The tars out of which it would restore what a killed driver did not put are gone when it looks for them."""
+    """The tars from which it would restore the files that a killed driver left out are deleted before it reads them."""
     out = str(tmp_path / "out")
     deaths = Trap("after commit, before acknowledgement").set(tmp_path / "deaths")
     assert Driver(arguments(source, out), deaths).wait() == -signal.SIGKILL
@@ -85,7 +86,7 @@ def units(uri: str) -> dict[str, set[tuple[str, str]]]:
 
 
 def whole(out: str, *runs: str) -> str:
-    """What is wrong with an output of which every unit must be, as a whole, that of one of the runs; or ""."""
+    """The fault of an output whose every unit must be, as a whole, that of one of the runs; or ""."""
     now, possible = units(out), [units(run) for run in runs]
     if mixed := [unit for unit, files in now.items() if all(files != run[unit] for run in possible)]:
         return f"mixed: {mixed}"
@@ -126,7 +127,7 @@ def test_overtaken_at_every_point(
     quiet: str,
     other: str,
     tmp_path: Path,
-    s3,  # type: ignore[no-untyped-def]
+    s3: S3,
 ) -> None:
     if where == "s3" and point in ON_DISK:
         where = "disk"
@@ -137,7 +138,7 @@ def test_overtaken_at_every_point(
 
 
 def race(source: Path, out: str, quiet: str, other: str, seed: int) -> None:
-    """Two drivers at once, in odd races with different bytes."""
+    """Run two drivers at once; in odd races they write different bytes."""
     print(f"seed {seed}")  # pytest shows it with a failure
     draw, second = random.Random(seed), OTHER_BYTES if seed % 2 else {}
     with Reader(out) as reader:
@@ -146,7 +147,7 @@ def race(source: Path, out: str, quiet: str, other: str, seed: int) -> None:
         drivers.append(Driver(arguments(source, out), second))
         assert [driver.wait() for driver in drivers] == [0, 0], [driver.said() for driver in drivers]
     assert reader.faults == []
-    assert reader.looks > 1
+    assert reader.reads > 1
     assert seen(out) == []
     assert whole(out, quiet, other) == ""
     assert seed % 2 or fault(out, published(quiet)) == ""
@@ -162,5 +163,5 @@ def test_a_race(seed: int, source: Path, quiet: str, other: str, tmp_path: Path)
 @pytest.mark.promise(RACE)
 @pytest.mark.parametrize("where", ["disk", "s3"])
 @pytest.mark.parametrize("seed", range(10, 20))
-def test_twenty_races(seed: int, where: str, source: Path, quiet: str, other: str, tmp_path: Path, s3) -> None:  # type: ignore[no-untyped-def]
+def test_twenty_races(seed: int, where: str, source: Path, quiet: str, other: str, tmp_path: Path, s3: S3) -> None:
     race(source, s3.uri(tmp_path.name) if where == "s3" else str(tmp_path / "out"), quiet, other, seed)

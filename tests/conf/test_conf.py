@@ -1,4 +1,4 @@
-"""conf/: every yaml builds, every mistake is named with the nearest right thing, and nothing secret gets in."""
+"""conf/: every yaml builds, every mistake is named with the nearest valid name, and secrets are refused."""
 
 import json
 import re
@@ -9,6 +9,7 @@ import pytest
 
 from jobs.entry import VERBS
 from pipeline import build
+from pipeline.contracts import Checked
 from pipeline.errors import ConfigError, WeightsError
 from pipeline.fill.diffusion.kinds import KINDS
 
@@ -146,6 +147,7 @@ def test_a_pipeline_of_a_hub_is_pinned_names_its_licence_and_every_file(
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text(json.dumps({"_class_name": kind, **parts} if file == "model_index.json" else {}))
     flow = build.build(build.compose("clean", [*PLACES, override, f"fill.model.folder={tmp_path}"])).flow
+    assert isinstance(flow.fill, Checked)
     with pytest.raises(ConfigError, match=r"vae/config\.json: expected block_out_channels"):
         flow.fill.check()  # which comes after every part was found
 

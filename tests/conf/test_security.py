@@ -1,5 +1,6 @@
 """A config names no code outside the allowed packages, brings no config from elsewhere, and holds no secret."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ PLACES = ["source.uri=in", "sink.uri=out"]
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    """Every test here runs in an empty folder and leaves it empty: all is refused before Hydra or we write."""
+def nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run every test in an empty folder, which stays empty: refusals come before Hydra or Segfill writes."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -84,7 +85,7 @@ MORE_OUTSIDE = [
     ["+fill._anything_=1"],
     ["plugins=[subprocess]", "fill._target_=subprocess.Popen"],
 ]
-"""Tried by tests/chaos/test_more_names.py: composing takes a while."""
+"""For tests/chaos/test_more_names.py: composing takes a while."""
 
 
 @pytest.mark.promise("a class outside the allowed packages is never named by a config")

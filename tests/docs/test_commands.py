@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw, ImageFont
-from tests.s3.server import S3
-from tests.unit.source.made_tars import tar_of
 
 from jobs.demo_shards import photograph
 from jobs.entry import segfill
 from pipeline import build
 from pipeline.storage.store import open_store
 from tests.fakes.doc_blocks import Block, blocks
+from tests.fakes.s3_server import S3
+from tests.fakes.tar_samples import tar_of
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -1,4 +1,7 @@
-"""A stranger who replaces objects of the source while a run reads it: `plugins=[tests]` puts this sink into the run."""
+"""A sink that replaces objects of the source while a run reads it.
+
+`plugins=[tests]` and `sink._target_=tests.fakes.changing_sink.ChangingSink` put it into a run.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from pipeline.storage.store import open_store
 
 @spec
 class ChangingSink(Sink):
-    """The real sink. When the first unit has been read, the objects below `others` replace those of the same names
-    below `source`."""
+    """The real sink. After the first unit is read it replaces objects below `source` by those of the same names below
+    `others`."""
 
     source: str
     others: str

@@ -1,4 +1,4 @@
-"""A network fill that takes the CPU for whatever device it is told: for clusters that only say they have GPUs."""
+"""LaMa on the CPU, whatever device the run chooses: for clusters that declare GPUs and have none."""
 
 from __future__ import annotations
 

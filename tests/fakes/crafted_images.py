@@ -1,4 +1,4 @@
-"""Images put together byte by byte, for the catalogue: bombs, loops, a gain map, headers that lie."""
+"""Images assembled byte by byte: decompression bombs, directory loops, a gain map, headers with wrong sizes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 from tests.fakes.metadata_samples import saved
 
 Entry = tuple[int, int, int, int]
-"""Of a TIFF directory: tag, type (4: 32 bits), count, value."""
+"""An entry of a TIFF directory: tag, type (4: 32 bits), count, value."""
 
 
 def tiff(entries: Sequence[Entry], after: int = 0) -> bytes:
@@ -29,7 +29,7 @@ def tiff_entries(width: int, height: int) -> list[Entry]:
 
 
 def tiff_ring(length: int) -> bytes:
-    """So many directories of 8 x 8 pixels, the last of which leads back to the first."""
+    """`length` directories of 8 x 8 pixels; the last one points back to the first."""
     size = len(directory(tiff_entries(8, 8), 0))
     starts = [8 + number * size for number in range(length)]
     ring = b"".join(directory(tiff_entries(8, 8), starts[(number + 1) % length]) for number in range(length))
@@ -37,12 +37,12 @@ def tiff_ring(length: int) -> bytes:
 
 
 def tiff_inner_loop(tag: int) -> bytes:
-    """A directory that names itself as its inner one. tag: 330 (SubIFDs), 34665 (Exif) or 34853 (GPS)."""
+    """A directory whose inner directory is itself. tag: 330 (SubIFDs), 34665 (Exif) or 34853 (GPS)."""
     return tiff([*tiff_entries(8, 8), (tag, 4, 1, 8)])
 
 
 def gif_frame(image: Image.Image, side: int) -> bytes:
-    """A GIF of the picture's size whose only frame says that it is `side` high and wide."""
+    """A GIF of the picture's size whose only frame declares a height and width of `side`."""
     data = bytearray(saved(image, "GIF"))
     at = data.index(b"\x2c\0\0\0\0") + 5  # image separator, left 0, top 0
     data[at : at + 4] = struct.pack("<HH", side, side)
@@ -50,7 +50,7 @@ def gif_frame(image: Image.Image, side: int) -> bytes:
 
 
 def webp_lossless(image: Image.Image, side: int) -> bytes:
-    """VP8L whose header says `side` (at most 16,384): 14 bits each, less one, behind the signature."""
+    """VP8L whose header declares `side` (at most 16,384): 14 bits each, minus one, after the signature."""
     data = bytearray(saved(image, "WEBP", lossless=True))
     at = data.index(b"VP8L") + 9
     flags = int.from_bytes(data[at : at + 4], "little") & ~((1 << 28) - 1)
@@ -59,7 +59,7 @@ def webp_lossless(image: Image.Image, side: int) -> bytes:
 
 
 def webp_lossy(image: Image.Image, side: int) -> bytes:
-    """VP8 whose key frame says `side` (at most 16,383): 14 bits each, behind the start code."""
+    """VP8 whose key frame declares `side` (at most 16,383): 14 bits each, after the start code."""
     data = bytearray(saved(image, "WEBP", quality=80))
     at = data.index(b"\x9d\x01\x2a") + 3
     data[at : at + 4] = struct.pack("<HH", side, side)
@@ -67,7 +67,7 @@ def webp_lossy(image: Image.Image, side: int) -> bytes:
 
 
 def webp_canvas(image: Image.Image, side: int) -> bytes:
-    """An animation of small frames on a canvas of `side` (24 bits each, less one)."""
+    """An animation of small frames on a canvas of `side` (24 bits each, minus one)."""
     data = bytearray(saved(image, "WEBP", save_all=True, append_images=[image.rotate(180)], duration=50))
     at = data.index(b"VP8X") + 12
     data[at : at + 6] = 2 * (side - 1).to_bytes(3, "little")
@@ -75,7 +75,7 @@ def webp_canvas(image: Image.Image, side: int) -> bytes:
 
 
 def resized_jpeg(data: bytes, width: int, height: int) -> bytes:
-    """The same compressed data under a header with other sides."""
+    """The same compressed data under a header that declares another height and width."""
     at = next(data.index(mark) for mark in (b"\xff\xc0", b"\xff\xc2") if mark in data) + 5
     return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
 
@@ -86,7 +86,7 @@ def _segment(code: int, body: bytes) -> bytes:
 
 def ultra_hdr(image: Image.Image) -> bytes:
     """A JPEG with a gain map as phones write it (Ultra HDR 1.0): XMP that names the map, a multi-picture index (CIPA
-    DC-007) and the map, a second JPEG with XMP of its own, behind the first."""
+    DC-007) and the map, a second JPEG with its own XMP, after the first."""
     hdr = b"xmlns:hdrgm='http://ns.adobe.com/hdr-gain-map/1.0/' hdrgm:Version=\"1.0\""
     xmp = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:Description %s/></x:xmpmeta>"
     small = saved(image.convert("L").resize((image.width // 4, image.height // 4)), "JPEG")

@@ -1,7 +1,7 @@
-"""Where a run can die: named points, and what makes a process die there. The product knows nothing of it.
+"""Named points at which a run can be killed, set by patching methods: the product contains no code for it.
 
-A folder, named in the environment, says which point is armed and for which of its hits. The hits are counted over all
-processes and runs, so that a point fires once only.
+A folder, named in the environment, holds the armed point and the hits at which it kills. Hits are counted over all
+processes and runs, so that a point kills once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FOLDER = "SEGFILL_TEST_POINTS"
 
 @dataclass(frozen=True)
 class Point:
-    """A call of `owner.method`, before it begins or after it has ended. here: is it this call, by its arguments?"""
+    """Before or after a call of `owner.method`. here: whether a call with these arguments counts."""
 
     owner: Any
     method: str
@@ -65,7 +65,7 @@ WORKER = {
     "after a loose file": Point(Store, "put", True, _path("rendered/")),
     "before the attempt ends": Point(Store, "delete", False, _paths("_attempt/")),
 }
-"""Each is met once a unit or more often."""
+"""Each is reached at least once a unit."""
 
 DRIVER = {
     "in the probe of the store": _after_create("_run/probe-"),
@@ -81,40 +81,40 @@ DRIVER = {
     "after the report": _after_create("report/"),
     "before the report's seal": Point(Store, "put", False, _path("_run/report.sha256")),
 }
-"""Each is met once a run."""
+"""Each is reached once a run."""
 
 ON_DISK = {
     "in verify, after a file": Point(finish_checks, "_sha256", True),
     "in finalize, between two staged tars": Point(LocalBackend, "_prune", False, lambda folder: "_staged" in folder),
 }
-"""Each is met once a unit. An object store proves contents by etag and deletes all at once."""
+"""Each is reached once a unit, on disk only: an object store proves contents by etag and deletes all at once."""
 
 POINTS = WORKER | DRIVER | ON_DISK
 
 
 @dataclass(frozen=True)
 class Trap:
-    """hits: which ones of the point are deadly, from 1 on. whom: `itself` dies, the `driver` dies instead, or the
-    process is `stopped` there until it gets SIGCONT."""
+    """hits: those of the point that kill, counted from 1. whom: the process `itself` dies, the `driver` dies, or the
+    process is `stopped` until it gets SIGCONT."""
 
     point: str
     hits: Sequence[int] = (1,)
     whom: str = "itself"
 
     def set(self, folder: Path) -> dict[str, str]:
-        """Arms it in a new folder; the environment for the processes that may fall into it."""
+        """Arm it in a new folder. Returns the environment for the processes that may reach it."""
         folder.mkdir()
         (folder / "trap.json").write_text(json.dumps([self.point, self.hits, self.whom]))
         return {FOLDER: str(folder)}
 
 
 def sprung(folder: Path) -> list[int]:
-    """The processes that fell into the folder's trap so far."""
+    """The processes that reached the folder's trap so far."""
     return [int(path.read_text()) for path in sorted(folder.glob("sprung-*"))]
 
 
 def arm() -> None:
-    """Lets this process fall into the trap that the environment names, if any."""
+    """Arm the trap that the environment names, if any, in this process."""
     folder = Path(os.environ.get(FOLDER, "/nowhere")).resolve()  # a link when a cluster outlives its traps
     if (folder / "trap.json").exists():
         trap = Trap(*json.loads((folder / "trap.json").read_text()))

@@ -1,6 +1,6 @@
-"""Images that kill their worker: `plugins=[tests]` and `_target_: tests.fakes.deadly_stages.NAME` put them into a run.
+"""Stages that kill their worker: `plugins=[tests]` and `_target_: tests.fakes.deadly_stages.NAME` put one into a run.
 
-What happens to an image is said by its name: `segfault`, `hang` (with the interpreter's lock held), `memory`.
+An image's name chooses what decode does: `segfault`, `hang` (holding the interpreter's lock) or `memory`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _DeadlyDecoder(Decoder):
 
 
 def _take_all() -> None:
-    """Memory until the kernel would kill."""
+    """Take memory until the kernel would kill the process."""
     held = []
     for _ in range(PIECES):
         held.append(b"1" * PIECE)
@@ -50,7 +50,7 @@ def _take_all() -> None:
 
 @spec
 class DeadlyFaces(Faces):
-    """Raises on a picture that is all green, dies of one that is all blue."""
+    """Raises on an all-green picture and dies of an all-blue one."""
 
     def load(self, device: Device, threads: int) -> _DeadlyFaces:  # type: ignore[override]
         return _DeadlyFaces(super().load(device, threads))

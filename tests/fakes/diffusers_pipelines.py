@@ -1,4 +1,4 @@
-"""Tiny random inpainting pipelines of diffusers, saved as real ones are: the same classes, a millionth of the size."""
+"""Tiny inpainting pipelines of diffusers with random weights: the classes of real ones, a millionth of the size."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def tokenizer(folder: Path, kind: str) -> None:
-    """Of letters. kind: `CLIPTokenizer` or `T5TokenizerFast`."""
+    """Save a tokenizer of single letters. kind: `CLIPTokenizer` or `T5TokenizerFast`."""
     if kind == "CLIPTokenizer":
         pieces = ["<|startoftext|>", "<|endoftext|>", *_LETTERS, *(f"{letter}</w>" for letter in _LETTERS)]
         vocabulary = {piece: number for number, piece in enumerate(pieces)}
@@ -34,7 +34,7 @@ def clip(projected: bool = False) -> transformers.PreTrainedModel:
 
 
 def vae() -> diffusers.AutoencoderKL:
-    """8 pixels a latent, as the real ones."""
+    """A latent stands for 8 x 8 pixels, as in real ones."""
     return diffusers.AutoencoderKL(
         block_out_channels=(8, 8, 8, 8), in_channels=3, out_channels=3, latent_channels=4, norm_num_groups=4,
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=1,
@@ -42,11 +42,11 @@ def vae() -> diffusers.AutoencoderKL:
     )  # fmt: skip
 
 
-def unet(words: int, **more: object) -> diffusers.UNet2DConditionModel:
+def unet(text_width: int, **more: object) -> diffusers.UNet2DConditionModel:
     return diffusers.UNet2DConditionModel(
         block_out_channels=(8, 16), layers_per_block=1, sample_size=64, in_channels=9, out_channels=4,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=words, norm_num_groups=4, attention_head_dim=4, **more,
+        cross_attention_dim=text_width, norm_num_groups=4, attention_head_dim=4, **more,
     )  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def sd(folder: Path) -> None:
 
 
 def sdxl(folder: Path) -> None:
-    """With a scheduler that draws noise at each step."""
+    """Save one whose scheduler draws noise at each step."""
     diffusers.StableDiffusionXLInpaintPipeline(
         vae=vae(), text_encoder=clip(), text_encoder_2=clip(projected=True), tokenizer=None, tokenizer_2=None,
         scheduler=diffusers.EulerAncestralDiscreteScheduler(), add_watermarker=False,
@@ -70,7 +70,7 @@ def sdxl(folder: Path) -> None:
 
 
 def flux(folder: Path) -> None:
-    """In several files, as the real one."""
+    """Save one in several files, as the real one is."""
     t5 = transformers.T5Config(vocab_size=SIZE, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
     diffusers.FluxFillPipeline(
         vae=vae(), text_encoder=clip(), tokenizer=None, text_encoder_2=transformers.T5EncoderModel(t5),
@@ -91,7 +91,7 @@ KINDS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
 
 
 def saved(kind: str, folder: Path) -> Path:
-    """The folder of a pipeline; the same weights each time."""
+    """Save a pipeline with the same weights each time. Returns its folder."""
     make, tokenizers = KINDS[kind]
     torch.manual_seed(0)
     make(folder)

@@ -1,4 +1,4 @@
-"""Drawings whose classes are exactly known, and how well an annotate run found them."""
+"""Drawings with an exact class per pixel, and how well an annotate run finds them."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ _COLOURS = ((90, 90, 90), (220, 60, 50), (40, 70, 210))
 
 
 def drawing(seed: int, height: int = 96, width: int = 128) -> tuple[np.ndarray, np.ndarray]:
-    """(h, w, 3) uint8: a red disc and a blue square on grey with noise; (h, w) the class of each pixel."""
+    """Draw a red disc and a blue square on noisy grey: (h, w, 3) uint8, and the class of each pixel, (h, w) int64."""
     random = np.random.default_rng(seed)
     classes = np.zeros((height, width), np.int64)
     y, x = np.mgrid[:height, :width]
@@ -50,7 +50,7 @@ def annotate(source: Path, out: Path, *overrides: str) -> list[dict[str, Any]]:
 
 
 def mean_overlap(found: list[dict[str, Any]], seeds: range, height: int = 96, width: int = 128) -> float:
-    """mIoU over the three classes, each class's pixels counted over all drawings together."""
+    """Mean IoU over the three classes; the pixels of a class are counted over all drawings together."""
     both, either = np.zeros(len(NAMES)), np.zeros(len(NAMES))
     for seed in seeds:
         _, classes = drawing(seed, height, width)

@@ -1,6 +1,6 @@
-"""Small runs of jobs.clean in processes of their own: start, kill, resume, compare.
+"""Small runs of `clean` in separate processes: start, kill, resume, compare.
 
-A driver is forked from a server that has imported everything, so that a run takes a fraction of a second.
+Each driver is forked from a server that has everything imported, so that a run takes a fraction of a second.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _context.set_forkserver_preload(["jobs.entry", "pipeline.execute.local", "tests.
 
 
 def build(folder: Path) -> Path:
-    """Two tars of six small pictures each; most with a red patch, one broken."""
+    """Write two tars of six small pictures each: most have a red patch, one is broken."""
     folder.mkdir()
     for shard in range(SHARDS):
         with tarfile.open(folder / f"{shard}.tar", "w") as archive:
@@ -71,7 +71,7 @@ def arguments(source: Path, out: str, *more: str) -> list[str]:
 
 
 class Driver:
-    """One command, running."""
+    """One running command."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         self._log = tempfile.NamedTemporaryFile(prefix="driver-", suffix=".log")  # noqa: SIM115
@@ -86,7 +86,7 @@ class Driver:
         return self.process.pid
 
     def wait(self) -> int:
-        """The exit code; minus the signal's number when it was killed."""
+        """Wait for the end. Returns the exit code; minus the signal's number when it was killed."""
         self.process.join(PATIENCE)
         code = self.process.exitcode
         if code is None:
@@ -113,7 +113,10 @@ def _drive(arguments: list[str], environment: dict[str, str], log: str) -> None:
 
 
 def finished(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
-    """Runs the command until it ends by itself; how often it was killed before. Any other end is an AssertionError."""
+    """Run the command until it ends by itself. Returns how often it was killed before.
+
+    Raises AssertionError for any other end.
+    """
     for killed in range(20):
         driver = Driver(arguments, environment)
         code = driver.wait()
@@ -124,7 +127,7 @@ def finished(arguments: Sequence[str], environment: Mapping[str, str] | None = N
 
 
 def fault(out: str, quiet: Mapping[str, str]) -> str:
-    """What distinguishes a finished output from an undisturbed one, or ""."""
+    """How a finished output differs from an undisturbed one, or ""."""
     now = published(out)
     if lost := sorted(quiet.keys() - now.keys()):
         return f"lost: {lost}"

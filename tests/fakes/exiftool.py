@@ -1,4 +1,4 @@
-"""A second opinion on metadata: what exiftool finds in a file beyond facts of its picture."""
+"""Metadata as exiftool reads it: the tags of a file beyond those that describe its picture."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ TIFF_TAGS = {
 
 
 def tags(folder: Path, names: Sequence[str]) -> dict[str, dict[str, object]]:
-    """Name -> `Group:Tag` -> value, of files of a folder by their path in it."""
+    """Read the tags of files by their path in a folder: name -> `Group:Tag` -> value."""
     assert EXIFTOOL is not None
     command = [EXIFTOOL, "-j", "-a", "-u", "-ee", "-G1", "-q", *names]
-    told = subprocess.run(command, cwd=folder, capture_output=True, check=False)
-    return {str(answer.pop("SourceFile")): answer for answer in json.loads(told.stdout)}
+    done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
+    return {str(answer.pop("SourceFile")): answer for answer in json.loads(done.stdout)}
 
 
 def beyond_the_picture(name: str, found: dict[str, object]) -> list[str]:
-    """The tags that say more than what the picture is, or that something is odd."""
+    """The tags that do not describe the picture, and those that report something odd."""
     tiff = "tif" in Path(name).name
     odd = []
     for tag, value in found.items():

@@ -38,7 +38,7 @@ from pipeline.spec import spec
 
 
 class BrokeOnPurpose(Exception):
-    """What a driver, a codec or a model may throw: nothing that the pipeline knows."""
+    """An exception of a driver, a codec or a model, which the pipeline does not know."""
 
 
 def hang() -> NoReturn:
@@ -89,7 +89,7 @@ class _BrokenDecoder(Decoder):
             case "other_size_full":
                 return replace(pixels, rgb=pixels.rgb[::2])
             case "float_full":
-                return replace(pixels, rgb=pixels.rgb.astype(np.float32))  # type: ignore[arg-type]
+                return replace(pixels, rgb=pixels.rgb.astype(np.float32))
             case _:
                 return pixels
 
@@ -99,7 +99,7 @@ class _BrokenDecoder(Decoder):
 
 @spec
 class BrokenFaces(Faces):
-    """The real detector, whose answer is then spoilt. how: `raise`, `hang`, `no_answers`, `too_many`, `nan_pixels`,
+    """The real detector, whose answer is then corrupted. how: `raise`, `hang`, `no_answers`, `too_many`, `nan_pixels`,
     `nan_score`, `nan_box`, `wrong_size`, `other_image`, `bad_rle`, `short_rle`."""
 
     how: str
@@ -120,7 +120,7 @@ class _BrokenFaces:
 
 
 def _nan(tile: Tile) -> Tile:
-    return replace(tile, pixels=np.full(tile.pixels.shape, np.nan, np.float32))  # type: ignore[arg-type]
+    return replace(tile, pixels=np.full(tile.pixels.shape, np.nan, np.float32))
 
 
 def _spoilt(how: str, found: list[Segments]) -> list[Segments]:
@@ -179,7 +179,7 @@ class BrokenSelect(Select):
 @spec
 class BrokenFill(Solid):
     """how: `raise`, `hang`, `no_patches`, `too_many`, `not_finite`, `wrong_shape`, `empty_mask`, `half_mask`,
-    `outside`; and `echo`, which gives back what it saw, the whole crop, claimed as filled."""
+    `outside`, or `echo`: returns the whole crop as it came, declared as filled."""
 
     how: str
 
@@ -203,7 +203,7 @@ class _BrokenFill:
             case "too_many":
                 return [*good, *good]
             case "not_finite":
-                return [replace(p, pixels=np.full(p.pixels.shape, np.nan, np.float32)) for p in good]  # type: ignore[arg-type]
+                return [replace(p, pixels=np.full(p.pixels.shape, np.nan, np.float32)) for p in good]
             case "wrong_shape":
                 return [replace(p, pixels=p.pixels[:-1]) for p in good]
             case "empty_mask":
@@ -222,7 +222,7 @@ class _BrokenFill:
 
 @spec
 class BrokenRender(Render):
-    """Raises when the picture is made already."""
+    """Raises after the picture is rendered."""
 
     def __call__(self, filled: Filled, decoder: Decoder, *, preview: bool = False) -> Rendered:  # type: ignore[override]
         super().__call__(filled, decoder, preview=preview)
@@ -231,7 +231,7 @@ class BrokenRender(Render):
 
 @spec
 class HangingRender(Render):
-    """Never gives back the picture that is made already."""
+    """Never returns the picture that it rendered."""
 
     def __call__(self, filled: Filled, decoder: Decoder, *, preview: bool = False) -> Rendered:  # type: ignore[override]
         super().__call__(filled, decoder, preview=preview)

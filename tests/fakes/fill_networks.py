@@ -1,11 +1,14 @@
-"""Small real networks of the interfaces of LaMa and MI-GAN: each hidden pixel becomes the mean of the known ones around
-it, by two convolutions and a division. Saved as the real files are: ONNX, or TorchScript."""
+"""Small networks with the interfaces of LaMa and MI-GAN, as ONNX or TorchScript files.
+
+Each hidden pixel becomes the mean of the known ones around it, by two convolutions and a division.
+"""
 
 from __future__ import annotations
 
 import warnings
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,7 +32,7 @@ def lama(
     names: tuple[str, str] = ("image", "mask"),
     bad: bool = False,
 ) -> Path:
-    """image, mask -> output, as Carve's export has them. bad: it answers NaN when more than 100 pixels are hidden."""
+    """image, mask -> output, as in Carve's export. bad: the output is NaN when more than 100 pixels are hidden."""
     image, mask = names
     nodes = [
         helper.make_node("Sub", ["one", mask], ["known"]),
@@ -51,7 +54,7 @@ def lama(
 
 
 def migan(path: Path, *, channels: int = 3, shrunk: bool = False) -> Path:
-    """image, mask (255 = known) -> result, all uint8 of any size. shrunk: it answers half the size."""
+    """image, mask (255 = known) -> result, all uint8 of any size. shrunk: the result has half the size."""
     nodes = [
         helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("Cast", ["mask"], ["levels"], to=TensorProto.FLOAT),
@@ -72,7 +75,7 @@ def migan(path: Path, *, channels: int = 3, shrunk: bool = False) -> Path:
 
 
 def generator(path: Path) -> Path:
-    """x (known - 0.5, then RGB of -1..1) -> y, RGB of -1..1, everywhere painted: what is known too."""
+    """x (known - 0.5, then RGB in -1..1) -> y, RGB in -1..1, painted over known pixels too."""
     nodes = [
         helper.make_node("Split", ["x", "parts"], ["half", "seen"], axis=1),
         helper.make_node("Add", ["half", "point5"], ["known"]),
@@ -84,7 +87,7 @@ def generator(path: Path) -> Path:
 
 
 def torchscript(path: Path) -> Path:
-    """image, mask -> what LaMa answers on the scale 0..1, of any size."""
+    """image, mask -> the output of LaMa on the scale 0..1, of any size."""
     import torch
     from torch.nn import functional
 
@@ -98,16 +101,21 @@ def torchscript(path: Path) -> Path:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.save(torch.jit.script(Means()), str(path))  # type: ignore[no-untyped-call]
+        torch.jit.save(torch.jit.script(Means()), str(path))
     return path
 
 
 def _means(seen: str, known: str, made: str) -> list[onnx.NodeProto]:
-    """The mean of the known pixels near each, and where there are none, of those farther away; in blocks of eight."""
+    """The mean of the known pixels near each pixel, or of farther ones where none is near, in blocks of eight."""
 
     def pool(of: str, name: str, side: int, stride: int = 1) -> onnx.NodeProto:
         pads = [0 if stride > 1 else side // 2] * 4
-        how = {"kernel_shape": [side, side], "pads": pads, "strides": [stride, stride], "count_include_pad": 1}
+        how: dict[str, Any] = {
+            "kernel_shape": [side, side],
+            "pads": pads,
+            "strides": [stride, stride],
+            "count_include_pad": 1,
+        }
         return helper.make_node("AveragePool", [of], [name], **how)
 
     return [

@@ -1,4 +1,4 @@
-"""Pictures with known answers, and the way from a picture and a mask to a filled picture."""
+"""Pictures and masks whose right fill is known, the crops of both, and the filled picture."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REVERSIBLE: tuple[Fill, ...] = (Blur(allow_reversible=True), Pixelate(allow_reve
 
 
 def photograph(name: str) -> Rgb:
-    """One of scikit-image's, as RGB."""
+    """A photograph of scikit-image as RGB."""
     with (files("skimage") / "data" / name).open("rb") as file:
         return np.array(Image.open(file).convert("RGB"))
 
@@ -48,7 +48,7 @@ def face() -> tuple[Rgb, Mask]:
 
 
 def gradient(height: int, width: int) -> Rgb:
-    """Red grows by 2 a column, green by 1 a row."""
+    """Red grows by 2 each column, green by 1 each row."""
     y, x = np.mgrid[:height, :width]
     return np.stack([40 + 2 * x, 60 + y, np.full_like(x, 90)], axis=-1).astype(np.uint8)
 
@@ -62,7 +62,7 @@ def crops_of(rgb: Rgb, mask: Mask, fill: Fill, image_id: str = "a") -> tuple[Cro
 
 
 def filled(rgb: Rgb, mask: Mask, fill: Fill, image_id: str = "a") -> Rgb:
-    """The picture with every patch pasted under its mask."""
+    """Fill the picture: every patch is pasted under its mask."""
     result = rgb.copy()
     for patch in fill.load("cpu", 1)(crops_of(rgb, mask, fill, image_id)):
         height, width = patch.mask.shape

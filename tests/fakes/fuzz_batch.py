@@ -1,4 +1,4 @@
-"""A batch of mutated inputs in a process of its own, with a limit on its memory and on each input's time.
+"""A batch of mutated inputs in a separate process, with a limit on its memory and on each input's time.
 
 `python -m tests.fakes.fuzz_batch KIND FIRST COUNT` mutates the inputs of seeds FIRST, FIRST + 1, ... and feeds them to
 `decode` or to the `tar` reader. Exit 0: each was read or refused with a Segfill error. Prints the outcomes and their
@@ -31,7 +31,7 @@ _WORDS = (b"\0", b"\xff", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff",
 
 
 def mutated(seeds: Sequence[bytes], number: int) -> bytes:
-    """Seed input `number`, with 1 to 8 changes: bytes, magic numbers, cuts, repeats, a piece of another input."""
+    """Seed input `number` with 1 to 8 changes: bytes, magic numbers, cuts, repeats, a piece of another input."""
     draw = random.Random(number)
     data = bytearray(seeds[number % len(seeds)])
     for _ in range(draw.randint(1, 8)):

@@ -1,4 +1,4 @@
-"""`pytest --gpu`: whatever a test runs with execute=local computes on a GPU. `make test-gpu` runs the families so."""
+"""The option `pytest --gpu`: runs with execute=local compute on a GPU. `make test-gpu` uses it."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""A run whose stage hangs, as its third attempt meets it: one image at a time, each in a process that is given up."""
+"""A run whose stage hangs, at its third attempt: one image at a time, each in a disposable process."""
 
 import io
 from pathlib import Path
@@ -28,7 +28,7 @@ def check(
     colour: tuple[int, int, int],
     patch: pytest.MonkeyPatch,
 ) -> None:
-    """Every image with a face is rejected as `timed_out`, and nothing of it is published."""
+    """Check that every image with a face is rejected as `timed_out` and that nothing of it is published."""
     patch.setattr(isolate, "_TRUSTED_ATTEMPTS", 0)  # as if two workers had been stuck in it before
     name, how = STAGES[stage]
     part = stage.partition(",")[0]

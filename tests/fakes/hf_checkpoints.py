@@ -1,4 +1,4 @@
-"""Small real checkpoints as transformers saves them, and the overrides that run one."""
+"""Small checkpoints as transformers saves them, and the overrides that run one."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def segformer(**changes: object) -> transformers.SegformerForSemanticSegmentatio
 
 
 def saved(module: transformers.PreTrainedModel, folder: Path, size: dict[str, int], **more: object) -> Path:
-    """The folder with the checkpoint and its preprocessor_config.json."""
+    """Save the checkpoint with its preprocessor_config.json. Returns the folder."""
     module.save_pretrained(folder)
     processor = {
         "do_normalize": True, "do_resize": True, "image_mean": MEAN, "image_std": DEVIATION, "resample": 2,

@@ -1,4 +1,4 @@
-"""The catalogue of bad and odd input: each made case and what the line must say of it.
+"""The catalogue of bad and odd input: each case with its expected outcome.
 
 Images: name -> (bytes, "written", "unchanged" or "stage: reason"). Shards: name -> (bytes, the outcomes of its rows in
 order); a row "shard: REASON" is the failure of the rest of that shard.
@@ -11,7 +11,7 @@ import io
 import struct
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 
 import numpy as np
@@ -31,14 +31,14 @@ REFUSED = "decode: format_not_allowed"
 TOO_LARGE = "decode: too_many_pixels"
 FRAMES = "decode: many_frames"
 NO_MODE = "decode: unsupported_mode"
-LYING = "decode: size_mismatch"
+WRONG_SIZE = "decode: size_mismatch"
 
 Images = dict[str, tuple[bytes, str]]
 Shards = dict[str, tuple[bytes, tuple[str, ...]]]
 
 
 def plain(width: int = 40, height: int = 30) -> Image.Image:
-    """A picture without a face: a gradient."""
+    """A gradient, so without a face."""
     x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
     return Image.fromarray(np.dstack([x, y, 255 - x]).astype(np.uint8))
 
@@ -74,7 +74,7 @@ def _oriented(value: int) -> bytes:
 
 
 def _wide_gamut() -> bytes:
-    """sRGB with the red and green primaries moved outwards: the tag table holds a name, an offset and a size a tag."""
+    """sRGB with the red and green primaries moved outwards. Each entry of the tag table has a name, offset and size."""
     profile = bytearray(SRGB)
     primaries = {
         b"rXYZ": (0.6097, 0.3111, 0.0195),
@@ -91,7 +91,7 @@ def _wide_gamut() -> bytes:
 
 @cache
 def images() -> Images:
-    """Each is one member of one tar. Those that are written hold a face."""
+    """Each is a member of one tar. Those with the outcome `written` show a face."""
     face = photo().crop((96, 0, 352, 256))
     whole = {
         ".jpg": saved(plain(), "JPEG"),
@@ -130,12 +130,12 @@ def images() -> Images:
         "bomb_lossy.webp": (crafted_images.webp_lossy(plain(), 16383), TOO_LARGE),
         "bomb_canvas.webp": (crafted_images.webp_canvas(plain(), 60_000), TOO_LARGE),
         "canvas_too_large.webp": (crafted_images.webp_canvas(plain(), 1 << 24), BROKEN),
-        # Every viewer shows the missing part grey, and none the part that the header leaves out.
-        "size_beyond.jpg": (crafted_images.resized_jpeg(whole[".jpg"], 400, 300), LYING),
-        "size_below.jpg": (crafted_images.resized_jpeg(saved(face, "JPEG"), 256, 40), LYING),
+        # Every viewer shows the missing part grey, and no viewer shows the part that the header leaves out.
+        "size_beyond.jpg": (crafted_images.resized_jpeg(whole[".jpg"], 400, 300), WRONG_SIZE),
+        "size_below.jpg": (crafted_images.resized_jpeg(saved(face, "JPEG"), 256, 40), WRONG_SIZE),
         "size_below_restarts.jpg": (
             crafted_images.resized_jpeg(saved(face, "JPEG", restart_marker_rows=1), 256, 40),
-            LYING,
+            WRONG_SIZE,
         ),
         "size_below_progressive.jpg": (
             crafted_images.resized_jpeg(saved(face, "JPEG", progressive=True), 256, 40),
@@ -205,9 +205,11 @@ def _modes() -> Iterator[tuple[str, tuple[bytes, str]]]:
 Entry = tuple[tarfile.TarInfo, bytes]
 
 
-def entry(name: str, data: bytes = b"", *, kind: bytes = tarfile.REGTYPE, **pax: str) -> Entry:
+def entry(
+    name: str, data: bytes = b"", *, kind: bytes = tarfile.REGTYPE, pax: Mapping[str, str] | None = None
+) -> Entry:
     info = tarfile.TarInfo(name)
-    info.type, info.size, info.pax_headers = kind, len(data), pax
+    info.type, info.size, info.pax_headers = kind, len(data), dict(pax or {})
     info.linkname = "ok0.png" if kind in (tarfile.LNKTYPE, tarfile.SYMTYPE) else ""
     return info, data
 
@@ -243,7 +245,7 @@ def tars() -> Shards:
         "device.tar": (between(entry("a.png", kind=tarfile.CHRTYPE)), odd),
         "block_device.tar": (between(entry("a.png", kind=tarfile.BLKTYPE)), odd),
         "fifo.tar": (between(entry("a.png", kind=tarfile.FIFOTYPE)), odd),
-        "sparse.tar": (between(entry("a.png", ok, **{"GNU.sparse.major": "1", "GNU.sparse.minor": "0"})), odd),
+        "sparse.tar": (between(entry("a.png", ok, pax={"GNU.sparse.major": "1", "GNU.sparse.minor": "0"})), odd),
         "folder.tar": (between(entry("a.png", kind=tarfile.DIRTYPE)), sound),
         "absolute.tar": (between(entry("/etc/a.png", ok)), unsafe),
         "dotdot.tar": (between(entry("../../a.png", ok)), unsafe),
@@ -251,7 +253,7 @@ def tars() -> Shards:
         "long.tar": (between(entry("x" * 5000 + ".png", ok)), unsafe),
         "adjacent.tar": (tar(first, first, last), twice),
         "apart.tar": (tar(first, last, first), (beside, beside, "read: duplicate_member")),
-        "pax_dotdot.tar": (between(entry("a.png", ok, path="../a.png")), unsafe),
+        "pax_dotdot.tar": (between(entry("a.png", ok, pax={"path": "../a.png"})), unsafe),
         "not_utf8.tar": (between(entry("caf\udce9.png", ok)), (beside, beside, beside)),
         "case.tar": (tar(entry("A.png", ok), entry("a.png", ok)), sound),
         "no_image.tar": (between(entry("b.txt", b"text")), (beside, "read: no_image_member", beside)),
@@ -272,7 +274,7 @@ def tars() -> Shards:
 
 
 def table(column: pa.Array, *names: str, beside: pa.Array | None = None) -> bytes:
-    """The column under these names (`image` if none is given), and another one `beside` them."""
+    """A file with the column under these names (default: `image`), and another one `beside` them."""
     names = names or ("image",)
     more = [] if beside is None else [beside]
     buffer = io.BytesIO()

@@ -27,7 +27,7 @@ TILES = [
 
 
 def trained(folder: Path) -> list[str]:
-    """Overrides for a U-Net that has learnt the drawings; it sees 20 pixels around each."""
+    """Train a U-Net on the drawings. Returns its overrides; its receptive field reaches 20 pixels."""
     torch.manual_seed(0)
     module = UNet(classes=3, width=4, depth=1)
     train(module, cross_entropy(module), steps=40, rate=0.03)
@@ -37,7 +37,7 @@ def trained(folder: Path) -> list[str]:
 
 
 def draw(file: Path, side: int) -> None:
-    """Red discs on grey, the colours of `drawings`; a JPEG."""
+    """Write a JPEG of red discs on grey, in the colours of `drawn_images`."""
     pixels = np.full((side, side, 3), 90, np.uint8)
     random = np.random.default_rng(0)
     for x, y in random.integers(0, side, (60, 2)).tolist():
@@ -49,14 +49,14 @@ def draw(file: Path, side: int) -> None:
 def run(side: int, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     net = trained(folder)
-    fill(1024, folder / "small", net)  # so that all is loaded, and a few tiles went through
+    fill(1024, folder / "small", net)  # loads everything and runs a few tiles
     before = _peak()
     code, written = fill(side, folder / "large", net)
     print(code, written, before, _peak())
 
 
 def fill(side: int, folder: Path, net: list[str]) -> tuple[int, int]:
-    """-> exit code and images written."""
+    """Run `clean` on one drawing. Returns the exit code and the number of images written."""
     draw(folder / "in/a.jpg", side)
     places = [f"source.uri={folder / 'in'}", f"sink.uri={folder / 'out'}", "execute=local", "sink=files"]
     code = main("clean", [*places, "segment=[unet]", "select=all", "fill=solid", *net])

@@ -1,4 +1,4 @@
-"""What of an original is in a published output? Looks into every file, member, cell and inlined picture."""
+"""A scan of a published output for remains of originals, in every file, member, cell and inlined picture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INLINE = re.compile(rb"data:image/[a-z]+;base64,([A-Za-z0-9+/=]+)")
 
 
 def blobs(root: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of everything under a folder, containers and what they hold."""
+    """Name and bytes of every file under a folder and of everything inside containers."""
     for path in sorted(p for p in root.rglob("*") if p.is_file()):
         name, data = path.relative_to(root).as_posix(), path.read_bytes()
         yield name, data
@@ -59,7 +59,7 @@ def pictures(root: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def leaks(root: Path, secrets: tuple[bytes, ...], colour: tuple[int, int, int], tolerance: int = 40) -> list[str]:
-    """Where a secret stands, or a pixel whose colour is nearer than `tolerance` in every channel to the planted one."""
+    """Every place of a secret, and of pixels within `tolerance` of the planted colour in every channel."""
     found = [f"{name}: {secret[:16]!r}" for name, data in blobs(root) for secret in secrets if secret in data]
     for name, rgba in pictures(root):
         distance = np.abs(rgba[..., :3].astype(int) - np.array(colour)).max(axis=2)

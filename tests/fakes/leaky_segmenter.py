@@ -26,7 +26,7 @@ class _LeakyFaces:
     loaded: FacesModel
 
     def __call__(self, views: Sequence[View]) -> list[Segments]:
-        """Fails on pictures of three heights, each in another way."""
+        """Fail on pictures of three heights, each in another way."""
         heights = {view.height for view in views}
         if 41 in heights:
             raise OSError(

@@ -21,7 +21,7 @@ LABELS = ("magenta", "cyan")
 
 @dataclass(frozen=True, kw_only=True)
 class Marked:
-    """Much red and blue without green is `magenta`, much green and blue without red `cyan`."""
+    """High red and blue with low green is `magenta`; high green and blue with low red is `cyan`."""
 
     tag: str = "marked"
 

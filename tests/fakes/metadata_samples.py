@@ -1,4 +1,4 @@
-"""Encoded photographs in every format with a secret planted wherever metadata can stand."""
+"""Encoded photographs in every format, with a secret planted wherever metadata can be."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def photo(name: str = "astronaut.png") -> Image.Image:
 
 
 def small() -> Image.Image:
-    """The astronaut's head, 121 x 90: sides that are no multiple of anything."""
+    """The astronaut's head, 121 x 90: neither side is a multiple of a block size."""
     return photo().crop((160, 40, 402, 220)).resize((121, 90))
 
 
 def with_alpha(image: Image.Image) -> Image.Image:
-    """A gradient of alpha with a hole at the left, under which a colour hides."""
+    """Add a gradient of alpha, fully transparent at the left over a hidden colour."""
     rgba = np.dstack([np.asarray(image), np.zeros(image.size[::-1], np.uint8)])
     rgba[..., 3] = np.linspace(0, 255, image.width).astype(np.uint8)[None]
     rgba[:, :20] = (255, 0, 77, 0)
@@ -56,10 +56,10 @@ def exif(orientation: int = 1) -> Image.Exif:
 
 
 def full_exif() -> bytes:
-    """As a camera writes it: artist, a maker note, GPS, and a second directory with a thumbnail."""
+    """EXIF as a camera writes it: artist, a maker note, GPS, and a second directory with a thumbnail."""
     thumbnail = saved(Image.new("RGB", (16, 12), (200, 30, 30)), "JPEG", comment=SECRET)
     text, double = SECRET + b"\0", len(SECRET) + 1
-    parts = [
+    parts: list[list[tuple[int, int, int, bytes | str]]] = [
         # (directory, tag, type, count, value): types 1 BYTE, 2 ASCII, 3 SHORT, 4 LONG, 5 RATIONAL, 7 UNDEFINED
         [(0x010F, 2, double, text), (0x013B, 2, double, text), (0x8769, 4, 1, "exif"), (0x8825, 4, 1, "gps")],
         [(0x0103, 3, 1, b"\x06\0\0\0"), (0x0201, 4, 1, "thumbnail"), (0x0202, 4, 1, struct.pack("<I", len(thumbnail)))],
@@ -95,7 +95,7 @@ def full_exif() -> bytes:
 
 
 def _exif(orientation: int) -> Image.Exif | bytes:
-    """Pillow cannot write a thumbnail; a turned picture goes without."""
+    """Full EXIF for an upright picture; without a thumbnail, which Pillow cannot write, for a turned one."""
     return full_exif() if orientation == 1 else exif(orientation)
 
 
@@ -134,7 +134,7 @@ def jpeg(image: Image.Image, *, orientation: int = 1, **options: object) -> byte
         _segment(0xEB, SECRET),
         _segment(0xFE, SECRET),
         data[start:-2],
-        _segment(0xFE, SECRET),  # a comment behind the scan
+        _segment(0xFE, SECRET),  # a comment after the scan
         b"\xff\xd9",
         thumbnail,
         SECRET,
@@ -156,7 +156,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def png(image: Image.Image, *, orientation: int = 1, **options: object) -> bytes:
-    """Text in three kinds of chunk, EXIF, XMP, time, a private chunk, before and behind the pixels, and a tail."""
+    """Text in three kinds of chunk, EXIF, XMP, time, a private chunk, before and after the pixels, and a tail."""
     info = PngImagePlugin.PngInfo()
     info.add_text("Author", TEXT)
     info.add_text("Comment", TEXT, zip=True)
@@ -189,7 +189,7 @@ def gif(image: Image.Image, **options: object) -> bytes:
 
 
 def bmp(image: Image.Image) -> bytes:
-    """A gap before the pixels, secrets in the row padding and behind the image."""
+    """A gap before the pixels, secrets in the row padding and after the image."""
     data = saved(image, "BMP")
     offset = int.from_bytes(data[10:14], "little")
     row = image.width * {"1": 1, "L": 8, "P": 8, "RGB": 24}[image.mode]
@@ -217,7 +217,7 @@ def bmp_v5(image: Image.Image) -> bytes:
 
 
 def tiff(image: Image.Image, *, pages: int = 1, **options: object) -> bytes:
-    """Text tags, EXIF, GPS, XMP, IPTC, Photoshop and private tags, a profile, a tail, and perhaps a second page."""
+    """Text tags, EXIF, GPS, XMP, IPTC, Photoshop and private tags, a profile, a tail, and a second page on request."""
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     for tag in (269, 270, 271, 272, 285, 305, 306, 315, 316, 33432):
         tags[tag] = TEXT
@@ -238,7 +238,7 @@ def avif(image: Image.Image) -> bytes:
 
 
 def every() -> dict[str, bytes]:
-    """Name -> bytes. Each can be stripped without touching its pixels."""
+    """Name -> bytes. Each can be stripped without recoding its pixels."""
     image = small()
     grey, palette = image.convert("L"), image.quantize(32)
     alpha = with_alpha(image)

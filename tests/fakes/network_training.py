@@ -1,4 +1,4 @@
-"""Trains a small network on drawings for a few seconds, and saves it as a user would."""
+"""Training of a small network on drawings for a few seconds, and its weights as a user saves them."""
 
 import hashlib
 from collections.abc import Callable
@@ -23,9 +23,9 @@ def batch_of(first: int, count: int, side: int) -> tuple[torch.Tensor, torch.Ten
 
 
 def train(module: torch.nn.Module, loss: Loss, *, steps: int, rate: float, side: int = 64, count: int = 4) -> float:
-    """The last loss. loss: of pixels and classes."""
+    """Train in place. loss: a function of pixels and classes. Returns the last loss."""
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # on a busy machine more threads wait for each other
+    torch.set_num_threads(1)  # more threads wait for each other on a busy machine
     module.train()
     optimizer = torch.optim.AdamW(module.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
@@ -45,7 +45,7 @@ def cross_entropy(module: torch.nn.Module) -> Loss:
 
 
 def saved(module: torch.nn.Module, path: Path) -> list[str]:
-    """Overrides for the weights node of a config that loads it."""
+    """Save the weights. Returns the overrides of the weights node that loads them."""
     save_file({name: value.contiguous() for name, value in module.state_dict().items()}, path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return [f"model.uri={path.as_uri()}", f"model.sha256={sha256}", "model.licence=MIT"]

@@ -1,4 +1,4 @@
-"""Somebody who reads an output while it is written, and what he must never see."""
+"""A reader of an output while it is written, and the faults that it must never see."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pipeline.storage.store import Store, open_store
 
 
 def seen(uri: str) -> list[str]:
-    """What is wrong with what a reader of the commit records finds now. A loose file may come a moment after its
-    record, but never with other bytes."""
+    """The faults that a reader of the commit records sees now. A loose file may appear a moment after its record, but
+    never with other bytes."""
     store = open_store(uri)
     faults = []
     for unit, record in Ledger(store).committed().items():
@@ -49,11 +49,11 @@ def _mixed(store: Store, record: Committed) -> list[str]:
 
 
 class Reader:
-    """Reads again and again in a thread of its own while a `with` block lasts."""
+    """Reads repeatedly in a thread while a `with` block lasts."""
 
     def __init__(self, uri: str) -> None:
         self.faults: list[str] = []
-        self.looks = 0
+        self.reads = 0
         self._uri, self._over = uri, threading.Event()
         self._thread = threading.Thread(target=self._read, name="reader")
 
@@ -73,5 +73,5 @@ class Reader:
                 pass  # nothing is there yet
             except Exception as error:
                 self.faults.append(f"{type(error).__name__}: {error}")
-            self.looks += 1
+            self.reads += 1
             time.sleep(0.02)

@@ -1,11 +1,11 @@
-"""A pytest plugin: what each promise was tried on and how often it held: a table, printed and in RELIABILITY.md."""
+"""A pytest plugin that counts, for each promise, how often it was tried and held, in a table and in RELIABILITY.md."""
 
 import os
 import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ BEGIN, END = "<!-- promises: written by make chaos -->", "<!-- end of promises -
 
 @dataclass
 class Case:
-    """One test of one or more promises. It counts as one, or as what it recorded as `tried` and `held`."""
+    """One test of one or more promises. It counts as one try, or as its recorded `tried` and `held`."""
 
     name: str
     promises: tuple[str, ...]
@@ -36,7 +36,7 @@ class Case:
 
     @property
     def note(self) -> str:
-        """Why it did not hold, or was not tried; nothing when all is well."""
+        """Why it did not hold or was not tried; empty when it held."""
         if self.skipped:
             return f"skipped: {self.name}: {self.skipped}"
         missed = f"missed: {self.name}: {self.fault or f'held {self.held} of {self.tried}'}"
@@ -52,12 +52,12 @@ class Promises:
         self.started = datetime.now(UTC)
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
-        """What a test promises travels with its report: under `-n` another process counts than the one that runs."""
-        report: pytest.TestReport = yield  # type: ignore[assignment,misc]
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Attach the promises to the report: under `-n` the counting process is not the one that runs the test."""
+        report = yield
         texts = (str(marker.args[0]) for marker in item.iter_markers("promise"))
         report.user_properties += [("promise", text[:1].upper() + text[1:]) for text in texts]
-        return report  # type: ignore[return-value]
+        return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         promises = tuple(dict.fromkeys(str(value) for key, value in report.user_properties if key == "promise"))
@@ -139,7 +139,7 @@ def _cell(text: str) -> str:
 
 
 def _commit(root: Path) -> str:
-    """Short, and whether the tree differs from it; `unknown` outside of a checkout."""
+    """The short hash, and whether the tree differs from it; `unknown` outside a checkout."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
@@ -157,7 +157,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     name = config.getoption("--promises")
-    into = Path(name) if name and not hasattr(config, "workerinput") else None  # the processes of `-n` only run
+    into = Path(name) if name and not hasattr(config, "workerinput") else None  # worker processes of `-n` write nothing
     if into and not (into.is_file() and BEGIN in into.read_text() and END in into.read_text()):
         raise pytest.UsageError(f"--promises={name}: expected a file with the lines {BEGIN!r} and {END!r}")
     config.pluginmanager.register(Promises(config, into), "segfill-promises")

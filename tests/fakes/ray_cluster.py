@@ -17,13 +17,13 @@ from ray.cluster_utils import Cluster
 from tests.fakes.crash_points import FOLDER, Trap
 
 LOOPBACK = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
-"""Without clusters, as Ray calls it, all of its sockets are on loopback (see execute/ray_data.py). For drivers, too."""
+"""Turns off what Ray calls clusters: all sockets are then on loopback (execute/ray_data.py). Drivers need it too."""
 STORE = 100 << 20
 
 
 @dataclass(frozen=True)
 class Nodes:
-    """A head for the driver, two nodes with a core each for the work."""
+    """A head node for the driver and two worker nodes with a core each."""
 
     cluster: Cluster
     link: Path
@@ -36,7 +36,7 @@ class Nodes:
         self.cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1", object_store_memory=STORE)
 
     def set(self, trap: Trap, folder: Path) -> dict[str, str]:
-        """Arms a trap for workers that start from now on; the environment of the driver."""
+        """Arm a trap for workers that start from now on. Returns the environment of the driver."""
         trap.set(folder)
         self.unset()
         self.link.symlink_to(folder)
@@ -46,13 +46,13 @@ class Nodes:
         self.link.unlink(missing_ok=True)
 
     def kill_node(self, draw: random.Random) -> None:
-        """All processes of a node at once; another one comes in its place."""
+        """Kill all processes of a node at once and start another node."""
         nodes = sorted(self.cluster.worker_nodes, key=lambda node: str(node.raylet_socket_name))
         self.cluster.remove_node(draw.choice(nodes), allow_graceful=False)
         self.add()
 
     def kill_worker(self, draw: random.Random) -> bool:
-        """One of the processes that do a part of a run; False when there is none just now."""
+        """Kill one of the processes that work on a run. Returns False when there is none now."""
         raylets = [psutil.Process(node.all_processes["raylet"][0].process.pid) for node in self.cluster.worker_nodes]
         found = [child for raylet in raylets for child in raylet.children() if _works(child)]
         if not found:
@@ -72,7 +72,7 @@ def _works(process: psutil.Process) -> bool:
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[Nodes]:
-    """The cluster, and traps for its workers: they look at a link in `folder`."""
+    """Start the cluster. Its workers read their traps through a link in `folder`."""
     link, clusters = folder / "traps", ray_constants.ENABLE_RAY_CLUSTER
     before = {name: os.environ.get(name) for name in (FOLDER, *LOOPBACK)}
     os.environ.update({FOLDER: str(link), **LOOPBACK})

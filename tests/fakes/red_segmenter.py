@@ -22,7 +22,7 @@ from pipeline.spec import spec
 from tests.fakes import crash_points
 
 GROWN = "SEGFILL_TEST_GROWN"
-"""Pixels by which every mask grows: with it two runs of one identity make different bytes."""
+"""Pixels by which every mask grows, so that two runs of one identity write different bytes."""
 
 crash_points.arm()
 

@@ -1,4 +1,4 @@
-"""A small output, made by hand: two units of real photographs, one of them with a hostile name and rejected images."""
+"""A small handmade output: two units of photographs, with a hostile name and rejected images in each."""
 
 import io
 
@@ -17,7 +17,7 @@ PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycl
 
 
 def write_output(store: Store, *, images: int = 6, rejected: int = 2) -> list[Committed]:
-    """Two units, each of `images` images of which the last `rejected` were rejected; returns their commit records."""
+    """Write two units of `images` images each, the last `rejected` of them rejected. Returns their commit records."""
     records = []
     for unit in ("a-0", "b-0"):
         keys = [f"{unit}/picture-{i}" for i in range(images - 1)] + [f"{unit}/{HOSTILE}"]
@@ -68,7 +68,7 @@ def _masks(keys: list[str]) -> bytes:
 
 
 def _index(unit: str, good: list[str], bad: list[str]) -> bytes:
-    """Good images are filled; the seam of each is its position in its unit, and a half more in the second unit."""
+    """Good images are filled. The seam of each is its position in its unit, plus a half in the second unit."""
     rows = []
     for number, key in enumerate(good + bad):
         row: dict[str, object] = {field.name: "" if field.type == "string" else 0 for field in IMAGES}

@@ -1,6 +1,6 @@
-"""A bad connection to the S3 server of server.py: a loopback proxy that spoils requests as it is told.
+"""A bad connection to the S3 server of s3_server.py: a loopback proxy that spoils the requests of a test's choice.
 
-It passes requests on as they came, the Host header too: that is part of what S3 clients sign.
+It passes all others on unchanged, including the Host header, which is part of what S3 clients sign.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from tests.fakes.s3_server import HOST, S3
 PASS: Final = ""
 FAULTS: Final = ("slow_down", "reset_request", "reset_answer", "lost_answer", "truncated", "latency")
 """slow_down: 503, and the same for the next two requests. reset_request, reset_answer: the connection breaks after some
-bytes of it. lost_answer: done by the server, but the client never hears of it. truncated: the connection ends in the
-middle of the body. latency: 0.2 to 0.5 s. Beside these: `forbidden` (403) and `silent` (never an answer)."""
+bytes of it. lost_answer: the server acts on it, but the answer never reaches the client. truncated: the connection ends
+in the middle of the body. latency: 0.2 to 0.5 s. Two more exist: `forbidden` (403) and `silent` (no answer ever)."""
 
 _BURST: Final = 3
 _PIECE: Final = 1 << 16
@@ -31,7 +31,7 @@ _ANSWERS: Final = {"slow_down": ("503 Slow Down", "SlowDown"), "forbidden": ("40
 
 @dataclass(frozen=True)
 class Request:
-    """number: from 0, in the order in which they came. conditional: a create that must not overwrite."""
+    """number: from 0, in the order of arrival. conditional: a create that must not overwrite."""
 
     number: int
     method: str
@@ -48,7 +48,7 @@ def never(request: Request) -> str:
 
 
 def seeded(seed: int, share: float = 0.05, faults: tuple[str, ...] = FAULTS) -> Choose:
-    """Spoils this share of all requests, each in one of the ways."""
+    """Spoil this share of all requests, each with one of the faults."""
     dice, burst = random.Random(seed), 0
 
     def choose(request: Request) -> str:
@@ -69,7 +69,7 @@ def always(fault: str) -> Choose:
 
 @dataclass
 class Proxy:
-    """s3: as the proxy's clients see it. choose: may be replaced at any time. spoilt: how often, by fault."""
+    """s3: as the proxy's clients see it. choose: may be replaced at any time. spoilt: fault -> count."""
 
     s3: S3
     choose: Choose = never
@@ -86,7 +86,7 @@ class Proxy:
 
 @contextlib.contextmanager
 def between(server: S3, choose: Choose = never) -> Iterator[Proxy]:
-    """A proxy in front of `server` on a free port, in a thread of its own."""
+    """Start a proxy in front of `server` on a free port, in a thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="proxy")
     thread.start()
@@ -123,12 +123,12 @@ def between(server: S3, choose: Choose = never) -> Iterator[Proxy]:
 
 
 class _Over(ConnectionError):
-    """This connection is over, on purpose."""
+    """Ends this connection deliberately."""
 
 
 @dataclass
 class _Client:
-    """One connection of a client: requests one after another, each on a connection of its own to the server."""
+    """One connection of a client: sequential requests, each over a new connection to the server."""
 
     proxy: Proxy
     upstream: int
@@ -198,7 +198,7 @@ class _Client:
             raise _Over
 
     def _reset(self) -> NoReturn:
-        """Not the polite end of a connection, but its breaking."""
+        """Break a connection with a reset instead of closing it."""
         self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
         raise _Over

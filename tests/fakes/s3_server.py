@@ -31,7 +31,7 @@ class S3:
     region: str = "us-east-1"
 
     def uri(self, name: str) -> str:
-        """A prefix of the bucket. Nothing is there unless the caller put it there."""
+        """A prefix of the bucket, empty unless the caller writes below it."""
         return f"s3://{self.bucket}/{name}"
 
     def environment(self) -> dict[str, str]:
@@ -51,13 +51,13 @@ class S3:
 
 @contextlib.contextmanager
 def serve(*, key: str = S3.key, secret: str = S3.secret) -> Iterator[S3]:
-    """Start a server on free loopback ports with its data in a temporary folder; at the end stop it and delete them.
-    It lets in who has this key and secret.
+    """Start a server on free loopback ports with its data in a temporary folder; stop it and delete both at the end.
+    It accepts this key and secret.
 
     Raises RuntimeError with the end of the server's log when it does not come up.
     """
     with tempfile.TemporaryDirectory(prefix="segfill-s3-") as folder:
-        for attempt in range(3):  # another process may take a port between the look and the start
+        for attempt in range(3):  # another process may take a port before the server does
             ports = _free_ports(5)
             s3 = S3(endpoint=f"http://{HOST}:{ports[0]}", key=key, secret=secret)
             log = Path(folder) / f"weed-{attempt}.log"
@@ -108,7 +108,7 @@ def _start(s3: S3, ports: list[int], data: Path, log: Path) -> subprocess.Popen[
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], s3: S3) -> bool:
-    """True once the bucket answers; False when the process ended. The bucket comes a moment after the port."""
+    """Wait for the bucket, which exists a moment after the port is open. Returns False when the process ended."""
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.session import get_session
@@ -135,14 +135,14 @@ def _wait_until_ready(process: subprocess.Popen[bytes], s3: S3) -> bool:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """The whole group at once: its data is thrown away, and a polite end takes seconds."""
+    """Kill the process group: its data is deleted anyway, and a regular shutdown takes seconds."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that are free now together with their gRPC twins, below the range the kernel hands out by itself."""
+    """Ports that are free now, with their gRPC counterparts, below the range that the kernel assigns itself."""
     found: list[int] = []
     for port in random.sample(range(11_000, 22_000), 500):
         if all(_is_free(p) for p in (port, port + GRPC_SHIFT)):

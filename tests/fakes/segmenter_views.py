@@ -1,6 +1,7 @@
 """The segmenters as conf/ builds them, views of photographs for them, and what holds for all their segments."""
 
 import io
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -10,7 +11,7 @@ from PIL import Image
 from pipeline.image import rle
 from pipeline.image.decode import Decode
 from pipeline.image.view import ViewSpec
-from pipeline.records import EncodedImage, ImageRef, Segments, View
+from pipeline.records import EncodedImage, ImageRef, Rgb, Segments, View
 from tests.fakes.specs import preset
 
 
@@ -25,12 +26,24 @@ def loaded(name: str, **changes: Any) -> Any:
 
 
 def view_of(rgb: np.ndarray, spec: ViewSpec, name: str = "photo") -> View:
-    """What decode makes of a PNG of these pixels."""
+    """Decode a PNG of these pixels for a segmenter of this view."""
     out = io.BytesIO()
     Image.fromarray(rgb).save(out, "PNG", compress_level=0)
     image = EncodedImage(ref=ImageRef(image_id=name, key=name, member=f"{name}.png"), data=out.getvalue())
     (view,) = Decode().load().views(image, [spec])
     return view
+
+
+class NanNetwork:
+    """A network whose outputs are all NaN. shapes: (height, width) of a tile -> shapes of its outputs."""
+
+    def __init__(self, shapes: Callable[[int, int], Sequence[tuple[int, ...]]]) -> None:
+        self._shapes = shapes
+
+    def each(self, tiles: Sequence[Rgb], prepare: object, batch: object) -> Iterator[tuple[int, list[np.ndarray]]]:
+        for position, tile in enumerate(tiles):
+            height, width, _ = tile.shape
+            yield position, [np.full(shape, np.nan, np.float32) for shape in self._shapes(height, width)]
 
 
 def masks_of(found: Segments) -> np.ndarray:

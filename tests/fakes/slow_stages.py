@@ -1,4 +1,4 @@
-"""Stages that take a known time: `plugins=[tests]` and `_target_: tests.fakes.slow_stages.NAME` put them into a run."""
+"""Stages that take a known time: `plugins=[tests]` and `_target_: tests.fakes.slow_stages.NAME` put one into a run."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from pipeline.spec import spec
 
 @spec
 class SlowFaces(Faces):
-    """Finds a square in every image, without any model. seconds: for each image. log: a file that gets the number of
-    images of each call."""
+    """Finds a square in every image, without a model."""
 
     seconds: float = 0.0
+    """Time for each image."""
     log: str = ""
+    """A file to which each call appends its number of images; empty: none."""
 
     @property
     def weights(self) -> tuple[Weights, ...]:
@@ -58,9 +59,8 @@ class _SlowFaces:
 
 @spec
 class SlowFill(Solid):
-    """seconds: for each crop."""
-
     seconds: float = 0.0
+    """Time for each crop."""
 
     def load(self, device: Device, threads: int) -> PerCrop:
         def paint(crop: Crop) -> Rgb:

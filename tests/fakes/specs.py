@@ -25,7 +25,7 @@ def preset(group: str, choice: str, **changes: Any) -> Any:
 
 @cache
 def _composed(group: str, choice: str) -> tuple[str, dict[str, Any]]:
-    """Where the choice stands in the config of a job, and its values."""
+    """The path of the choice in the config of a job, and its values."""
     composed = build.compose("annotate", [*GIVEN, f"{group}={choice}"])[group]
     config: Any = OmegaConf.to_container(composed, resolve=True)
     if group == "segment":

@@ -1,4 +1,4 @@
-"""Small finished runs, and seeded damage to them: what `jobs.verify` has to find and to name."""
+"""Small finished runs, and seeded damage to them that `segfill verify` has to find and name."""
 
 import io
 import random
@@ -19,8 +19,8 @@ FOLDERS = ("", "_commit/", "_run/", "masks/", "images/", "rendered/filled/", "_p
 
 
 def finished(source: Path, out: str, sink: str) -> Store:
-    """An anonymize run over nine small pictures in three units, one of them rejected; or what is left to do of it. That
-    into tars has a receipt."""
+    """Run or resume anonymize over nine small pictures in three units, one of them rejected. The run into tars has a
+    receipt."""
     if not source.exists():
         _fill(source)
     more = [
@@ -49,14 +49,14 @@ def _fill(source: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Tampering:
-    """new: path -> its bytes afterwards, or None where it is gone."""
+    """new: path -> its bytes afterwards, or None where it is deleted."""
 
     way: str
     new: dict[str, bytes | None]
 
 
 def tampering(seed: int, contents: dict[str, bytes]) -> Tampering:
-    """One way after the other, everything else by the seed. contents: every object of the output."""
+    """The kinds of damage in turn, the rest by the seed. contents: path -> bytes of every object of the output."""
     rng, way = random.Random(seed), WAYS[seed % len(WAYS)]
     path = rng.choice(sorted(contents))
     data = contents[path]
@@ -82,7 +82,7 @@ def tampering(seed: int, contents: dict[str, bytes]) -> Tampering:
 
 @contextmanager
 def done(store: Store, change: Tampering, contents: dict[str, bytes]) -> Iterator[None]:
-    """The output with that change, and put right again afterwards."""
+    """Apply a change to the output and undo it afterwards."""
     for path, data in change.new.items():
         store.delete([path]) if data is None else store.put(path, data)
     try:
@@ -93,10 +93,10 @@ def done(store: Store, change: Tampering, contents: dict[str, bytes]) -> Iterato
 
 
 def missed(store: Store, seeds: range) -> list[str]:
-    """Tamperings whose objects are not named, or beside which another one is.
+    """The tamperings for which verify names other objects than those changed.
 
-    Of two swapped objects one may be all that proves the other (a commit record its files, a seal what it lists): the
-    other is then to be named as soon as the first is put right.
+    Of two swapped objects one may be the only proof of the other (a commit record of its files, a seal of its list):
+    the other must then be named once the first is restored.
     """
     contents = store.read_many([info.path for info in store.list()])
     found = []
@@ -114,7 +114,7 @@ def missed(store: Store, seeds: range) -> list[str]:
 
 
 def named(store: Store) -> set[str]:
-    """The objects that verify accuses; SUCCESS.json when it refuses the output for want of it."""
+    """The objects that verify names; SUCCESS.json when verify refuses an output without it."""
     try:
         return {fault.path for fault in check(store)}
     except OutputError as error:

@@ -1,4 +1,4 @@
-"""Tars with exactly known contents, and the bytes of a stream without a store."""
+"""Tars with known contents, and a stream over bytes in memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class BytesStream:
 
 
 def tar_of(members: Sequence[tuple[str, bytes] | tarfile.TarInfo], format: int = tarfile.USTAR_FORMAT) -> bytes:
-    """A TarInfo is added as it is, without data."""
+    """Pack members into a tar. A TarInfo is added unchanged, without data."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=format) as tar:
         for member in members:
@@ -52,7 +52,7 @@ def of_type(name: str, flag: bytes, link: str = "") -> tarfile.TarInfo:
 
 
 def image_bytes(index: int, size: int = 700) -> bytes:
-    """Never zeros, and no two alike."""
+    """Bytes without zeros that differ for every index."""
     return (f"image {index} ".encode() * (size // 8 + 2))[: size + 37 * (index % 5)]
 
 
@@ -61,7 +61,7 @@ def packed(data: bytes) -> bytes:
 
 
 def write(folder: Path, data: bytes, name: str = "a.tar") -> tuple[WebDataset, Shard]:
-    """The shard on disk and a source with units of four images."""
+    """Write a shard. Returns a source with units of four images, and the shard."""
     folder.mkdir(exist_ok=True)
     (folder / name).write_bytes(data)
     source = WebDataset(uri=str(folder), unit_images=4)
@@ -84,6 +84,11 @@ def rejects(batches: Sequence[UnitBatch[EncodedImage]]) -> list[tuple[str, str]]
     return [(i.ref.member, i.reason) for b in batches for i in b.items if isinstance(i, Rejected)]
 
 
+def encoded_size(items: Sequence[EncodedImage | Rejected]) -> int:
+    """Total bytes of the images; rejects have none."""
+    return sum(len(item.data) for item in items if isinstance(item, EncodedImage))
+
+
 def bare(batches: Sequence[UnitBatch[EncodedImage]]) -> list[tuple[object, object]]:
-    """Batches without their times."""
+    """Units and items of batches, without times."""
     return [(b.unit, b.items) for b in batches]

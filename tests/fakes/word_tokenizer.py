@@ -1,4 +1,4 @@
-"""A tokenizer of a few words, as checkpoints of networks of words bring theirs."""
+"""A tokenizer of a few words, saved as checkpoints of text-prompted networks have theirs."""
 
 from collections.abc import Mapping
 from pathlib import Path

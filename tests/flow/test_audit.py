@@ -6,7 +6,9 @@ import os
 import shutil
 import tarfile
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -59,18 +61,18 @@ def anonymize(source: Path, to: Path, *overrides: str) -> job_run.Ended:
     return job_run.run("anonymize", source, to, "execute=local", *overrides)
 
 
-def receipt(out: Path) -> dict[str, object]:
+def receipt(out: Path) -> dict[str, Any]:
     return dict(json.loads((out / "audit/receipt.json").read_text()))
 
 
 @pytest.mark.promise(PROMISE)
 def test_a_run_audits_itself_and_says_so_in_a_table_a_file_and_the_page(made: tuple[Path, str, str]) -> None:
     root, said, _ = made
-    told = receipt(root / "out")
-    assert (told["published"], told["audited"]) == (6, 6)
-    assert (told["faces"], told["metadata"], told["unreadable"], told["problems"]) == ([], [], [], [])
-    assert told["bound"] == 0.5  # rule of three: 3 of 6
-    assert told["canaries"] == {"planted": 10, "left": 0, "note": ""}
+    written = receipt(root / "out")
+    assert (written["published"], written["audited"]) == (6, 6)
+    assert (written["faces"], written["metadata"], written["unreadable"], written["problems"]) == ([], [], [], [])
+    assert written["bound"] == 0.5  # rule of three: 3 of 6
+    assert written["canaries"] == {"planted": 10, "left": 0, "note": ""}
     page = (root / "out/report/index.html").read_text()
     for text in (said, page):
         assert "passed: 6 of 6 images" in text
@@ -104,9 +106,9 @@ def unmasked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
 def test_a_run_that_leaves_faces_ends_with_3_and_says_why(unmasked: tuple[Path, int, str]) -> None:
     root, code, err = unmasked
     assert code == 3
-    told = receipt(root / "out")
-    assert told["canaries"] == {"planted": 11, "left": 11, "note": ""}  # the user's own picture holds one more
-    assert len(told["faces"]) == 1  # type: ignore[arg-type]
+    written = receipt(root / "out")
+    assert written["canaries"] == {"planted": 11, "left": 11, "note": ""}  # the user's own picture holds one more
+    assert len(written["faces"]) == 1
     assert [line.partition(":")[0] for line in err.strip().splitlines()[-2:]] == ["audit", "audit"]
     assert "still finds a face in 1 of 1 images" in err
     assert "11 of 11 canary faces were not removed" in err
@@ -200,18 +202,18 @@ def test_a_face_that_slipped_through_is_found(
     name, body = ("more.tar", tar_of("x.png", data)) if packed else ("x.png", data)
     out = leaked(run, tmp_path / "out", name, body)
     assert audit.main([f"uri={out}"]) == 3
-    (face,) = receipt(out)["faces"]  # type: ignore[misc]
+    (face,) = receipt(out)["faces"]
     assert "x.png" in face["image"]
-    assert receipt(out)["sizes"][bucket]["faces"] == 1  # type: ignore[index]
+    assert receipt(out)["sizes"][bucket]["faces"] == 1
     assert "look before you publish" in capsys.readouterr().err
     assert audit.main([f"uri={out}", "max_residual=0.2"]) == 0
 
 
-def test_a_face_too_small_to_be_recognised_is_told_and_passes(run: Path, tmp_path: Path) -> None:
+def test_a_face_too_small_to_be_recognised_is_reported_and_passes(run: Path, tmp_path: Path) -> None:
     far = saved(photo().resize((70, 70), Image.Resampling.BOX), "PNG")
     out = leaked(run, tmp_path / "out", "far.png", strip(far, read_header(far), keep_icc=False))
     assert audit.main([f"uri={out}", "score=0.6"]) == 0
-    assert receipt(out)["sizes"]["< 20 px"]["faces"] == 1  # type: ignore[index]
+    assert receipt(out)["sizes"]["< 20 px"]["faces"] == 1
     assert audit.main([f"uri={out}", "score=0.6", "min_face_px=10"]) == 3
 
 
@@ -221,10 +223,11 @@ def test_a_face_too_small_to_be_recognised_is_told_and_passes(run: Path, tmp_pat
 )
 def test_metadata_that_slipped_through_is_found(name: str, what: str, run: Path, tmp_path: Path) -> None:
     picture = photo("coffee.png").resize((200, 133))
-    planted = {"m.jpg": jpeg, "m.png": png, "m.tif": tiff}[name](picture)
+    encode: dict[str, Callable[[Image.Image], bytes]] = {"m.jpg": jpeg, "m.png": png, "m.tif": tiff}
+    planted = encode[name](picture)
     out = leaked(run, tmp_path / "out", name, planted)
     assert audit.main([f"uri={out}"]) == 3
-    (found,) = receipt(out)["metadata"]  # type: ignore[misc]
+    (found,) = receipt(out)["metadata"]
     assert found["image"].endswith(name)
     assert found["what"].startswith(what)
 
@@ -232,7 +235,7 @@ def test_metadata_that_slipped_through_is_found(name: str, what: str, run: Path,
 def test_an_image_that_cannot_be_read_does_not_pass(run: Path, tmp_path: Path) -> None:
     out = leaked(run, tmp_path / "out", "cut.png", saved(photo(), "PNG")[:5000])
     assert audit.main([f"uri={out}"]) == 3
-    assert len(receipt(out)["unreadable"]) == 1  # type: ignore[arg-type]
+    assert len(receipt(out)["unreadable"]) == 1
 
 
 def test_a_sample_is_a_number_or_a_share_and_the_same_each_time(run: Path, tmp_path: Path) -> None:
@@ -244,8 +247,8 @@ def test_a_sample_is_a_number_or_a_share_and_the_same_each_time(run: Path, tmp_p
     assert len(choose(store, 1.0).names) == len(choose(store, 100).names) == 6
     assert set(choose(store, 0.5).names) <= set(choose(store, 0.9).names)
     assert audit.main([f"uri={tmp_path / 'out'}", "sample=2"]) == 0
-    told = receipt(tmp_path / "out")
-    assert (told["audited"], told["bound"]) == (2, 1.0)
+    written = receipt(tmp_path / "out")
+    assert (written["audited"], written["bound"]) == (2, 1.0)
 
 
 def test_a_sample_of_a_large_output_opens_some_of_its_files(tmp_path: Path) -> None:

@@ -1,5 +1,4 @@
-"""The catalogue of bad input through the whole line: every case has the outcome that the catalogue says, and no row is
-lost."""
+"""The catalogue of bad input through the whole chain: every case has its expected outcome, and no row is lost."""
 
 import json
 import os
@@ -17,6 +16,7 @@ from jobs.entry import main
 from pipeline.ledger.verify import check
 from pipeline.storage.store import open_store
 from tests.fakes import input_catalogue
+from tests.fakes.metadata_samples import saved
 from tests.fakes.published_output import published, totals
 
 pytestmark = pytest.mark.timeout(120)
@@ -34,7 +34,7 @@ def anonymize(source: Path, out: Path, *overrides: str) -> int:
 
 
 def conserved(out: Path) -> None:
-    """In every unit the record counts what its tables hold, and the sum of all is that of the run."""
+    """Check that each record counts the rows of its unit's tables, and that their sum is that of the run."""
     sums: Counter[str] = Counter()
     for path in (out / "_commit").iterdir():
         record = json.loads(path.read_text())
@@ -62,11 +62,11 @@ def outcomes(out: Path) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def judge(said: Mapping[str, object], want: Mapping[str, object], record: Callable[[str, object], None]) -> None:
-    """Case -> outcome, as it was and as the catalogue says."""
-    record("tried", len(want))
-    record("held", sum(said.get(name) == outcome for name, outcome in want.items()))
-    assert said == want
+def compare(got: Mapping[str, object], expected: Mapping[str, object], record: Callable[[str, object], None]) -> None:
+    """Compare case -> outcome with the catalogue, and record how many agree."""
+    record("tried", len(expected))
+    record("held", sum(got.get(name) == outcome for name, outcome in expected.items()))
+    assert got == expected
 
 
 @pytest.mark.promise("Every bad input ends as its case says: written, unchanged, rejected, failed, refused")
@@ -83,8 +83,8 @@ def test_every_image_of_the_catalogue_has_its_own_outcome(
     code = anonymize(source, tmp_path / "out")
     (rows,) = outcomes(tmp_path / "out").values()
     assert code == 0
-    said = {member.split("/")[1]: outcome for member, outcome in rows}
-    judge(said, {name: outcome for name, (_, outcome) in made.items()}, record_property)
+    got = {member.split("/")[1]: outcome for member, outcome in rows}
+    compare(got, {name: outcome for name, (_, outcome) in made.items()}, record_property)
     assert len(rows) == len(made) == totals(str(tmp_path / "out"))["images"]
 
 
@@ -100,11 +100,11 @@ def test_every_shard_of_the_catalogue_has_its_rows_and_no_other(
     for name, (data, _) in made.items():
         (source / name).write_bytes(data)
     code = anonymize(source, tmp_path / "out", "source.max_image_bytes=2000000")
-    got = outcomes(tmp_path / "out")
-    said = {name: [outcome for _, outcome in got.get(name, [])] for name in made}
-    want = {name: [row.replace("shard: ", "read: ") for row in rows] for name, (_, rows) in made.items()}
-    judge(said, want, record_property)
-    assert totals(str(tmp_path / "out"))["images"] == sum(map(len, want.values()))
+    found = outcomes(tmp_path / "out")
+    got = {name: [outcome for _, outcome in found.get(name, [])] for name in made}
+    expected = {name: [row.replace("shard: ", "read: ") for row in rows] for name, (_, rows) in made.items()}
+    compare(got, expected, record_property)
+    assert totals(str(tmp_path / "out"))["images"] == sum(map(len, expected.values()))
     assert code == 3  # a shard that cannot be read to its end is never accepted in silence
 
 
@@ -113,7 +113,7 @@ def test_every_shard_of_the_catalogue_has_its_rows_and_no_other(
 def test_a_folder_of_traps_is_read_without_hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "source"
     (source / "sub").mkdir(parents=True)
-    picture = input_catalogue.saved(input_catalogue.plain(), "PNG")
+    picture = saved(input_catalogue.plain(), "PNG")
     for name in ("Case.png", "case.png", "sub/deep.png"):
         (source / name).write_bytes(picture)
     (source / "sub" / "loop").symlink_to(source)
@@ -149,7 +149,7 @@ def test_a_folder_of_traps_is_read_without_hanging(tmp_path: Path, monkeypatch: 
 @pytest.mark.promise("A name that comes again anywhere in a shard is a row with its reason, also after a resume")
 @pytest.mark.parametrize("kind", ["tar", "parquet"])
 def test_a_duplicate_in_another_unit_is_a_row_whatever_was_committed_before(kind: str, tmp_path: Path) -> None:
-    names, data = ["a", "b", "c", "a", "d", "b"], input_catalogue.saved(input_catalogue.plain(8, 8), "PNG")
+    names, data = ["a", "b", "c", "a", "d", "b"], saved(input_catalogue.plain(8, 8), "PNG")
     source, out = tmp_path / f"a.{kind}", tmp_path / "out"
     more = ["source.unit_images=2"]
     if kind == "tar":
@@ -163,7 +163,7 @@ def test_a_duplicate_in_another_unit_is_a_row_whatever_was_committed_before(kind
     assert [outcome for _, outcome in outcomes(out)[source.name]] == [*["unchanged"] * 3, again, "unchanged", again]
     records = sorted((out / "_commit").iterdir())
     assert len(records) == 3
-    for gone in (1, 2, 5):  # the first, the one in the middle, all but that
+    for gone in (1, 2, 5):  # bits: the first record, the middle one, the other two
         for number, record in enumerate(records):
             if gone >> number & 1:
                 record.unlink()
@@ -188,8 +188,8 @@ def test_a_shard_that_is_no_file_fails_by_name(suffix: str, tmp_path: Path) -> N
     (source / f"outside{suffix}").symlink_to(tmp_path / f"private{suffix}")
     os.mkfifo(source / f"pipe{suffix}")
     assert anonymize(source, tmp_path / "out") == 3
-    said = {shard: [outcome for _, outcome in rows] for shard, rows in outcomes(tmp_path / "out").items()}
-    assert said == {
+    got = {shard: [outcome for _, outcome in rows] for shard, rows in outcomes(tmp_path / "out").items()}
+    assert got == {
         f"fine{suffix}": ["unchanged", "unchanged"],
         f"dangling{suffix}": ["read: dangling_link"],
         "a_loop": ["read: link_loop"],
@@ -204,13 +204,13 @@ def test_names_that_differ_by_case_or_form_only_stay_apart_as_files(kind: str, t
     source, out = tmp_path / "source", tmp_path / "out"
     source.mkdir()
     made = {
-        name: input_catalogue.saved(input_catalogue.plain(8 + number, 8), "PNG")
+        name: saved(input_catalogue.plain(8 + number, 8), "PNG")
         for number, name in enumerate(["A.png", "a.png", "a.PNG", "caf\u00e9.png", "cafe\u0301.png"])
     }
     for name, data in made.items() if kind == "folder" else ():
         (source / name).write_bytes(data)
     if kind == "tar":
-        # There `a.PNG` is one sample with `a.png`, and stands beside it untouched as its sidecar would.
+        # In a tar `a.PNG` is in one sample with `a.png`, as its sidecar.
         (source / "s.tar").write_bytes(
             input_catalogue.tar(*(input_catalogue.entry(name, data) for name, data in made.items()))
         )

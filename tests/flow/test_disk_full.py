@@ -54,7 +54,7 @@ def tmpfs(folder: Path, kib: int) -> Iterator[None]:
 
 
 def stopped(out: str, quiet: str, said: str) -> None:
-    """Checks what a run left that met a full disk."""
+    """Check the output of a run that met a full disk."""
     last = said.splitlines()[-1]
     assert last.startswith("anonymize: "), said
     assert out in last

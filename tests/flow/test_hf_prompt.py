@@ -104,7 +104,7 @@ def sam3(folder: Path) -> Path:
     return folder
 
 
-def test_sam3_goes_through_the_line_a_segment_a_thing(tmp_path: Path) -> None:
+def test_sam3_runs_through_the_chain_a_segment_a_thing(tmp_path: Path) -> None:
     values = {
         "prompts": "[disc,blue square]",
         "score": 0,
@@ -176,13 +176,13 @@ def test_concepts_and_masks_belong_together() -> None:
 def test_words_that_are_too_many_are_refused_before_a_run(tmp_path: Path) -> None:
     files = ("config.json", "processor_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
     model = Checkpoint(folder=str(sam3(tmp_path / "sam3")), licence="SAM License", files=files)
-    with pytest.raises(ConfigError, match="expected words of at most 32 tokens, got 42"):
+    with pytest.raises(ConfigError, match="expected prompts of at most 32 tokens, got 42"):
         HfSam3(model=model, prompts=("disc " * 40,)).check()
     with pytest.raises(ConfigError, match=r"segment\.hf_prompt\.model: expected tokenizer\.json"):
         made("segment.hf_prompt", HfSam3, model=replace(model, files=files[:3]), prompts=["disc"])
 
 
-def test_clipseg_goes_through_the_line_a_segment_a_prompt(tmp_path: Path) -> None:
+def test_clipseg_runs_through_the_chain_a_segment_a_prompt(tmp_path: Path) -> None:
     folder = clipseg(tmp_path / "clipseg")
     values = {"prompts": "[disc,blue square]", "score": 0, "model.folder": folder, "model.licence": "MIT"}
     dotted = [f"segment.hf_prompt.{key}={value}" for key, value in values.items()]
@@ -191,7 +191,7 @@ def test_clipseg_goes_through_the_line_a_segment_a_prompt(tmp_path: Path) -> Non
     assert all(row["area"] == 96 * 128 for row in rows)  # from a probability of 0 on, every pixel is inside
 
 
-def test_grounded_sam_goes_through_the_line_a_segment_a_box(tmp_path: Path) -> None:
+def test_grounded_sam_runs_through_the_chain_a_segment_a_box(tmp_path: Path) -> None:
     values = {
         "prompts": "[disc,blue square]", "score": 0, "max_detections": 4,
         "boxes.licence": "MIT", "masks.licence": "MIT",
@@ -231,9 +231,9 @@ class Cutter(torch.nn.Module):
 
 def test_boxes_masks_and_words_belong_together() -> None:
     tokens = [[BEGIN, WORDS["disc"], STOP, END], [BEGIN, WORDS["blue"], WORDS["square"], STOP, END]]
-    nets = [Net(module, "cpu", 1, TorchOptions()) for module in (Finder(), Cutter())]
-    how = (Preprocess(shortest=20, longest=40), Preprocess(height=64, width=64))
-    net = GroundedSamNet(*nets, *how, tokens, 0.35, 10)
+    finder, cutter = (Net(module, "cpu", 1, TorchOptions()) for module in (Finder(), Cutter()))
+    how, cutter_how = Preprocess(shortest=20, longest=40), Preprocess(height=64, width=64)
+    net = GroundedSamNet(finder, cutter, how, cutter_how, tokens, 0.35, 10)
     ((_, found),) = net.each([np.zeros((60, 80, 3), np.uint8)], [(60, 80)])
     assert [one.class_id for one in found] == [1, 0]
     np.testing.assert_allclose([one.score for one in found], [1 / (1 + np.exp(-3)), 1 / (1 + np.exp(-1))], rtol=1e-5)
@@ -259,5 +259,5 @@ def test_a_prompt_does_not_depend_on_the_ones_beside_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("prompts", [(), ("",), ("a", "a"), ("a. b",)])
 def test_prompts_that_cannot_work_are_named(prompts: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigError, match=r"segment\.hf_prompt\.prompts: expected different words"):
+    with pytest.raises(ConfigError, match=r"segment\.hf_prompt\.prompts: expected different phrases"):
         made("segment.hf_prompt", HfClipSeg, model=Checkpoint(folder="absent", licence="MIT"), prompts=prompts)

@@ -1,4 +1,4 @@
-"""transformers' semantic networks through the whole line: a small SegFormer, and small random ones of each kind."""
+"""transformers' semantic networks through the whole chain: a small SegFormer, and small random ones of each kind."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,8 @@ def test_segformer_learns_the_drawings(tmp_path: Path) -> None:
     module = hf_checkpoints.segformer()
 
     def loss(pixels: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-        return module(pixel_values=pixels, labels=classes).loss
+        found: torch.Tensor = module(pixel_values=pixels, labels=classes).loss
+        return found
 
     train(module, loss, steps=60, rate=0.01)
     folder = hf_checkpoints.saved(module, tmp_path / "segformer", {"height": 96, "width": 128})
@@ -47,7 +48,7 @@ def test_a_choice_of_the_hub_runs_with_a_folder_given_and_says_when_that_is_anot
     ):
         annotate(source, tmp_path / "refused", *choice)
     rows = annotate(source, tmp_path / "out", *choice, "segment.hf_semantic.model.sha256=[]")
-    assert sum(int(row["area"]) for row in rows) == 96 * 128  # type: ignore[call-overload]
+    assert sum(int(row["area"]) for row in rows) == 96 * 128
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee"])
@@ -107,13 +108,13 @@ def small(kind: str) -> transformers.PreTrainedModel:
 
 
 @pytest.mark.parametrize("kind", ["beit", "dpt", "mobilenet_v2", "upernet"])
-def test_every_kind_goes_through_the_line(kind: str, tmp_path: Path) -> None:
+def test_every_kind_runs_through_the_chain(kind: str, tmp_path: Path) -> None:
     folder = hf_checkpoints.saved(small(kind), tmp_path / kind, {"height": 64, "width": 64})
     source = folder_of(tmp_path / "drawings", range(1))
     rows = annotate(source, tmp_path / "out", *hf_checkpoints.local("hf_semantic", folder))
     assert rows
     assert {row["label"] for row in rows} <= set(hf_checkpoints.ID2LABEL.values())
-    assert sum(int(row["area"]) for row in rows) == 96 * 128  # type: ignore[call-overload]
+    assert sum(int(row["area"]) for row in rows) == 96 * 128
 
 
 @pytest.mark.promise("A run that cannot work is refused in one line and writes nothing")

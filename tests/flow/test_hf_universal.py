@@ -1,4 +1,4 @@
-"""Networks of queries through the whole line: a small Mask2Former that learns, and what its answers become."""
+"""Networks of queries through the whole chain: a small Mask2Former that learns, and what its answers become."""
 
 from pathlib import Path
 
@@ -62,7 +62,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def loss(pixels: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         masks = [torch.stack([(one == number).float() for number in range(3)]) for one in classes]
-        return module(pixel_values=pixels, mask_labels=masks, class_labels=[torch.arange(3)] * len(classes)).loss
+        answer = module(pixel_values=pixels, mask_labels=masks, class_labels=[torch.arange(3)] * len(classes))
+        found: torch.Tensor = answer.loss
+        return found
 
     train(module, loss, steps=80, rate=0.004, count=2)
     return hf_checkpoints.saved(module, tmp_path_factory.mktemp("models") / "mask2former", {"height": 96, "width": 128})
@@ -120,13 +122,13 @@ def small(kind: str) -> transformers.PreTrainedModel:
         ),
     ],
 )
-def test_the_others_go_through_the_line(
+def test_the_others_run_through_the_chain(
     kind: str, size: dict[str, int], more: dict[str, object], tmp_path: Path
 ) -> None:
     folder = hf_checkpoints.saved(small(kind), tmp_path / kind, size, **more)
     source = folder_of(tmp_path / "drawings", range(1))
     rows = annotate(source, tmp_path / "out", *hf_checkpoints.local("hf_universal", folder, "task=semantic"))
-    assert sum(int(row["area"]) for row in rows) == 96 * 128  # type: ignore[call-overload]
+    assert sum(int(row["area"]) for row in rows) == 96 * 128
     masks = annotate(
         source, tmp_path / "things", *hf_checkpoints.local("hf_universal", folder, "task=instance", "score=0")
     )
@@ -165,10 +167,10 @@ def test_oneformer_is_told_its_task_and_answers_as_transformers_own_calls_do(tas
             pixel_values=seen.stacked([pixels], segmenter.how), task_inputs=torch.tensor([tokens])
         )
     )  # fmt: skip
-    values = torch.einsum(
+    likely = torch.einsum(
         "qc,qhw->chw", answer.class_queries_logits[0].softmax(-1)[:, :-1], answer.masks_queries_logits[0].sigmoid()
     )
-    wanted = torch.nn.functional.interpolate(values[None], size=(64, 96), mode="bilinear")[0].argmax(0)
+    wanted = torch.nn.functional.interpolate(likely[None], size=(64, 96), mode="bilinear")[0].argmax(0)
     np.testing.assert_array_equal(found.ids, wanted.numpy())
 
 
@@ -190,7 +192,7 @@ SPLIT = {"do_split_image": True, "image_processor_type": "EomtImageProcessor"}
 @pytest.mark.parametrize(("height", "width"), [(48, 130), (130, 48), (40, 40), (48, 128)])
 def test_eomt_sees_squares_of_an_image_as_its_reference_does(height: int, width: int, tmp_path: Path) -> None:
     """The merging of the squares is transformers' own; the squares are cut by its `_split_image`."""
-    folder = hf_checkpoints.saved(small("eomt"), tmp_path / "eomt", {"shortest_edge": 64}, **SPLIT)  # type: ignore[arg-type]
+    folder = hf_checkpoints.saved(small("eomt"), tmp_path / "eomt", {"shortest_edge": 64}, **SPLIT)
     segmenter = HfUniversal(model=checkpoint(folder, words=False), task="semantic")
     seen = Net(small("eomt"), "cpu", 1, TorchOptions(batch=2))
     pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3)).astype(np.uint8)
@@ -210,7 +212,7 @@ def test_eomt_sees_squares_of_an_image_as_its_reference_does(height: int, width:
 
 
 def test_squares_are_for_classes_not_for_things(tmp_path: Path) -> None:
-    folder = hf_checkpoints.saved(small("eomt"), tmp_path / "eomt", {"shortest_edge": 64}, **SPLIT)  # type: ignore[arg-type]
+    folder = hf_checkpoints.saved(small("eomt"), tmp_path / "eomt", {"shortest_edge": 64}, **SPLIT)
     with pytest.raises(ConfigError, match=r"do_split_image is for task=semantic"):
         HfUniversal(model=checkpoint(folder, words=False), task="panoptic")
     with pytest.raises(ConfigError, match=r"^model: preprocessor_config\.json: do_split_image is not supported"):

@@ -1,4 +1,4 @@
-"""The three jobs on the demo photographs through the plain loop: what a user gets, and gets told."""
+"""The three jobs on the demo photographs through the plain loop: outputs and messages."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The jobs as they come never import torch or transformers: workers stay small, and nobody has to install them."""
+"""The jobs with their defaults never import torch or transformers: workers stay small and need neither installed."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def test_the_default_path_imports_no_torch(job: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("module", ["pipeline.fill.diffusion.fill"])
 def test_a_family_in_its_cold_form_imports_no_torch(module: str) -> None:
-    """A driver, and a worker that does other things, only read what it is."""
+    """A driver, and a worker with other stages, only read its config."""
     script = f"import sys, {module}; sys.exit(str({{'torch', 'transformers', 'diffusers'}} & set(sys.modules) or ''))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr.strip() == ""

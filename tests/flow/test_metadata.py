@@ -1,5 +1,5 @@
-"""No metadata passes through: every format in, every kind of output, filled or left as it is, each read twice: by a
-scan for planted bytes, and by exiftool."""
+"""No metadata is published: every format as input, every kind of output, filled or unchanged. Two checks read each
+file: a search for planted bytes, and exiftool."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,8 +26,8 @@ INPUTS: dict[str, Callable[[Image.Image], bytes]] = {
     "gif.gif": gif,
     "avif.avif": avif,
 }
-"""Each with all that its format can carry: EXIF with GPS, maker note and thumbnail, XMP, IPTC, comments, text, private
-chunks and tags, profiles, thumbnails of its own, a second image, row padding, bytes behind the end."""
+"""Each with all metadata that its format can hold: EXIF with GPS, maker note and thumbnail, XMP, IPTC, comments, text,
+private chunks and tags, profiles, thumbnails of its own, a second image, row padding, bytes behind the end."""
 
 KINDS = ("filled", "overlay", "cutout", "labels")
 PROMISE = "Published bytes carry no metadata of the original, of any kind"
@@ -39,7 +39,7 @@ MARKS = (
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every input twice: with a face that is filled, and without one, so that its pixels pass as they are."""
+    """Every input twice: with a face that is filled, and without one, so that its pixels pass unchanged."""
     root = tmp_path_factory.mktemp("metadata")
     (root / "in").mkdir()
     pictures = {"face": photo().crop((96, 0, 352, 256)), "cup": photo("coffee.png").resize((201, 133))}
@@ -52,7 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def outputs(out: Path) -> dict[str, list[Path]]:
-    """Stem of the input -> every picture that was made of it, below `rendered/`."""
+    """Stem of the input -> the pictures made of it, below `rendered/`."""
     found: dict[str, list[Path]] = {}
     for path in sorted((out / "rendered").rglob("*.*")):
         found.setdefault(path.name.partition(".")[0], []).append(path.relative_to(out / "rendered"))
@@ -93,14 +93,14 @@ def test_exiftool_finds_only_facts_of_the_picture_in_any_output(
     run: Path, record_property: Callable[[str, object], None]
 ) -> None:
     names = sorted(path.relative_to(run / "in").as_posix() for path in (run / "in").iterdir())
-    for name, told in tags(run / "in", names).items():
-        assert beyond_the_picture(name, told) or name.endswith(".bmp"), name  # it sees what was planted
+    for name, answer in tags(run / "in", names).items():
+        assert beyond_the_picture(name, answer) or name.endswith(".bmp"), name  # it finds the planted metadata
     planted = {tag.partition(":")[0] for tag in tags(run / "in", ["face-jpeg.jpg", "face-mpo.jpg"])["face-jpeg.jpg"]}
     assert planted >= {"GPS", "IFD0", "IFD1", "ExifIFD", "IPTC", "XMP-dc", "JFXX"}
     pictures = [path.as_posix() for paths in outputs(run / "out").values() for path in paths]
-    told = tags(run / "out/rendered", pictures)
-    odd = {name: more for name, found in told.items() if (more := beyond_the_picture(name, found))}
+    answers = tags(run / "out/rendered", pictures)
+    odd = {name: more for name, answer in answers.items() if (more := beyond_the_picture(name, answer))}
     record_property("tried", len(pictures))
     record_property("held", len(pictures) - len(odd))
-    assert set(told) == set(pictures)
+    assert set(answers) == set(pictures)
     assert odd == {}

@@ -1,5 +1,5 @@
-"""Names that strangers chose, through every source and every sink: each image is accounted for, nothing leaves the
-output, and what was published can be unpacked by the most careless reader."""
+"""Hostile names through every source and every sink: each image has its row, nothing is written outside the output, and
+a careless reader can unpack the published files."""
 
 import io
 import os
@@ -80,7 +80,7 @@ KEPT = "a published name stays inside the output, whatever the source calls its 
 
 
 def as_tar(folder: Path) -> int:
-    """As a tar writer without scruples packs them: image and caption by turns."""
+    """Packed as they are, image and caption by turns."""
     entries = [
         input_catalogue.entry(name + suffix, data)
         for name in HOSTILE
@@ -91,7 +91,7 @@ def as_tar(folder: Path) -> int:
 
 
 def as_folder(folder: Path) -> int:
-    """Those that a file system can hold."""
+    """The names that a file system can hold."""
     for name in HOSTILE:
         parts = [part for part in name.split("/") if part not in ("", ".", "..")]
         if not parts or "\0" in name or any(part.startswith(".") for part in parts):  # hidden files are skipped
@@ -121,7 +121,7 @@ SOURCES = {
 
 
 def published(out: Path) -> Iterator[str]:
-    """Every name under which a reader would put a file."""
+    """Every name under which a reader would write a file."""
     for path in (out / "rendered").rglob("*"):
         if not path.is_file():
             continue
@@ -215,7 +215,7 @@ def test_names_cannot_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureF
     (given / "good.tar").write_bytes(input_catalogue.tar(input_catalogue.entry("a.png", PICTURE)))
     assert main("clean", [*PLAIN, f"source.uri={given}", f"sink.uri={tmp_path / 'out'}"]) == 3
     assert main("clean", [f"source.uri='{given}/\x1b[31mnone'", f"sink.uri={tmp_path / 'other'}"]) == 2
-    said = capsys.readouterr()
-    for text in (said.out, said.err):
+    captured = capsys.readouterr()
+    for text in (captured.out, captured.err):
         assert not re.search(r"[^\n\r\x20-\x7e]", text)  # \r: our own progress line
-    assert "lines.tar" in said.out + said.err
+    assert "lines.tar" in captured.out + captured.err

@@ -1,4 +1,4 @@
-"""Any ONNX network through the whole line: a real one (a convolution that tells three colours apart), built here in
+"""Any ONNX network through the whole chain: a real one (a convolution that tells three colours apart), built here in
 every form that a yaml can describe."""
 
 import hashlib
@@ -25,7 +25,7 @@ def network(path: Path, result: str, layout: str, size: tuple[int, int] = (96, 1
         nodes.append(helper.make_node("Transpose", ["x"], ["planes"], perm=[0, 3, 1, 2]))
         at = "planes"
     nodes.append(helper.make_node("Conv", [at, "kernel", "bias"], ["scores"]))
-    shape: list[object] = ["n", 3, *size]
+    shape: list[str | int | None] = ["n", 3, *size]
     kind = TensorProto.FLOAT
     if result in ("probabilities", "binary"):
         nodes.append(helper.make_node("Softmax", ["scores"], ["likely"], axis=1))
@@ -42,7 +42,7 @@ def network(path: Path, result: str, layout: str, size: tuple[int, int] = (96, 1
             shape = ["n", *size, 3]
         else:
             nodes.append(helper.make_node("Identity", [last], ["y"]))
-    seen = ["n", channels, *size] if layout == "nchw" else ["n", *size, channels]
+    seen: list[str | int | None] = ["n", channels, *size] if layout == "nchw" else ["n", *size, channels]
     weights = [
         numpy_helper.from_array(kernel, "kernel"),
         numpy_helper.from_array(np.array([3, 0, 0], np.float32), "bias"),
@@ -81,7 +81,7 @@ def test_every_form_finds_the_drawn_classes(result: str, layout: str, drawings: 
     rows = annotate(drawings, tmp_path / "out", *described(model, result, layout))
     assert mean_overlap(rows, SEEDS) > 0.99
     assert {(row["class_id"], row["label"]) for row in rows} == set(enumerate(NAMES))
-    assert all(0.6 < row["score"] <= 1 for row in rows)  # type: ignore[operator]
+    assert all(0.6 < row["score"] <= 1 for row in rows)
     assert {row["model"] for row in rows} == {f"colours-{hashlib.sha256(model.read_bytes()).hexdigest()[:8]}"}
 
 

@@ -1,6 +1,8 @@
-"""No original leaves an anonymize run: whatever stage breaks, however the picture is stored, whatever fills it."""
+"""No original leaves an anonymize run: for every stage that breaks, every way to store a picture, every fill."""
 
 import io
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -155,7 +157,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-"""What turns the upright picture into the one that is stored."""
+"""Orientation -> what turns the upright picture into the stored one."""
 
 
 def deep(array: np.ndarray, suffix: str) -> bytes:
@@ -167,7 +169,7 @@ def deep(array: np.ndarray, suffix: str) -> bytes:
 
 
 def variants() -> dict[str, bytes]:
-    """The same face in many ways. `plain.png` is the one that the others are compared with."""
+    """One face stored in many ways. `plain.png` is the reference of the others."""
     # A wider picture than high, so that a turn that is not undone shows in its size.
     upright = photo().crop((0, 0, 512, 400))
     array = np.array(upright)
@@ -222,7 +224,7 @@ def face_of(array: np.ndarray) -> np.ndarray:
     left, top, right, bottom = FACE
     grey = array if array.ndim == 2 else array[..., :3].mean(axis=2)
     part = grey[top:bottom, left:right].astype(float)
-    return part - part.mean()
+    return np.asarray(part - part.mean())
 
 
 @pytest.mark.parametrize("name", list(variants()))
@@ -251,7 +253,7 @@ def test_a_face_is_found_and_removed_however_it_is_stored(name: str, stored: Pat
 def test_a_face_hidden_under_alpha_is_not_published_with_it(name: str, stored: Path) -> None:
     row = index(stored / "out")[name]
     with Image.open(stored / "in" / name) as image:
-        assert (np.asarray(image.convert("RGBA"))[90, 214, :3] == COLOUR).all()  # there for whoever looks
+        assert (np.asarray(image.convert("RGBA"))[90, 214, :3] == COLOUR).all()  # still in the file
     with Image.open(stored / "out" / str(row["output"])) as image:
         assert "A" not in image.getbands()
         inside = np.asarray(image.convert("RGB"))[45:215, 145:305].astype(int)
@@ -294,8 +296,12 @@ def rgb(data: bytes) -> np.ndarray:
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif"])
 @pytest.mark.promise("Outside the region pixels stay: equal if lossless, one re-encode if JPEG")
 def test_outside_the_region_a_lossless_picture_is_untouched(name: str, tmp_path: Path) -> None:
-    make = {"a.png": png, "a.tif": tiff, "a.bmp": lambda image: saved(image, "BMP")}[name]
-    data = make(photo())
+    encode: dict[str, Callable[[Image.Image], bytes]] = {
+        "a.png": png,
+        "a.tif": tiff,
+        "a.bmp": partial(saved, fmt="BMP"),
+    }
+    data = encode[name](photo())
     before, after, region = rgb(data), rgb(published(name, data, tmp_path)), region_of(data)
     assert 0.01 < region.mean() < 0.2
     np.testing.assert_array_equal(before[~region], after[~region])
@@ -312,7 +318,8 @@ def test_outside_the_region_a_jpeg_is_the_same_picture_encoded_once_more(
     once = rgb(saved(Image.fromarray(before), "JPEG", **options))
     # A block (16 x 16 with 4:2:0) that the region does not touch is encoded alone; its neighbour's colours reach over
     # by a pixel where they are enlarged again.
-    touched = cv2.dilate(region.reshape(32, 16, 32, 16).any(axis=(1, 3)).astype(np.uint8), np.ones((3, 3)))
+    blocks = np.asarray(region.reshape(32, 16, 32, 16).any(axis=(1, 3)))
+    touched = cv2.dilate(blocks.astype(np.uint8), np.ones((3, 3)))
     far = ~touched.astype(bool).repeat(16, 0).repeat(16, 1)
     assert far.mean() > 0.7
     np.testing.assert_array_equal(after[far], once[far])
@@ -360,7 +367,7 @@ WHOLE = ("turn1.png", "turn6.png", "rgb16.png", "cmyk.tif", "alpha200.png", "gre
 @pytest.mark.promise("Inside the region no pixel of the original survives a fill")
 @pytest.mark.parametrize(("fill", "names"), [("solid", WHOLE), ("diffuse", WHOLE), ("exemplar", WHOLE[1:4])])
 def test_inside_the_region_nothing_of_the_original_is_left(fill: str, names: tuple[str, ...], tmp_path: Path) -> None:
-    """A weak noise is laid over the face, inside the region only: a fill that has seen any of it correlates with it."""
+    """Weak noise lies over the face inside the region only: a fill that uses any of it correlates with it."""
     face = np.array(photo().crop((96, 0, 352, 256)).resize((192, 192))).astype(int)
     inner = np.zeros((192, 192), bool)
     inner[54:118, 76:118] = True  # FACE
@@ -392,7 +399,7 @@ def test_inside_the_region_nothing_of_the_original_is_left(fill: str, names: tup
 
 
 def correlation(array: np.ndarray, noise: np.ndarray, where: np.ndarray) -> float:
-    """Of the noise with what is fine in a picture."""
+    """Correlation of the noise with the fine detail of a picture."""
     grey = array.astype(np.float32).mean(axis=2)
     fine = (grey - cv2.blur(grey, (5, 5)))[where]
     spread = fine.std() * noise[where].std()

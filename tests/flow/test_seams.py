@@ -1,4 +1,4 @@
-"""The index says how visible the border of every fill is, and the report lists the visible ones when it is asked to."""
+"""The index holds the seam of every fill, and the report lists visible seams on request."""
 
 from pathlib import Path
 

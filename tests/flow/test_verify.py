@@ -1,4 +1,4 @@
-"""jobs.verify: silent on what a run wrote, and for damage of any kind it names the object and what mends it."""
+"""segfill verify: silent on what a run wrote, and for damage of any kind it names the object and what mends it."""
 
 import hashlib
 import io

@@ -10,7 +10,7 @@ import sys
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -116,7 +116,8 @@ def main() -> None:
     made_with = {"python": sys.version.split()[0], **{name: version(name) for name in packages}}
     (HERE / "faces.json").write_text(json.dumps({"made_with": made_with, "faces": faces()}, indent=1) + "\n")
     (HERE / "text.json").write_text(json.dumps({"made_with": made_with, "text": text()}) + "\n")
-    np.savez_compressed(HERE / "salient.npz", **salient())
+    maps: dict[str, Any] = salient()
+    np.savez_compressed(HERE / "salient.npz", **maps)
 
 
 if __name__ == "__main__":

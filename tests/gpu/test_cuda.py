@@ -1,4 +1,4 @@
-"""What only a GPU can show: that nothing waits for it without need, and that its answers are the CPU's."""
+"""Facts that only a GPU can show: no needless wait for it, and answers equal to the CPU's."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,13 +41,13 @@ def found(one: Net) -> dict[int, ClassMap]:
 
 
 def alike(one: dict[int, ClassMap], other: dict[int, ClassMap]) -> float:
-    """The share of pixels of the same class."""
+    """Fraction of pixels with the same class."""
     return float(np.mean([(one[position].ids == other[position].ids).mean() for position in range(len(TILES))]))
 
 
 @contextmanager
 def no_waiting() -> Iterator[None]:
-    """What would make this thread wait for the GPU raises."""
+    """Raise where this thread would wait for the GPU."""
     torch.cuda.set_sync_debug_mode("error")
     try:
         yield

@@ -1,4 +1,4 @@
-"""Which cluster a run may reach, and what it is told when there is none."""
+"""The clusters that a run may reach, and the message when there is none."""
 
 import socket
 

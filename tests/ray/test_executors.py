@@ -1,4 +1,4 @@
-"""Local, fused and staged write the same bytes; Ray ends the way a run should."""
+"""Local, fused and staged write the same bytes; Ray ends with the run."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.fakes.s3_server import S3
 
 SMALL_UNITS = ["source.unit_images=4", "max_reject_share=0.2", "chunk=3", "audit=none"]
 ONCE = "segment.faces.thorough=false"
-"""A sixth of the time, where what is tested does not depend on it."""
+"""Takes a sixth of the time; for tests that do not depend on recall."""
 
 
 @pytest.mark.usefixtures("ray_here")

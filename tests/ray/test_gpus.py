@@ -1,6 +1,6 @@
-"""A machine with a GPU, as Ray counts it: what fits on it, and what is done when the models cannot use it.
+"""One GPU as Ray counts it: what fits on it, and what a run does when the models cannot use it.
 
-There is none here: Ray is told of one, and the models take the CPU for it or find that it is missing.
+The machine needs none: Ray gets a declared GPU, and the models run on the CPU or find the GPU missing.
 """
 
 from collections.abc import Iterator

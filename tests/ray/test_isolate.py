@@ -1,4 +1,4 @@
-"""An image that kills, stalls or bloats its worker is found and rejected; nothing else of its unit is lost."""
+"""An image that kills, stalls or bloats its worker is rejected; the other images of its unit are kept."""
 
 import subprocess
 import sys
@@ -104,7 +104,7 @@ def test_the_plain_loop_dies_twice_of_an_image_and_then_rejects_it(folder: Path,
 
 @pytest.fixture
 def suspicious(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every unit is taken for one that killed two workers."""
+    """Treat every unit as one that killed two workers."""
     monkeypatch.setattr(isolate, "_TRUSTED_ATTEMPTS", 0)
 
 
@@ -128,10 +128,10 @@ def test_each_stage_alone_gives_what_it_gives_together(
     folder: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     config = build.compose("anonymize", [f"source.uri={folder}", f"sink.uri={tmp_path}", "fill=diffuse"])
-    line = build.build(config).flow
-    worker = line.load("cpu", 1)
-    pending = make(line.source.shards(), ()).pending[0]
-    batch: UnitBatch[Any] = next(iter(line.source.units(pending.shard, pending.done)))
+    flow = build.build(config).flow
+    worker = flow.load("cpu", 1)
+    pending = make(flow.source.shards(), ()).pending[0]
+    batch: UnitBatch[Any] = next(iter(flow.source.units(pending.shard, pending.done)))
     together: list[UnitBatch[Any]] = [batch]
     *stages, _ = STAGES
     for stage in stages:

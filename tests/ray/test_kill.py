@@ -12,6 +12,7 @@ import pytest
 from jobs.demo_shards import build_bench
 from pipeline.storage.store import open_store
 from tests.fakes.published_output import commits, published, totals
+from tests.fakes.s3_server import S3
 
 IMAGES = 48
 
@@ -38,7 +39,7 @@ def start(source: str, out: str, executor: str) -> subprocess.Popen[str]:
 
 
 def killed_in_the_middle(source: str, out: str, executor: str) -> int:
-    """Commits that stood when the driver was killed: at least one, not all."""
+    """Kill the driver after its first commit. Returns the number of commits then: at least one, not all."""
     process = start(source, out, executor)
     deadline = time.monotonic() + 120
     while not commits(out) and time.monotonic() < deadline and process.poll() is None:
@@ -63,7 +64,7 @@ def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(
     executor: str,
     shards: Path,
     tmp_path: Path,
-    s3,  # type: ignore[no-untyped-def]
+    s3: S3,
 ) -> None:
     quiet, killed = (
         (s3.uri(f"{executor}-quiet"), s3.uri(f"{executor}-killed"))

@@ -1,4 +1,4 @@
-"""A real run from S3 to S3 through Ray, with secrets wherever one may be: none is found in what it writes or says."""
+"""A real run from S3 to S3 through Ray, with secrets everywhere: its objects, logs and messages contain none."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def server() -> Iterator[S3]:
 
 @pytest.fixture
 def session() -> Iterator[Path]:
-    """Where Ray keeps its logs and sockets; the paths of sockets must be short."""
+    """The folder of Ray's logs and sockets; paths of sockets must be short."""
     folder = Path(tempfile.mkdtemp(prefix="seg-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -95,7 +95,7 @@ def run(where: S3, session: Path, *overrides: str, **environment: str) -> subpro
 
 
 def found(places: dict[str, bytes]) -> list[str]:
-    """Where a secret stands, as it is or encoded as logs and pages do."""
+    """The places of a secret, plain or encoded as in logs and pages."""
     return [
         f"{secret} in {place}"
         for place, data in places.items()
@@ -110,7 +110,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def downloaded(uri: str, folder: Path) -> dict[str, bytes]:
-    """Every object, and what is inside archives and tables."""
+    """Every object, and the contents of archives and tables."""
     store = open_store(uri)
     for item in store.list():
         path = folder / item.path
@@ -134,7 +134,7 @@ def test_no_planted_secret_gets_out(
     published = downloaded(server.uri("out"), tmp_path / "out")
     assert any(name.endswith("index.html") for name in published)
     report = next(data for name, data in published.items() if name.endswith("index.html")).decode()
-    assert "login as *** with *** failed" in report.replace("&#39;", "'")  # the plugin's words came through, less those
+    assert "login as *** with *** failed" in report.replace("&#39;", "'")  # the plugin's message, without its secrets
     assert "https://***@host/x: 403" in report
     record_property("tried", len(SECRETS))
     leaks = found({**whole, **published})
@@ -189,7 +189,7 @@ def test_a_refused_config_is_not_repeated(override: str, capfdbinary: pytest.Cap
 
 
 def test_the_search_finds_what_is_there(tmp_path: Path) -> None:
-    """Or the test above would prove nothing."""
+    """Without this the test above would prove nothing."""
     for number, value in enumerate(SECRETS.values()):
         (tmp_path / f"{number}.log").write_bytes(b"xx" + value.encode() + b"yy")
     assert len(found(files(tmp_path))) >= len(SECRETS)

@@ -1,4 +1,4 @@
-"""The staged layout: several units in one call of a model, scaled pools, and still the bytes of a plain loop."""
+"""The staged layout: several units in one call of a model, scaled pools, and the bytes of a plain loop."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def most_at_once(log: Path) -> int:
 @pytest.mark.usefixtures("ray_here")
 @pytest.mark.promise("local, fused and staged write the same bytes")
 def test_an_actor_that_holds_several_units_shows_the_model_all_and_writes_the_same_bytes(tmp_path: Path) -> None:
-    """12 images in units of 2: the model sees up to 6 at once, and one that it refuses costs nobody else."""
+    """12 images in units of 2: the model sees up to 6 at once, and an image that it refuses affects no other."""
     source, log = folder_of(tmp_path / "in", range(12)), tmp_path / "log"
     (source / "broken.png").write_bytes(b"no image")
     faces = ["segment.faces._target_=tests.fakes.slow_stages.SlowFaces", f"+segment.faces.log={log}"]

@@ -1,4 +1,4 @@
-"""Whole runs over a bad connection, in this process: right bytes in the end, or a clear stop from which to go on."""
+"""Whole runs over a bad connection, in this process: the right bytes, or a clear stop that the same command resumes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def source_of(quiet: str) -> str:
 
 
 def lost_creates() -> Choose:
-    """The answer to the first try of every put is lost, conditional or not."""
+    """Lose the answer to the first try of every put, conditional or not."""
     seen: set[str] = set()
 
     def choose(request: Request) -> str:
@@ -74,7 +74,7 @@ def test_a_run_through_faults_writes_the_same_bytes(
 
 
 def from_commit(number: int, fault: str) -> Choose:
-    """Every request once so many commits have passed."""
+    """Spoil every request after this number of commits."""
     commits = 0
 
     def choose(request: Request) -> str:

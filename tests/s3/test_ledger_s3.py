@@ -59,7 +59,7 @@ def ledger(s3: S3, request: pytest.FixtureRequest) -> Ledger:
 
 
 def contents(ledger: Ledger) -> dict[str, bytes]:
-    """All that must be the same after any history: everything but the commit records and their seal."""
+    """Every object that must be equal after any history: all but the commit records and their seal."""
     paths = [info.path for info in ledger.store.list() if not info.path.startswith(("_commit/", seals.RUN))]
     return ledger.store.read_many(paths)
 
@@ -80,7 +80,7 @@ def test_a_run_from_begin_to_success(ledger: Ledger) -> None:
 
 
 def test_etags_prove_files_without_a_read(ledger: Ledger) -> None:
-    """What the listing tells is what was recorded: the put's etag for files, MD5 for loose ones."""
+    """The etag in the listing is the recorded one: that of the put for files, MD5 for loose files."""
     ledger.begin(IDENTITY)
     record = ledger.publish(made(0), {})
     listed = {info.path: info.etag for info in ledger.store.list()}

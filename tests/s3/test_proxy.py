@@ -1,4 +1,4 @@
-"""store.py over a bad connection: each fault is noticed and ridden out, and what must end does end."""
+"""store.py over a bad connection: each fault is noticed and retried, and a lasting fault ends the call."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def store(proxy: Proxy, request: pytest.FixtureRequest) -> Store:
 
 
 def first_of_each(fault: str) -> Choose:
-    """Spoils the first try of every request."""
+    """Spoil the first try of every request."""
     seen: set[tuple[str, str]] = set()
 
     def choose(request: Request) -> str:

@@ -1,4 +1,4 @@
-"""A source that changes while a run reads it, through the whole line: its shard fails, nothing of the new gets in."""
+"""A source that changes while a run reads it: its shard fails, and nothing of the new object gets in."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.fakes.s3_server import S3
 from tests.fakes.tar_samples import packed, tar_of
 
 IMAGES = 12
-"""In each shard: together more than is read ahead, so that the second half is not yet read when the source changes."""
+"""In each shard: more than is read ahead, so that the second half is unread when the source changes."""
 
 
 def picture(seed: int) -> bytes:
-    """Noise, the same number of bytes for every seed."""
+    """Noise with the same number of bytes for every seed."""
     noise = np.random.default_rng(seed).integers(0, 256, (256, 256, 3), np.uint8)
     out = io.BytesIO()
     Image.fromarray(noise).save(out, "BMP")

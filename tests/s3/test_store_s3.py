@@ -1,4 +1,4 @@
-"""store.py on a real S3: the same promises as on disk, and those that only a server can break."""
+"""store.py on a real S3: the promises of a local store, and those that only a server can break."""
 
 import errno
 import hashlib

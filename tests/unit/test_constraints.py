@@ -1,4 +1,4 @@
-"""Every package that `make setup` installs is pinned: what runs, and what its audit looks at, is one known set."""
+"""Every package that `make setup` installs is pinned: the set that runs is the set that an audit checks."""
 
 import re
 import tomllib
@@ -16,7 +16,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 def pins() -> dict[str, Version]:
     lines = [line.partition("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
-    found = {}
+    found: dict[str, Version] = {}
     for line in filter(None, lines):
         name, exact, version = line.partition("==")
         assert exact, f"{line}: expected NAME==VERSION"
@@ -75,8 +75,8 @@ FLOORS = {
     "urllib3": ("2.7", "CVE-2026-44431, CVE-2026-44432"),
     "idna": ("3.16", "CVE-2026-45409"),
 }
-"""The first versions without the holes that the projects themselves have told of; SECURITY.md says how to look for
-new ones."""
+"""The first versions without the vulnerabilities that the projects reported themselves. SECURITY.md says how to check
+for new ones."""
 
 
 @pytest.mark.parametrize("name", FLOORS)

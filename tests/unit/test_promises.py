@@ -1,4 +1,4 @@
-"""The table of promises counts what was tried and what held, and never makes a miss look like a success."""
+"""The table of promises counts tries and successes, and never shows a miss as a success."""
 
 import subprocess
 import sys

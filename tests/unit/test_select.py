@@ -10,7 +10,7 @@ from pipeline.select import Select
 from tests.fakes.specs import made, preset
 
 
-def segment(label, top, left, bottom, right, score=0.9):
+def segment(label: str, top: int, left: int, bottom: int, right: int, score: float = 0.9) -> Segment:
     mask = np.zeros((100, 200), bool)
     mask[top:bottom, left:right] = True
     box = (float(left), float(top), float(right - left), float(bottom - top))
@@ -19,7 +19,7 @@ def segment(label, top, left, bottom, right, score=0.9):
     )
 
 
-def found(*segments):
+def found(*segments: Segment) -> Segments:
     return Segments(image_id="a", height=100, width=200, segments=segments)
 
 
@@ -41,20 +41,20 @@ THREE = found(
         (Select(min_area=401), (1,), 1000),
     ],
 )
-def test_chooses_and_unites(select, chosen, area):
+def test_chooses_and_unites(select: Select, chosen: tuple[int, ...], area: int) -> None:
     region = select(THREE)
     assert (region.image_id, region.height, region.width) == ("a", 100, 200)
     assert region.chosen == chosen
     assert region.area == area == rle.decode(region.rle, 100, 200).sum()
 
 
-def test_no_segments_is_an_empty_region():
+def test_no_segments_is_an_empty_region() -> None:
     region = Select()(found())
     assert (region.area, region.chosen) == (0, ())
     assert not rle.decode(region.rle, 100, 200).any()
 
 
-def test_each_segment_grows_by_pixels_and_by_its_own_size():
+def test_each_segment_grows_by_pixels_and_by_its_own_size() -> None:
     region = Select(labels=("text",), dilate_px=2, dilate_share=0.03)(THREE)
     y, x = np.nonzero(rle.decode(region.rle, 100, 200))
     assert (y.min(), y.max(), x.min(), x.max()) == (45, 64, 5, 114)  # 2 + 3 % of 100
@@ -64,7 +64,7 @@ def test_each_segment_grows_by_pixels_and_by_its_own_size():
     assert rle.box(grow(large).rle, 100, 200) == (54.0, 34.0, 72.0, 32.0)
 
 
-def test_too_much_region_is_rejected_instead_of_ruined():
+def test_too_much_region_is_rejected_instead_of_ruined() -> None:
     half = found(segment("a", 0, 0, 50, 200))
     assert Select(max_share=0.5)(half).area == 10_000
     with pytest.raises(ImageError, match=r"too_much_region: 1 segments cover 0\.500 of the image.*max_share=0\.49"):
@@ -72,13 +72,13 @@ def test_too_much_region_is_rejected_instead_of_ruined():
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), float("-inf")])
-def test_a_score_that_is_no_number_rejects_the_image_even_on_a_segment_that_is_not_wanted(score):
+def test_a_score_that_is_no_number_rejects_the_image_even_on_a_segment_that_is_not_wanted(score: float) -> None:
     bad = found(segment("face", 1, 1, 9, 9), segment("text", 1, 1, 9, 9, score=score))
     with pytest.raises(ImageError, match=r"bad_score.*text"):
         Select(labels=("face",))(bad)
 
 
-def test_takes_the_list_that_a_config_brings():
+def test_takes_the_list_that_a_config_brings() -> None:
     select = made("select", Select, labels=["face", "text"])
     assert select == Select(labels=("face", "text"))
     assert pickle.loads(pickle.dumps(select)) == select
@@ -98,12 +98,12 @@ def test_takes_the_list_that_a_config_brings():
         ({"max_share": -0.5}, "max_share"),
     ],
 )
-def test_wrong_parameters_are_named(wrong, key):
+def test_wrong_parameters_are_named(wrong: dict[str, object], key: str) -> None:
     with pytest.raises(ConfigError, match=rf"select\.{key}(\[0\])?: expected .* got"):
         made("select", Select, **wrong)
 
 
-def test_a_label_that_nobody_gives_names_the_nearest():
+def test_a_label_that_nobody_gives_names_the_nearest() -> None:
     Select(labels=("face",)).check(["face", "text"])
     Select().check([])
     with pytest.raises(ConfigError, match="'faces'; did you mean face"):
@@ -113,5 +113,5 @@ def test_a_label_that_nobody_gives_names_the_nearest():
 
 
 @pytest.mark.parametrize("choice", ["default", "text", "faces", "all"])
-def test_every_preset_stands(choice):
+def test_every_preset_stands(choice: str) -> None:
     assert (preset("select", choice) == Select()) == (choice == "default")

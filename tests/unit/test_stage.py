@@ -1,6 +1,6 @@
 """stage.py: a failure of one image becomes a row with a reason; the other images are untouched."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -87,7 +87,7 @@ def test_what_was_rejected_before_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("run", [per_image, batched])
-def test_a_refusal_stops_the_run_instead_of_rejecting_every_image(run) -> None:  # type: ignore[no-untyped-def]
+def test_a_refusal_stops_the_run_instead_of_rejecting_every_image(run: Callable[..., object]) -> None:
     def refuse(_: object) -> None:
         raise ConfigError("no such device")
 

@@ -58,7 +58,8 @@ def test_staged_shares_the_gpus_as_the_models_take_time() -> None:
     assert layout.pools["fill_actors"] == 3
     assert layout.rate == pytest.approx(8 / 0.8)
     assert layout.pools["decode_tasks"] == 2
-    assert (layout.cores, layout.gpus) == (pytest.approx(0.7), pytest.approx(0.8))
+    assert layout.cores == pytest.approx(0.7)
+    assert layout.gpus == pytest.approx(0.8)
 
 
 def test_two_models_share_one_gpu_in_halves() -> None:
@@ -83,15 +84,15 @@ def test_totals_scale_with_the_source() -> None:
 
 
 def test_gpu_hours_are_those_of_the_models() -> None:
-    told = text("clean", "in", sample(), Machine(cores=1000, gpus=8, memory=0), model_fills=True, active=True)
-    assert "0.8 GPU hours busy, 0.8 held" in told
+    found = text("clean", "in", sample(), Machine(cores=1000, gpus=8, memory=0), model_fills=True, active=True)
+    assert "0.8 GPU hours busy, 0.8 held" in found
 
 
 def test_models_measured_on_the_cpu_give_only_an_upper_bound() -> None:
     measured = replace(sample(), device="cpu")
-    told = text("clean", "in", measured, Machine(cores=64, gpus=8, memory=0), model_fills=True, active=True)
-    assert "at most 0.8 GPU hours" in told
-    assert "a floor, not an estimate" in told
+    found = text("clean", "in", measured, Machine(cores=64, gpus=8, memory=0), model_fills=True, active=True)
+    assert "at most 0.8 GPU hours" in found
+    assert "a floor, not an estimate" in found
 
 
 def test_the_spread_between_groups_gives_the_interval() -> None:
@@ -100,7 +101,7 @@ def test_the_spread_between_groups_gives_the_interval() -> None:
     assert math.isinf(sample(COST).half_width)
     two, eight = sample(COST, slow), sample(*[COST, slow] * 4)
     assert two.half_width > 1 > eight.half_width > 0.2
-    assert "cannot tell" in text(
+    assert "without an interval" in text(
         "x", "in", sample(COST), Machine(cores=1, gpus=0, memory=0), model_fills=False, active=False
     )
 

@@ -1,4 +1,4 @@
-"""The actors that hold models fit on the GPUs there are; what does not fit is refused instead of waited for."""
+"""The actors that hold models fit on the available GPUs; a pool that does not fit is refused instead of waited for."""
 
 import pytest
 

@@ -7,14 +7,14 @@ from tests.fakes import specs
 from tests.fakes.fill_samples import face, filled
 
 
-def test_needs_to_be_allowed():
+def test_needs_to_be_allowed() -> None:
     with pytest.raises(ConfigError, match=r"fill\.allow_reversible: blur .* expected true .* fill=solid"):
         Blur()
     with pytest.raises(ConfigError, match=r"fill\.allow_reversible"):
         specs.made("fill", Blur, allow_reversible="yes")
 
 
-def test_detail_goes_and_the_colour_stays():
+def test_detail_goes_and_the_colour_stays() -> None:
     rgb, mask = face()
     made = filled(rgb, mask, Blur(allow_reversible=True))
     assert np.abs(made[mask].mean(axis=0) - rgb[mask].mean(axis=0)).max() < 20  # the dark hair flows in
@@ -23,7 +23,7 @@ def test_detail_goes_and_the_colour_stays():
     assert fine.max() <= 3
 
 
-def test_agrees_with_the_gaussian_it_stands_for():
+def test_agrees_with_the_gaussian_it_stands_for() -> None:
     step = np.zeros((200, 200, 3), np.uint8)
     step[:, 100:] = 200
     mask = np.zeros((200, 200), bool)
@@ -35,6 +35,6 @@ def test_agrees_with_the_gaussian_it_stands_for():
 
 
 @pytest.mark.parametrize(("wrong", "key"), [({"ratio": -0.1}, "fill.ratio"), ({"min_px": 0}, "fill.min_px")])
-def test_wrong_parameters_are_named(wrong, key):
+def test_wrong_parameters_are_named(wrong: dict[str, object], key: str) -> None:
     with pytest.raises(ConfigError, match=f"{key}: expected .* got"):
         specs.made("fill", Blur, allow_reversible=True, **wrong)

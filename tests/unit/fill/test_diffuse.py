@@ -1,3 +1,5 @@
+from typing import Literal
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from tests.fakes.fill_samples import ellipse, filled, gradient
 
 @pytest.mark.parametrize("method", ["telea", "ns"])
 @pytest.mark.parametrize("soften", [0.0, 0.5])
-def test_a_gradient_goes_on_through_the_hole(method, soften):
+def test_a_gradient_goes_on_through_the_hole(method: Literal["telea", "ns"], soften: float) -> None:
     rgb = gradient(80, 100)
     mask = ellipse(80, 100, 50, 40, 30, 5)
     holed = rgb.copy()
@@ -19,7 +21,7 @@ def test_a_gradient_goes_on_through_the_hole(method, soften):
     assert error.max() < 12
 
 
-def test_softening_takes_the_seam_out_of_the_middle():
+def test_softening_takes_the_seam_out_of_the_middle() -> None:
     rgb = np.zeros((100, 100, 3), np.uint8)
     rgb[50:] = 200
     mask = np.zeros((100, 100), bool)
@@ -31,7 +33,7 @@ def test_softening_takes_the_seam_out_of_the_middle():
     assert steps[1] < 20
 
 
-def test_a_large_crop_is_filled_at_a_smaller_size():
+def test_a_large_crop_is_filled_at_a_smaller_size() -> None:
     rgb = gradient(90, 100).repeat(8, axis=0).repeat(8, axis=1)
     mask = ellipse(720, 800, 400, 360, 90, 60)
     holed = rgb.copy()
@@ -52,6 +54,6 @@ def test_a_large_crop_is_filled_at_a_smaller_size():
         ({"context": 11}, "fill.context"),
     ],
 )
-def test_wrong_parameters_are_named(wrong, key):
+def test_wrong_parameters_are_named(wrong: dict[str, object], key: str) -> None:
     with pytest.raises(ConfigError, match=f"{key}: expected .* got"):
         specs.made("fill", Diffuse, **wrong)

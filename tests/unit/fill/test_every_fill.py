@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from pipeline.contracts import Fill
 from pipeline.fill.shared.base import ContextFill
 from pipeline.fill.shared.crops import GREY
 from pipeline.fill.shared.windows import Windowing
@@ -27,7 +28,7 @@ blanked = pytest.mark.parametrize("fill", BLANKED, ids=repr)
 
 @pytest.mark.parametrize("fill", [f for f in BLANKED + REVERSIBLE if f != Solid(colour="#102030")], ids=repr)
 @pytest.mark.parametrize("where", [(60, 50, 20, 25), (0, 0, 30, 30), (99, 119, 200, 15)])
-def test_a_hole_in_a_flat_surface_becomes_that_surface(fill, where):
+def test_a_hole_in_a_flat_surface_becomes_that_surface(fill: Fill, where: tuple[int, int, int, int]) -> None:
     flat = np.full((100, 120, 3), [200, 100, 30], np.uint8)
     mask = ellipse(100, 120, *where)
     holed = flat.copy()
@@ -38,7 +39,7 @@ def test_a_hole_in_a_flat_surface_becomes_that_surface(fill, where):
 
 
 @blanked
-def test_what_was_in_the_region_makes_no_difference(fill):
+def test_what_was_in_the_region_makes_no_difference(fill: Fill) -> None:
     """The strongest form of "nothing leaks": the same surroundings with anything else inside give the same bytes."""
     rgb, mask = face()
     other = rgb.copy()
@@ -50,7 +51,7 @@ def test_what_was_in_the_region_makes_no_difference(fill):
 
 
 @blanked
-def test_what_is_made_does_not_resemble_what_was_there(fill):
+def test_what_is_made_does_not_resemble_what_was_there(fill: Fill) -> None:
     rgb, mask = face()
     noisy = rgb.copy()
     noise = np.random.default_rng(2).integers(0, 256, (int(mask.sum()), 3))
@@ -61,7 +62,7 @@ def test_what_is_made_does_not_resemble_what_was_there(fill):
 
 
 @every
-def test_nothing_known_and_tiny_images(fill):
+def test_nothing_known_and_tiny_images(fill: Fill) -> None:
     rng = np.random.default_rng(3)
     for height, width in [(1, 1), (1, 7), (7, 1), (2, 2), (30, 40)]:
         rgb = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -75,7 +76,7 @@ def test_nothing_known_and_tiny_images(fill):
 
 
 @every
-def test_one_patch_a_crop_in_order_and_of_its_size(fill):
+def test_one_patch_a_crop_in_order_and_of_its_size(fill: Fill) -> None:
     rgb, mask = face()
     mask[400:440, 20:60] = True
     crops = crops_of(rgb, mask, fill)
@@ -89,13 +90,13 @@ def test_one_patch_a_crop_in_order_and_of_its_size(fill):
 
 
 @every
-def test_specs_are_picklable_and_need_no_weights(fill):
+def test_specs_are_picklable_and_need_no_weights(fill: Fill) -> None:
     assert pickle.loads(pickle.dumps(fill)) == fill
     assert fill.weights == ()
     assert fill.active
 
 
-def test_the_same_bytes_in_every_process():
+def test_the_same_bytes_in_every_process() -> None:
     program = "import cv2; cv2.setNumThreads(1); from tests.unit.fill.test_every_fill import digest; print(digest())"
     other = subprocess.run(
         [sys.executable, "-c", program],
@@ -113,9 +114,10 @@ def test_the_same_bytes_in_every_process():
         cv2.setNumThreads(threads)
 
 
-def digest():
+def digest() -> str:
     hashed = sha256()
-    rgb, mask = (array[50:190, 150:300] for array in face())
+    rgb, mask = face()
+    rgb, mask = rgb[50:190, 150:300], mask[50:190, 150:300]
     thin = np.random.default_rng(4).integers(0, 256, (1, 60, 3), dtype=np.uint8)
     for fill in BLANKED + REVERSIBLE:
         for picture, hole in [
@@ -123,12 +125,12 @@ def digest():
             (thin, ellipse(1, 60, 20, 0, 9, 1)),
             (rgb[:60, :80], mask[20:80, 20:100]),
         ]:
-            hashed.update(filled(picture, hole, fill))
+            hashed.update(filled(picture, hole, fill).tobytes())
     return hashed.hexdigest()
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_the_config_beside_a_fill_names_all_its_parameters_with_their_defaults(choice):
+def test_the_config_beside_a_fill_names_all_its_parameters_with_their_defaults(choice: str) -> None:
     text = (CONF / f"{choice}.yaml").read_text()
     assert text.startswith("# ")
     config = yaml.safe_load(text)
@@ -138,7 +140,7 @@ def test_the_config_beside_a_fill_names_all_its_parameters_with_their_defaults(c
     assert config == {field.name: field.default for field in fields_of(kind)}
 
 
-def test_the_base_of_network_fills_names_all_keys_of_windowing_with_their_defaults():
+def test_the_base_of_network_fills_names_all_keys_of_windowing_with_their_defaults() -> None:
     config = yaml.safe_load((CONF / "_network.yaml").read_text())
     windowing = config.pop("windowing")
     assert windowing.pop("_target_") == f"{Windowing.__module__}.Windowing"

@@ -6,7 +6,7 @@ from pipeline.fill.solid import Solid
 from tests.fakes.fill_samples import crops_of
 
 
-def test_makes_nothing_and_says_so():
+def test_makes_nothing_and_says_so() -> None:
     assert not NoFill().active
     assert not NoFill().reversible
     assert NoFill().load("cpu", 1)([]) == []

@@ -7,7 +7,7 @@ from tests.fakes import specs
 from tests.fakes.fill_samples import filled
 
 
-def test_a_given_colour():
+def test_a_given_colour() -> None:
     mask = np.zeros((50, 50), bool)
     mask[10:30, 10:30] = True
     made = filled(np.zeros((50, 50, 3), np.uint8), mask, Solid(colour="#0a80FF"))
@@ -15,7 +15,7 @@ def test_a_given_colour():
     assert (made[~mask] == 0).all()
 
 
-def test_the_mean_is_of_the_ring_around_each_part():
+def test_the_mean_is_of_the_ring_around_each_part() -> None:
     rgb = np.zeros((60, 90, 3), np.uint8)
     rgb[:, 30:] = [90, 60, 30]
     mask = np.zeros((60, 90), bool)
@@ -25,7 +25,7 @@ def test_the_mean_is_of_the_ring_around_each_part():
     assert (made[20:40, 38:52] == [90, 60, 30]).all()
 
 
-def test_a_part_with_no_known_pixel_near_takes_the_mean_of_the_crop():
+def test_a_part_with_no_known_pixel_near_takes_the_mean_of_the_crop() -> None:
     rgb = np.full((60, 60, 3), 80, np.uint8)
     mask = np.ones((60, 60), bool)
     mask[0, 0] = False
@@ -46,6 +46,6 @@ def test_a_part_with_no_known_pixel_near_takes_the_mean_of_the_crop():
         ({"context": float("nan")}, "fill.context"),
     ],
 )
-def test_wrong_parameters_are_named(wrong, key):
+def test_wrong_parameters_are_named(wrong: dict[str, object], key: str) -> None:
     with pytest.raises(ConfigError, match=f"{key}: expected .* got"):
         specs.made("fill", Solid, **wrong)

@@ -64,7 +64,7 @@ def photo(name: str = "astronaut.png", width: int = 1400, height: int = 1000) ->
 
 
 def upright(stored: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """By the words of the EXIF standard: which side of the scene the 0th row and the 0th column of the file show."""
+    """By the definition of the EXIF standard: the side of the scene that the 0th row and the 0th column show."""
     row_side, column_side = {
         1: ("top", "left"),
         2: ("top", "right"),
@@ -209,11 +209,11 @@ def test_a_preview_is_small_whole_and_never_enlarged(kind: str) -> None:
     assert decoder().preview(encoded(data), 4000).shape == (200, 300, 3)
 
 
-# --- what is refused -------------------------------------------------------------------------------------------
+# --- rejections ------------------------------------------------------------------------------------------------
 
 
 def rejection(data: bytes, **limits: Any) -> ImageError:
-    """The same answer from every way in."""
+    """The same error from every method."""
     loaded = decoder(**limits)
     ways = (
         lambda: loaded.views(encoded(data), (Fit(side=32),)),
@@ -274,7 +274,7 @@ def test_limits_are_checked_before_anything_is_decoded() -> None:
     assert (error.reason, "decode.max_bytes" in error.detail) == ("too_many_bytes", True)
 
 
-def test_a_bomb_is_refused_by_its_claim() -> None:
+def test_a_bomb_is_rejected_by_its_header() -> None:
     data = save(Image.new("RGB", (40, 30)), "PNG")
     ihdr = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     bomb = data[:12] + ihdr + struct.pack(">I", zlib.crc32(ihdr)) + data[33:]
@@ -300,7 +300,7 @@ def test_an_mpo_shows_its_first_picture() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"%PDF-1.7\n", b"<svg/>", save(Image.new("RGB", (9, 9)), "EPS")])
-def test_other_bytes_are_rejected_from_every_way_in(data: bytes) -> None:
+def test_other_bytes_are_rejected_by_every_method(data: bytes) -> None:
     assert rejection(data).reason == ("format_not_allowed" if data else "empty")
 
 
@@ -325,17 +325,17 @@ def test_damaged_pixels_raise_image_errors_only(kind: str) -> None:
     assert outcomes["error"] > 0
 
 
-# --- what is kept ----------------------------------------------------------------------------------------------
+# --- cache -----------------------------------------------------------------------------------------------------
 
 
-def test_full_images_are_kept_up_to_a_number_of_bytes() -> None:
+def test_full_images_are_cached_up_to_a_number_of_bytes() -> None:
     files = {
         name: encoded(save(Image.new("RGB", (100, 10), (shade, 0, 0)), "PNG"), name) for shade, name in enumerate("abc")
     }
     loaded = decoder(cache_bytes=6000)  # two images of 3000 bytes
     a, b = loaded.full(files["a"]), loaded.full(files["b"])
     assert loaded.full(files["a"]) is a
-    loaded.full(files["c"])  # drops b, the one that was not asked for of late
+    loaded.full(files["c"])  # drops b, the least recently used one
     assert loaded.full(files["a"]) is a
     assert loaded.full(files["b"]) is not b
     none = decoder(cache_bytes=2999)
@@ -355,7 +355,7 @@ def test_a_full_size_view_spares_the_second_decode_and_agrees_with_it() -> None:
             assert np.array_equal(x.pixels, z.pixels)
 
 
-def test_views_and_previews_do_not_depend_on_what_is_kept() -> None:
+def test_views_and_previews_do_not_depend_on_the_cache() -> None:
     image = encoded(save(photo(width=1403, height=997), "JPEG", quality=90))
     loaded = decoder()
     before = (loaded.views(image, (Fit(side=640),))[0].tiles[0].pixels, loaded.preview(image, 128))
@@ -364,7 +364,7 @@ def test_views_and_previews_do_not_depend_on_what_is_kept() -> None:
     assert all(np.array_equal(x, y) for x, y in zip(before, after, strict=True))
 
 
-def test_nobody_can_write_into_what_is_kept() -> None:
+def test_arrays_are_read_only() -> None:
     loaded = decoder()
     image = encoded(save(Image.new("RGBA", (64, 32), (1, 2, 3, 4)), "PNG"))
     pixels = loaded.full(image)

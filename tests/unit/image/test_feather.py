@@ -5,7 +5,7 @@ import numpy as np
 from pipeline.image.feather import fade, nearest_known
 
 
-def test_a_pixel_takes_the_colour_of_the_nearest_known_one_and_nothing_hidden():
+def test_a_pixel_takes_the_colour_of_the_nearest_known_one_and_nothing_hidden() -> None:
     known = np.zeros((3, 9), bool)
     known[:, 0], known[:, 8] = True, True
     pixels = np.full((3, 9, 3), 255, np.uint8)
@@ -16,7 +16,7 @@ def test_a_pixel_takes_the_colour_of_the_nearest_known_one_and_nothing_hidden():
     assert colours[number][1, 5:].tolist() == [[90] * 3] * 4
 
 
-def test_the_mix_goes_from_the_nearest_colour_to_the_fill_within_one_pixel_more_than_the_feather():
+def test_the_mix_goes_from_the_nearest_colour_to_the_fill_within_one_pixel_more_than_the_feather() -> None:
     painted, nearest = np.full((4, 3), 100, np.uint8), np.zeros((4, 3), np.float32)
     mixed = fade(painted, nearest, np.array([0, 1, 4, 9], np.float32), feather=3)
     assert mixed[:, 0].tolist() == [0, 25, 100, 100]

@@ -1,4 +1,4 @@
-"""Formats are told by their bytes, headers are read without decoding, and hostile bytes raise ImageError only."""
+"""Formats are identified by their bytes, headers are read without decoding, and hostile bytes raise ImageError only."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_an_orientation_out_of_range_counts_as_upright(kind: str, orientation: i
         b"Exif\0\0II*\0\xff\xff\xff\xff",
         b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12",
         exif(6)[:20],
-        b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\x04six\0\0\0\0\0",  # a word where a number belongs
+        b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\x04six\0\0\0\0\0",  # text instead of a number
     ],
 )
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
@@ -91,7 +91,7 @@ def test_broken_exif_does_not_cost_the_image(kind: str, broken: bytes) -> None:
 
 
 @pytest.mark.parametrize("behind_pixels", [False, True])
-def test_a_png_tells_its_orientation_wherever_the_chunk_stands(behind_pixels: bool) -> None:
+def test_the_orientation_of_a_png_is_found_wherever_its_chunk_stands(behind_pixels: bool) -> None:
     data = png_with(b"eXIf", exif(8).removeprefix(b"Exif\0\0"), behind_pixels=behind_pixels)
     assert read_header(data).orientation == 8
 
@@ -105,7 +105,7 @@ def test_a_header_is_read_without_the_pixels(kind: str) -> None:
     assert read_header(data[:end]).upright == (HEIGHT, WIDTH)
 
 
-def test_a_claim_of_four_gigapixels_is_told_and_not_warned_about() -> None:
+def test_a_header_of_four_gigapixels_is_read_without_a_warning() -> None:
     data = encode(picture(), "PNG")
     ihdr = b"IHDR" + struct.pack(">IIBBBBB", 65_000, 65_000, 8, 2, 0, 0, 0)
     header = read_header(data[:12] + ihdr + struct.pack(">I", zlib.crc32(ihdr)) + data[33:])
@@ -121,7 +121,7 @@ def test_a_claim_of_four_gigapixels_is_told_and_not_warned_about() -> None:
         ({"qtables": [list(range(1, 65))]}, 1, 2),
     ],
 )
-def test_a_jpeg_tells_how_it_was_quantised(options: dict[str, Any], tables: int, subsampling: int) -> None:
+def test_the_quantisation_of_a_jpeg_is_read(options: dict[str, Any], tables: int, subsampling: int) -> None:
     header = read_header(encode(picture(), "JPEG", **options))
     assert header.subsampling == subsampling
     assert len(header.quantization) == tables
@@ -218,7 +218,7 @@ def test_other_formats_are_refused_by_name_and_reach_no_decoder(data: bytes, fou
 
 
 @pytest.mark.parametrize(("tag", "value", "found"), [(254, 1, "thumbnail"), (50706, b"\1\4\0\0", "DNG")])
-def test_a_raw_file_is_not_taken_for_its_thumbnail(tag: int, value: object, found: str) -> None:
+def test_a_raw_file_is_not_read_as_its_thumbnail(tag: int, value: object, found: str) -> None:
     with pytest.raises(ImageError, match=found) as caught:
         read_header(encode(picture(), "TIFF", tiffinfo={tag: value}))
     assert caught.value.reason == "format_not_allowed"
@@ -246,7 +246,7 @@ def test_damaged_headers_raise_image_errors_only(kind: str) -> None:
     """Warnings are errors here, so none may escape either."""
     data = encode(picture(), kind, **({"exif": exif(3)} if kind in WITH_EXIF else {}))
     rng = np.random.default_rng(7)
-    outcomes = set()
+    outcomes: set[type] = set()
     for _ in range(150):
         damaged = bytearray(data)
         for at in rng.integers(4, min(len(data), 400), 4):

@@ -1,7 +1,8 @@
-"""scan.py: a JPEG whose header lies about its size is told from one that does not, and no pixel of it changes."""
+"""jpeg_scan.py: a JPEG with a wrong size in its header is found, and no pixel of a sound one changes."""
 
 import io
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def made(seed: int) -> tuple[Image.Image, bytes]:
     return picture, saved(picture, "JPEG", **WAYS[seed % len(WAYS)])
 
 
-def looked_at(data: bytes, side: int) -> np.ndarray:
+def view_of(data: bytes, side: int) -> np.ndarray:
     (view,) = Decode(cache_bytes=0).load().views(EncodedImage(ref=REF, data=data), [Fit(side=side)])
     return view.tiles[0].pixels
 
@@ -44,34 +45,34 @@ def looked_at(data: bytes, side: int) -> np.ndarray:
 def test_a_sound_file_is_read_at_every_scale_and_to_the_same_pixels(seed: int) -> None:
     _, data = made(seed)
     for side in (1000, 50, 8):
-        looked_at(data, side)
+        view_of(data, side)
     shown = Decode().load().full(EncodedImage(ref=REF, data=data)).rgb
     with Image.open(io.BytesIO(data)) as image:
         np.testing.assert_array_equal(shown, np.asarray(image.convert("RGB")))
 
 
 @pytest.mark.parametrize("make", [jpeg, mpo, lambda image: saved(image, "JPEG", progressive=True)])
-def test_what_stands_behind_the_scan_does_not_matter(make) -> None:  # type: ignore[no-untyped-def]
-    looked_at(make(photo()), 640)
+def test_bytes_behind_the_scan_do_not_matter(make: Callable[[Image.Image], bytes]) -> None:
+    view_of(make(photo()), 640)
 
 
 @pytest.mark.promise("A JPEG whose header hides or invents a part of the picture is rejected")
 @pytest.mark.parametrize("way", range(len(WAYS)))
 @pytest.mark.parametrize("share", [0.25, 0.8, 1.25, 4.0])
 @pytest.mark.parametrize("side", [1000, 8])
-def test_a_header_that_lies_is_found(way: int, share: float, side: int) -> None:
+def test_a_header_of_another_size_is_found(way: int, share: float, side: int) -> None:
     data = resized_jpeg(saved(photo().crop((0, 0, 300, 200)), "JPEG", **WAYS[way]), 300, round(200 * share))
     with pytest.raises(ImageError) as caught:
-        looked_at(data, side)
+        view_of(data, side)
     assert caught.value.reason == "size_mismatch"
     assert f"300x{round(200 * share)}, but {'more' if share < 1 else 'fewer'} pixels" in caught.value.detail
 
 
-def test_some_padding_behind_the_last_block_is_no_lie() -> None:
+def test_some_padding_behind_the_last_block_is_allowed() -> None:
     data = saved(photo(), "JPEG")
-    looked_at(data[:-2] + bytes(20) + data[-2:], 640)
+    view_of(data[:-2] + bytes(20) + data[-2:], 640)
     with pytest.raises(ImageError, match="more pixels"):
-        looked_at(data[:-2] + bytes(200) + data[-2:], 640)
+        view_of(data[:-2] + bytes(200) + data[-2:], 640)
 
 
 @pytest.mark.promise("A JPEG whose header hides or invents a part of the picture is rejected")

@@ -15,7 +15,8 @@ masks = arrays(np.bool_, sizes)
 
 
 def reference(mask: np.ndarray) -> bytes:
-    return coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
+    counts: bytes = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
+    return counts
 
 
 def test_a_drawn_mask_has_the_area_box_and_counts_that_were_drawn() -> None:
@@ -125,7 +126,7 @@ def test_a_map_of_numbers_is_the_mask_of_each(ids: np.ndarray) -> None:
         assert (area, box) == rle.extent_at(ids == number, height, width, x=0, y=0)
 
 
-def test_a_map_without_noise_is_encoded_alike() -> None:
+def test_a_map_without_noise_is_the_mask_of_each_number() -> None:
     ids = np.zeros((200, 300), np.uint16)
     ids[20:90, 30:200], ids[50:, 100:], ids[:, 299] = 7, 3, 7
     for number, code, area, box in rle.encode_map(ids):

@@ -29,7 +29,7 @@ def stripped(name: str, *, keep_icc: bool = False) -> bytes:
 
 
 def decoded(data: bytes) -> tuple[str, np.ndarray, np.ndarray]:
-    """Mode, the stored samples, and what is seen."""
+    """Mode, stored samples, visible samples."""
     image = open_image(data)
     seen = np.asarray(image) if image.mode in ("I;16", "F") else np.asarray(image.convert("RGBA"))
     return image.mode, np.asarray(image), seen
@@ -67,7 +67,7 @@ def test_the_profile_stays_when_asked(name: str) -> None:
 
 
 def test_compressed_bytes_are_the_same_bytes() -> None:
-    """Where the codec's stream can be cut out by hand: it is a piece of the output, byte for byte."""
+    """A codec's stream that can be cut out by hand is a part of the output, byte for byte."""
     data = corpus()["jpeg-progressive"]
     scan = data[
         data.index(b"\xff\xda", data.index(b"\xff\xc2")) : data.rindex(b"\xff\xfe")
@@ -95,7 +95,7 @@ def test_exiftool_finds_only_facts_of_the_picture(tmp_path: Path) -> None:
     assert {name: beyond_the_picture(name, answer) for name, answer in answers.items()} == {name: [] for name in NAMES}
 
 
-# --- what is refused -------------------------------------------------------------------------------------------
+# --- refusals --------------------------------------------------------------------------------------------------
 
 
 def test_an_orientation_is_never_lost() -> None:
@@ -155,7 +155,7 @@ def test_only_the_first_frame_or_page_stays() -> None:
     "name", ["jpeg", "jpeg-progressive", "png", "webp", "gif", "bmp", "tiff-lzw", "tiff-jpeg", "avif-alpha"]
 )
 def test_a_cut_file_is_malformed(name: str) -> None:
-    """Cut anywhere, it is rejected, or (when only what is left out was cut) gives the same as the whole file."""
+    """A file cut anywhere is rejected, or gives the output of the whole file when only dropped bytes are cut."""
     data = corpus()[name]
     header, whole = read_header(data), stripped(name)
     reasons = set()

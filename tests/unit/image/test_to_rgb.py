@@ -64,7 +64,7 @@ def on_white(rgb: NDArray[Any], alpha: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
-def test_plain_colours_and_greys_stay_what_they_are(kind: str) -> None:
+def test_plain_colours_and_greys_stay_unchanged(kind: str) -> None:
     assert np.array_equal(full(save(Image.fromarray(RGB), kind)).rgb, RGB)
     assert np.array_equal(grey_of(full(save(Image.fromarray(GREY), kind))), GREY)
     bits = grey_of(full(save(Image.fromarray(GREY > 127), kind)))
@@ -105,12 +105,12 @@ def test_grey_with_alpha(kind: str) -> None:
     assert np.array_equal(pixels.alpha, ALPHA)
 
 
-def test_what_alpha_hides_does_not_show() -> None:
+def test_pixels_hidden_by_alpha_do_not_show() -> None:
     secret = np.dstack([RGB, np.zeros_like(GREY)])
     assert full(save(Image.fromarray(secret), "PNG")).rgb.min() == 255
 
 
-def test_an_alpha_that_hides_nothing_is_no_alpha() -> None:
+def test_an_opaque_alpha_is_dropped() -> None:
     pixels = full(save(Image.fromarray(np.dstack([RGB, np.full_like(GREY, 255)])), "PNG"))
     assert np.array_equal(pixels.rgb, RGB)
     assert pixels.alpha.shape == (0, 0)
@@ -174,7 +174,7 @@ def test_one_transparent_colour_of_a_png(image: Image.Image, transparent: int | 
 
 # --- CMYK ------------------------------------------------------------------------------------------------------
 
-INKS = {  # C, M, Y, K as 0 = no ink: what it looks like
+INKS = {  # C, M, Y, K, 0 = no ink -> the colour that is seen
     (0, 0, 0, 0): (255, 255, 255),
     (255, 0, 0, 0): (0, 255, 255),
     (0, 255, 0, 0): (255, 0, 255),
@@ -315,7 +315,7 @@ def test_floats_of_another_range_are_rejected_and_not_clipped(low: float, high: 
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_number_that_is_none_is_rejected(bad: float) -> None:
+def test_a_value_that_is_not_finite_is_rejected(bad: float) -> None:
     ramp = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
     ramp[3, 3] = bad
     assert rejection(tiff(ramp)).reason == "not_finite"
@@ -331,7 +331,7 @@ def test_a_few_strays_are_clipped_and_a_flat_image_is_fine() -> None:
         scale_grey(values, 0, 1)
 
 
-# --- what cannot be shown --------------------------------------------------------------------------------------
+# --- rejections ------------------------------------------------------------------------------------------------
 
 
 def lab() -> bytes:
@@ -384,7 +384,7 @@ def test_every_mode_leaves_a_tiff_upright(mode: str, orientation: int) -> None:
     block = Image.Exif()
     block[0x0112] = orientation
     if mode in ("I;16", "F", "I"):
-        deep = {
+        deep: dict[str, np.ndarray] = {
             "I;16": stored.astype(np.uint16) * 257,
             "F": stored.astype(np.float32) / 255,
             "I": stored.astype(np.uint32) * 16843009,

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,7 +111,7 @@ def test_a_new_output_is_begun_once_and_then_resumed(ledger: Ledger) -> None:
 
 
 def test_the_digest_hangs_on_content_not_on_order() -> None:
-    turned = replace(IDENTITY, config=dict(reversed(IDENTITY.config.items())))
+    turned = replace(IDENTITY, config=dict(reversed(list(IDENTITY.config.items()))))
     assert turned.digest == IDENTITY.digest
     assert len({IDENTITY.digest, replace(IDENTITY, code="0.1.1").digest, replace(IDENTITY, source={}).digest}) == 3
 
@@ -130,7 +131,7 @@ def test_the_digest_hangs_on_content_not_on_order() -> None:
         ({"config": {**IDENTITY.config, **{f"k{i}": "1" for i in range(8)}}}, ["k4: (not set) -> 1; and 3 more"]),
     ],
 )
-def test_another_run_is_refused_with_what_differs(ledger: Ledger, change: dict[str, object], says: list[str]) -> None:
+def test_another_run_is_refused_with_what_differs(ledger: Ledger, change: dict[str, Any], says: list[str]) -> None:
     ledger.begin(IDENTITY)
     before = names(ledger.store)
     other = replace(IDENTITY, **change)
@@ -195,23 +196,23 @@ def test_of_two_drivers_at_once_one_begins_and_the_other_resumes(ledger: Ledger)
 
 
 class Beside(Store):
-    """A real store; right after our first look for a manifest another driver begins."""
+    """A real store; right after our first read of the manifest another driver begins."""
 
-    looks = 0
+    reads = 0
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, *, etag: str = "") -> bytes:
         try:
-            return super().read(path)
+            return super().read(path, etag=etag)
         except FileNotFoundError:
-            Beside.looks += 1
-            if Beside.looks == 1:
+            Beside.reads += 1
+            if Beside.reads == 1:
                 Ledger(Store(self.uri)).begin(IDENTITY)
             raise
 
 
-def test_a_driver_that_begins_between_our_two_looks_is_resumed(tmp_path: Path) -> None:
+def test_a_driver_that_begins_between_our_two_reads_is_resumed(tmp_path: Path) -> None:
     assert not Ledger(Beside(str(tmp_path / "out"))).begin(IDENTITY)
-    assert Beside.looks == 1
+    assert Beside.reads == 1
 
 
 def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -67,12 +67,12 @@ def port(tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> 
     server.server_close()
 
 
-def only(*addresses: str):  # type: ignore[no-untyped-def]
+def only(*addresses: str) -> Callable[[IP], bool]:
     """Stands for the public addresses, of which a test has none."""
     return lambda ip: str(ip) in addresses
 
 
-def fetched(url: str, allowed=None, limit: int = 100) -> bytes:  # type: ignore[no-untyped-def]
+def fetched(url: str, allowed: Callable[[IP], bool] | None = None, limit: int = 100) -> bytes:
     target = io.BytesIO()
     download(url, target, limit, allowed=allowed)
     return target.getvalue()
@@ -137,7 +137,7 @@ class Rebinding:
         self.answers = list(answers)
         self.asked = 0
 
-    def __call__(self, host: str, port: int, *arguments: object, **named: object):  # type: ignore[no-untyped-def]
+    def __call__(self, host: str, port: int, *arguments: Any, **named: Any) -> list[Any]:
         self.asked += 1
         address = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return REAL(host if host.replace(".", "").isdigit() else address, port, *arguments, **named)
@@ -166,7 +166,7 @@ def test_a_name_that_changes_its_address_is_held_to_the_one_that_was_checked(
 
 @pytest.mark.promise(PRIVATE)
 def test_one_private_address_among_public_ones_is_enough_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    def both(host: str, port: int, **_: object):  # type: ignore[no-untyped-def]
+    def both(host: str, port: int, **_: object) -> list[Any]:
         return [*REAL("8.8.8.8", port, type=socket.SOCK_STREAM), *REAL("10.0.0.1", port, type=socket.SOCK_STREAM)]
 
     monkeypatch.setattr(socket, "getaddrinfo", both)

@@ -47,7 +47,8 @@ def corpus() -> dict[str, bytes]:
 
 def disc(height: int, width: int, *, y: int = 40, x: int = 60, radius: int = 22) -> Mask:
     rows, columns = np.ogrid[:height, :width]
-    return (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+    inside: Mask = (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+    return inside
 
 
 def segment_of(mask: Mask, label: str = "face", score: float = 0.9, class_id: int = 0) -> Segment:

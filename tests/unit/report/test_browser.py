@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -159,7 +159,9 @@ def made(hint: Any, codes: list[str]) -> object:
 
 
 @pytest.mark.promise(PROMISE)
-def test_code_in_the_place_of_any_name_is_only_shown(host: Host, tmp_path: Path, record_property) -> None:  # type: ignore[no-untyped-def]
+def test_code_in_the_place_of_any_name_is_only_shown(
+    host: Host, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     page, codes = hostile_page(host)
     dom, title, asked = shown(host, render(page), tmp_path)
     text = html.unescape(re.sub(r"<[^>]*>", "", dom))

@@ -1,4 +1,4 @@
-"""The live line tells the truth about how far a run is, on a terminal and in a log file."""
+"""The progress line is right about how far a run is, on a terminal and in a log file."""
 
 import io
 

@@ -12,9 +12,10 @@ from pipeline.records import Tile
 from pipeline.segment import faces
 from pipeline.segment.faces import decode, ellipse, expanded
 from tests.fakes import metadata_samples
-from tests.fakes.segmenter_views import check_records, loaded, masks_of, spec_of, view_of
+from tests.fakes.segmenter_views import NanNetwork, check_records, loaded, masks_of, spec_of, view_of
 from tests.golden.make import FACE_SIDES, HERE, PHOTOS, photo
 
+BROKEN = NanNetwork(lambda height, width: [(n, height // 4, width // 4) for n in (1, 2, 2)])
 GOLDEN = json.loads((HERE / "faces.json").read_text())["faces"]
 
 
@@ -24,7 +25,7 @@ def overlaps(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     sides = (np.minimum(one[..., 2:4], other[..., 2:4]) - np.maximum(one[..., :2], other[..., :2])).clip(0)
     both = sides.prod(axis=-1)
     areas = [(boxes[..., 2:4] - boxes[..., :2]).prod(axis=-1) for boxes in (one, other)]
-    return both / (areas[0] + areas[1] - both)
+    return np.asarray(both / (areas[0] + areas[1] - both))
 
 
 @pytest.mark.parametrize("side", FACE_SIDES)
@@ -124,11 +125,11 @@ def crowd(width: int, height: int, background: str, seed: int) -> tuple[np.ndarr
 def hits(pixels: np.ndarray, truth: np.ndarray, *, thorough: bool) -> np.ndarray:
     (found,) = loaded("faces", thorough=thorough).detect([view_of(pixels, spec_of("faces", thorough=thorough).view)])
     assert overlaps(found, found)[~np.eye(len(found), dtype=bool)].max(initial=0) < 0.3
-    return overlaps(truth, found).max(axis=1, initial=0) > 0.3
+    return np.asarray(overlaps(truth, found).max(axis=1, initial=0) > 0.3)
 
 
 @pytest.mark.promise("Faces are looked for at three sizes and in a mirror: at least what one look finds, and more")
-def test_thorough_finds_what_one_look_finds_and_more() -> None:
+def test_thorough_finds_what_the_plain_search_finds_and_more() -> None:
     more = {}
     for size in ((1366, 1024), (640, 480), (500, 700), (3000, 2000)):
         quick, thorough = np.zeros(0, bool), np.zeros(0, bool)
@@ -160,7 +161,7 @@ def test_thorough_at_full_size_looks_at_full_size() -> None:
 def test_nothing_computed_is_never_nothing_found() -> None:
     view = view_of(photo("camera"), spec_of("faces").view)
     with pytest.raises(ImageError, match="nan_scores"):
-        faces.FacesModel(spec_of("faces"), Broken())([view])  # type: ignore[arg-type]
+        faces.FacesModel(spec_of("faces"), BROKEN)([view])  # type: ignore[arg-type]
     part = replace(view, tiles=(Tile(pixels=view.tiles[0].pixels, box=(0.0, 0.0, 9.0, 9.0)),))
     with pytest.raises(ImageError, match="wrong_view"):
         loaded("faces")([part])
@@ -199,12 +200,3 @@ def test_an_ellipse_touches_all_sides_of_its_box_and_is_symmetric(height: int, w
 def test_a_value_that_cannot_work_is_named(key: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"segment.faces.{key}: expected .* got "):
         spec_of("faces", **{key: value})
-
-
-class Broken:
-    """A network that answers NaN."""
-
-    def each(self, tiles, prepare, batch):  # type: ignore[no-untyped-def]
-        for position, tile in enumerate(tiles):
-            size = (tile.shape[0] // 4, tile.shape[1] // 4)
-            yield position, [np.full((n, *size), np.nan, np.float32) for n in (1, 2, 2)]

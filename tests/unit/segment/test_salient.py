@@ -5,8 +5,10 @@ import pytest
 
 from pipeline.errors import ConfigError, ImageError
 from pipeline.segment import salient
-from tests.fakes.segmenter_views import check_records, loaded, masks_of, overlap, spec_of, view_of
+from tests.fakes.segmenter_views import NanNetwork, check_records, loaded, masks_of, overlap, spec_of, view_of
 from tests.golden.make import HERE, PHOTOS, photo
+
+BROKEN = NanNetwork(lambda height, width: [(1, 320, 320)])
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,7 @@ def test_answers_keep_the_order_of_views_in_batches() -> None:
 
 def test_nothing_computed_is_never_nothing_found() -> None:
     with pytest.raises(ImageError, match="nan_scores"):
-        salient.SalientModel(spec_of("salient"), Broken())(  # type: ignore[arg-type]
+        salient.SalientModel(spec_of("salient"), BROKEN)(  # type: ignore[arg-type]
             [view_of(photo("page"), spec_of("salient").view)]
         )
 
@@ -76,11 +78,3 @@ def test_nothing_computed_is_never_nothing_found() -> None:
 def test_a_value_that_cannot_work_is_named(key: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"segment.salient.{key}: expected .* got "):
         spec_of("salient", **{key: value})
-
-
-class Broken:
-    """A network that answers NaN."""
-
-    def each(self, tiles, prepare, batch):  # type: ignore[no-untyped-def]
-        for position, _ in enumerate(tiles):
-            yield position, [np.full((1, 320, 320), np.nan, np.float32)]

@@ -5,6 +5,7 @@ import datetime
 import io
 import json
 import tarfile
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -61,9 +62,10 @@ def image(member: str, *files: tuple[str, str, bytes], sidecars: tuple[Sidecar, 
 
 CAPTION = Sidecar(name="txt", data=b"a cat")
 LABELS = Sidecar(name="seg.png", data=b"png bytes")
-ITEMS = [
+BROKEN = Rejected(ref=image("d/broken.jpg").ref, stage="decode", reason="truncated", detail="cut")
+ITEMS: list[Rendered | Rejected] = [
     image("d/b.png", ("filled", ".png", PHOTO), ("overlay", ".jpg", b"overlay b"), sidecars=(CAPTION, LABELS)),
-    Rejected(ref=image("d/broken.jpg").ref, stage="decode", reason="truncated", detail="cut"),
+    BROKEN,
     image("d/a.jpg", ("filled", ".jpg", b"jpeg a"), ("overlay", ".jpg", b"overlay a")),
 ]
 
@@ -152,7 +154,7 @@ def test_tar_turns_columns_into_json() -> None:
 
 def test_nothing_to_publish_makes_no_object() -> None:
     for publish in (as_tar, as_files, as_parquet):
-        published = publish(TAR, [ITEMS[1], image("a.jpg")])
+        published = publish(TAR, [BROKEN, image("a.jpg")])
         assert published.files == published.loose == published.staged == ()
     assert as_nothing(TAR, ITEMS).files == ()
 
@@ -205,7 +207,7 @@ def test_hostile_names_stay_below_the_output(tmp_path: Path) -> None:
 
 # --- Parquet ---------------------------------------------------------------------------------------------------
 
-ROWS = [
+ROWS: list[Rendered | Rejected] = [
     image("0", ("filled", ".png", PHOTO), sidecars=(columns(label=3, caption="cat", vec=[0.5, 1.0]),)),
     ITEMS[1],
     image("1", ("filled", ".png", b"second"), sidecars=(columns(label=4, caption=None, vec=[2.0]),)),
@@ -281,6 +283,6 @@ def test_parquet_columns_of_categories_and_of_nulls() -> None:
 
 
 @pytest.mark.parametrize("publish", [as_tar, as_files, as_parquet])
-def test_the_same_items_give_the_same_bytes(publish) -> None:  # type: ignore[no-untyped-def]
+def test_the_same_items_give_the_same_bytes(publish: Callable[..., object]) -> None:
     assert publish(TAR, ITEMS) == publish(TAR, list(ITEMS))
     assert publish(TAR, ROWS) == publish(TAR, list(ROWS))

@@ -14,7 +14,7 @@ from pipeline.source.webdataset import WebDataset
 from tests.fakes.tar_samples import images, tar_of
 
 
-def test_by_suffix_without_looking() -> None:
+def test_a_suffix_decides_without_a_listing() -> None:
     assert detect("s3://nowhere/{00..12}.tar") == "webdataset"
     assert detect("s3://nowhere/*.tar.gz") == "webdataset"
     assert detect("x.TGZ") == "webdataset"
@@ -22,7 +22,7 @@ def test_by_suffix_without_looking() -> None:
     assert detect("x/**/*.jpg") == "files"
 
 
-def test_by_what_lies_there(tmp_path: Path) -> None:
+def test_the_objects_of_a_folder_decide(tmp_path: Path) -> None:
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "a.tar").write_bytes(tar_of([("a.jpg", b"1")]))
     (tmp_path / "p").mkdir()
@@ -41,7 +41,7 @@ def test_by_what_lies_there(tmp_path: Path) -> None:
         assert [b.items for b in batches] == [b.items for b in resolved.units(shards[0], {})]
 
 
-def test_mixtures_and_nothing_are_refused(tmp_path: Path) -> None:
+def test_a_folder_of_several_kinds_or_of_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"")
     with pytest.raises(SourceError, match="no tar shard, Parquet file or image"):
         detect(str(tmp_path))

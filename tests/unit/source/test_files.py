@@ -44,7 +44,7 @@ def test_slices_end_at_bytes_too(tmp_path: Path) -> None:
     assert [len(s.members) for s in Files(uri=str(tmp_path), unit_bytes=200).shards()] == [2, 2, 2]
 
 
-def test_captions_travel_along(tmp_path: Path) -> None:
+def test_sidecars_travel_with_their_image(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg", "a.txt", "a.json", "b.c.jpg", "b.c.txt", "b.txt", "d/a.png", "a.xml")
     source = Files(uri=str(tmp_path))
     (shard,) = source.shards()
@@ -90,12 +90,14 @@ def test_files_that_changed_or_vanished_are_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise(LINKS)
-def test_links_to_other_folders_are_rows_unless_they_are_wanted(tmp_path: Path) -> None:
+def test_links_to_other_folders_are_rows_unless_they_are_followed(tmp_path: Path) -> None:
     put(tmp_path, "in/a.jpg", "other/b.jpg", "other/c.txt", "other/more/d.jpg")
     for name, to in (("b.jpg", "b.jpg"), ("a.txt", "c.txt"), ("more", "more")):
         (tmp_path / "in" / name).symlink_to(tmp_path / "other" / to)
 
-    def taken(uri: Path, follow: bool) -> tuple[list[tuple[str, bytes]], list[tuple[str, str]], list[object]]:
+    def taken(
+        uri: Path, follow: bool
+    ) -> tuple[list[tuple[str, bytes]], list[tuple[str, str]], list[tuple[Sidecar, ...]]]:
         source = Files(uri=str(uri), follow_links=follow)
         batches = [b for shard in source.shards() for b in source.units(shard, {})]
         sidecars = [item.sidecars for b in batches for item in b.items if isinstance(item, EncodedImage)]
@@ -106,7 +108,7 @@ def test_links_to_other_folders_are_rows_unless_they_are_wanted(tmp_path: Path) 
     followed = [("a.jpg", b"in/a.jpg"), ("b.jpg", b"other/b.jpg"), ("more/d.jpg", b"other/more/d.jpg")]
     assert taken(tmp_path / "in", False) == ([("a.jpg", b"in/a.jpg")], outside, [()])
     assert taken(tmp_path / "in", True) == (followed, [], [text, (), ()])
-    # One image that the user names: its caption is a link that nobody named.
+    # The user names one image, but not its sidecar, which is a link.
     assert taken(tmp_path / "in/a.jpg", False) == ([("a.jpg", b"in/a.jpg")], [("a.txt", "link_outside")], [()])
     assert taken(tmp_path / "in/a.jpg", True) == ([("a.jpg", b"in/a.jpg")], [], [text])
     (tmp_path / "in" / "a.jpg").unlink()
@@ -126,14 +128,14 @@ def test_the_etag_of_a_slice_follows_its_files(tmp_path: Path) -> None:
     assert before.etag != after.etag
 
 
-def test_what_is_left_alone_is_counted_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_files_are_counted_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     put(tmp_path, "a.jpg", "b.heic", "c.heic", "Makefile")
     with caplog.at_level(logging.INFO):
         Files(uri=str(tmp_path)).shards()
     assert "3 files have no image suffix (heic 2, no suffix 1)" in caplog.text
 
 
-def test_nothing_there_is_refused(tmp_path: Path) -> None:
+def test_a_uri_without_images_is_refused(tmp_path: Path) -> None:
     put(tmp_path, "a.txt")
     with pytest.raises(SourceError, match="no images"):
         Files(uri=str(tmp_path)).shards()

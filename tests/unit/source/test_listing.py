@@ -48,7 +48,7 @@ def test_folders_objects_globs_and_ranges(tree: Path) -> None:
     assert found(f"{tree}/d*/*.tar") == ["d/03.tar"]
 
 
-def test_a_path_does_not_depend_on_how_it_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_does_not_depend_on_the_form_of_its_uri(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
     assert found("00.tar") == found(f"{tree}/00.tar") == ["00.tar"]
     assert found("*.tar") == found("./*.tar") == found(f"{tree}/*.tar")
@@ -66,7 +66,7 @@ def test_every_name_of_a_range_must_exist(tree: Path) -> None:
         found(f"{tree}/{{00..03}}.tar")
 
 
-def test_what_is_not_there(tree: Path) -> None:
+def test_a_missing_uri_is_refused(tree: Path) -> None:
     for uri in (f"{tree}/gone", f"{tree}/gone.tar", f"{tree}/gone/*.tar"):
         with pytest.raises(SourceError, match="does not exist"):
             found(uri)

@@ -18,7 +18,7 @@ def test_split(name: str, key: str, extension: str) -> None:
     assert names.split(name) == (key, extension)
 
 
-def test_images_are_told_by_their_last_suffix() -> None:
+def test_the_last_suffix_decides_what_is_an_image() -> None:
     suffixes = (".jpg", ".png")
     assert [
         n

@@ -5,6 +5,7 @@ import os
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pyarrow as pa
@@ -15,7 +16,7 @@ from pipeline.errors import ConfigError, SourceError
 from pipeline.records import EncodedImage, Shard, UnitBatch, image_id
 from pipeline.source.parquet import Parquet
 from tests.fakes.specs import made
-from tests.fakes.tar_samples import bare, image_bytes, images, rejects
+from tests.fakes.tar_samples import bare, encoded_size, image_bytes, images, rejects
 
 TWENTY = [(f"{i:09d}", image_bytes(i)) for i in range(20)]
 TABLE = pa.table({"image": [d for _, d in TWENTY], "caption": [f"no {i}" for i in range(20)], "n": range(20)})
@@ -48,8 +49,8 @@ def test_units_end_at_bytes_too(tmp_path: Path) -> None:
     source = replace(write(tmp_path, TABLE.select(["image"]), rows=100), unit_images=100, unit_bytes=2000)
     batches = read(source)
     assert images(batches) == TWENTY
-    assert all(sum(len(i.data) for i in b.items[:-1]) < 2000 for b in batches)
-    assert all(sum(len(i.data) for i in b.items) >= 2000 for b in batches[:-1])
+    assert all(encoded_size(b.items[:-1]) < 2000 for b in batches)
+    assert all(encoded_size(b.items) >= 2000 for b in batches[:-1])
 
 
 def test_other_columns_travel_as_one_row(tmp_path: Path) -> None:
@@ -66,7 +67,7 @@ def test_other_columns_travel_as_one_row(tmp_path: Path) -> None:
 
 def test_the_struct_of_hugging_face_and_its_nulls(tmp_path: Path) -> None:
     (tmp_path / "secret.jpg").write_bytes(b"never opened")
-    rows = [
+    rows: list[dict[str, object] | None] = [
         {"bytes": b"one", "path": "a.jpg"},
         {"bytes": None, "path": str(tmp_path / "secret.jpg")},
         {"bytes": None, "path": None},
@@ -124,7 +125,7 @@ def test_the_image_column_is_found(table: dict[str, object], column: str, tmp_pa
         ({"key_column": "image"}, "column 'image' is binary, expected text"),
     ],
 )
-def test_columns_that_are_not_there_are_refused(options: dict[str, str], message: str, tmp_path: Path) -> None:
+def test_missing_columns_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
     source = write(tmp_path, TABLE)
     with pytest.raises(SourceError, match=message) as caught:
         replace(source, **options).shards()
@@ -160,10 +161,10 @@ def test_unreadable_files_are_failures_not_refusals(tmp_path: Path) -> None:
         source.probe(shards)
 
 
-def test_a_corrupt_page_ends_the_file_with_what_was_whole(tmp_path: Path) -> None:
+def test_a_corrupt_page_ends_the_file_after_the_rows_before_it(tmp_path: Path) -> None:
     noise = random.Random(3)
     rows = [noise.randbytes(5000) for _ in range(20)]
-    options = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}
+    options: dict[str, Any] = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}
     source = write(tmp_path, pa.table({"image": rows}), **options)
     path = tmp_path / "a.parquet"
     data = bytearray(path.read_bytes())
@@ -174,7 +175,7 @@ def test_a_corrupt_page_ends_the_file_with_what_was_whole(tmp_path: Path) -> Non
     assert [b.unit.failure for b in batches] == ["", "", "", "", "parquet_corrupt"]
 
 
-def test_whatever_is_committed_the_other_units_are_the_same(tmp_path: Path) -> None:
+def test_committed_units_do_not_change_the_others(tmp_path: Path) -> None:
     source = write(tmp_path, TABLE)
     (shard,) = source.shards()
     all_units = list(source.units(shard, {}))

@@ -34,7 +34,7 @@ def test_whole_streams(count: int) -> None:
     assert drain(gzip.compress(b"") + gzip.compress(b"x"), count) == (b"x", "")
 
 
-def test_what_unpacks_far_larger_than_it_is() -> None:
+def test_a_small_stream_that_unpacks_to_a_large_one() -> None:
     size = 50 << 20
     stream = GzipStream(BytesStream(gzip.compress(bytes(size))))
     stream.skip_to(size - 5)
@@ -50,7 +50,7 @@ def test_damage() -> None:
     assert drain(data + data[:5], 1000) == (NOISE, "gzip_truncated")
 
 
-def test_all_before_a_corrupt_byte_is_handed_out() -> None:
+def test_all_bytes_before_a_corrupt_one_are_returned() -> None:
     text = b"".join(b"%d " % i for i in range(60_000))
     data = bytearray(gzip.compress(text))
     data[len(data) // 2 : len(data) // 2 + 40] = os.urandom(40)

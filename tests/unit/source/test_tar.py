@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -68,7 +69,7 @@ def test_long_links_are_followed_by_their_member(format: int) -> None:
 
 @pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 @pytest.mark.parametrize("size", [8 * 2**30, 3 * 2**40 + 17])
-def test_sizes_beyond_octal(format: int, size: int) -> None:
+def test_sizes_beyond_octal(format: Literal[1, 2], size: int) -> None:
     info = tarfile.TarInfo("big.jpg")
     info.size = size
     member = TarReader(BytesStream(info.tobuf(format))).next()
@@ -93,7 +94,7 @@ def test_kinds() -> None:
     assert [data for _, data in found][-2:] == [data for _, data in TWO]
 
 
-def test_a_volume_label_is_passed_over_like_a_folder() -> None:
+def test_a_volume_label_is_skipped_like_a_folder() -> None:
     assert [m.kind for m, _ in walk(tar_of([of_type("label", b"V"), *TWO]))] == ["folder", "file", "file"]
 
 
@@ -153,7 +154,7 @@ def test_zeros_after_the_end_are_fine(padding: int) -> None:
     assert len(walk(body + bytes(1024 + padding))) == 2
 
 
-def test_what_ends_an_archive_badly() -> None:
+def test_bad_ends_of_an_archive() -> None:
     data = tar_of(TWO)
     body_stop = 2 * (512 + 1536)
     assert data[body_stop:].count(0) == len(data) - body_stop
@@ -177,12 +178,12 @@ def test_every_flipped_bit_of_a_header_is_found() -> None:
         broken = bytearray(data)
         broken[position] ^= 0x04
         if position in (2048 + 154, 2048 + 155):
-            continue  # what closes the checksum field carries no information
+            continue  # the end of the checksum field carries no information
         assert failure(bytes(broken)) == ("tar_bad_header", 2048, 1), position
 
 
 def test_the_stdlib_would_have_lost_data_silently() -> None:
-    """Why there is a reader of our own."""
+    """The reason for a reader of our own."""
     data = tar_of(TWO)
     for broken in (data[:2048], data[:2300], data + data, data[:2048] + bytes(512) + data[2048:]):
         with tarfile.open(fileobj=io.BytesIO(broken)) as tar:

@@ -21,7 +21,18 @@ from pipeline.source import keys as hashes
 from pipeline.source.files import Files
 from pipeline.source.webdataset import WebDataset
 from tests.fakes.specs import GIVEN, made, preset
-from tests.fakes.tar_samples import bare, image_bytes, images, of_type, packed, read, rejects, tar_of, write
+from tests.fakes.tar_samples import (
+    bare,
+    encoded_size,
+    image_bytes,
+    images,
+    of_type,
+    packed,
+    read,
+    rejects,
+    tar_of,
+    write,
+)
 
 TWENTY = [(f"{i:04d}.jpg", image_bytes(i)) for i in range(20)]
 
@@ -57,7 +68,7 @@ def test_the_plain_suffix_is_the_image_wherever_it_stands(tmp_path: Path) -> Non
     assert images(batches) == [("1.png", b"image"), ("2.seg.png", b"only")]
 
 
-def test_what_is_no_image_is_a_row_with_a_reason(tmp_path: Path) -> None:
+def test_a_member_that_is_not_an_image_is_a_row_with_a_reason(tmp_path: Path) -> None:
     data = tar_of(
         [
             of_type("folder", tarfile.DIRTYPE),
@@ -91,7 +102,7 @@ def test_what_is_no_image_is_a_row_with_a_reason(tmp_path: Path) -> None:
     assert {i.stage for b in batches for i in b.items if not isinstance(i, EncodedImage)} == {"read"}
 
 
-def test_names_are_made_tidy(tmp_path: Path) -> None:
+def test_names_are_normalised(tmp_path: Path) -> None:
     assert images(read(tmp_path, tar_of([("./a//b.jpg", b"1")]))) == [("a/b.jpg", b"1")]
 
 
@@ -144,7 +155,7 @@ def test_a_rejected_image_does_not_make_its_mask_the_image(tmp_path: Path) -> No
     assert rejects(batches) == [("a.jpg", "too_many_bytes")]
 
 
-def test_thousands_of_members_of_one_key_are_a_mistake(tmp_path: Path) -> None:
+def test_thousands_of_members_of_one_key_fail_the_shard(tmp_path: Path) -> None:
     (batch,) = read(tmp_path, tar_of([(f"img.{i:05d}.jpg", b"x") for i in range(1001)]))
     assert batch.unit.failure == "sample_too_long"
     assert rejects([batch])[-1][1] == "sample_too_long"
@@ -158,8 +169,8 @@ def test_units_end_at_images_or_bytes_and_tile_the_shard(tmp_path: Path) -> None
     assert [b.unit.start for b in batches[1:]] == [b.unit.stop for b in batches[:-1]]
     by_bytes = list(replace(source, unit_images=100, unit_bytes=2000).units(shard, {}))
     assert images(by_bytes) == TWENTY
-    assert all(sum(len(i.data) for i in b.items[:-1]) < 2000 for b in by_bytes)
-    assert all(sum(len(i.data) for i in b.items) >= 2000 for b in by_bytes[:-1])
+    assert all(encoded_size(b.items[:-1]) < 2000 for b in by_bytes)
+    assert all(encoded_size(b.items) >= 2000 for b in by_bytes[:-1])
 
 
 def test_an_empty_archive_is_one_empty_unit(tmp_path: Path) -> None:
@@ -226,7 +237,7 @@ SHARDS = {
 
 
 @pytest.mark.parametrize("kind", SHARDS)
-def test_whatever_is_committed_the_other_units_are_the_same(kind: str, tmp_path: Path) -> None:
+def test_committed_units_do_not_change_the_others(kind: str, tmp_path: Path) -> None:
     name, data = SHARDS[kind]
     source, shard = write(tmp_path / "s", data, name)
     all_units = list(source.units(shard, {}))
@@ -237,13 +248,13 @@ def test_whatever_is_committed_the_other_units_are_the_same(kind: str, tmp_path:
         assert bare(list(source.units(shard, done))) == bare(left)
 
 
-def test_a_resume_reads_nothing_of_what_is_done(tmp_path: Path) -> None:
+def test_a_resume_reads_no_committed_unit(tmp_path: Path) -> None:
     source, shard = write(tmp_path, tar_of([(f"{i}.jpg", image_bytes(i, 2 << 20)) for i in range(20)]))
     units = [b.unit for b in source.units(shard, {})]
     before = psutil.Process().io_counters().read_chars
     done = {u.start: u.stop for u in units[:-1]}
     (last,) = source.units(shard, done)
-    assert psutil.Process().io_counters().read_chars - before < sum(len(i.data) for i in last.items) + (2 << 20)
+    assert psutil.Process().io_counters().read_chars - before < encoded_size(last.items) + (2 << 20)
 
 
 def test_a_replaced_shard_is_a_failure(tmp_path: Path) -> None:
@@ -300,7 +311,7 @@ def test_listing(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(shards)) == shards
 
 
-def test_nothing_there_is_refused(tmp_path: Path) -> None:
+def test_a_uri_without_shards_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"source\.uri=.*\.tar"):
         WebDataset(uri=str(tmp_path)).shards()
     with pytest.raises(SourceError, match="does not exist"):

@@ -1,10 +1,11 @@
-"""store.py on local disk: listings, ranges, conditional create, atomic put, and what is refused."""
+"""store.py on local disk: listings, ranges, conditional create, atomic put, refusals."""
 
 import errno
 import os
 import pickle
 import tarfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -106,7 +107,7 @@ BAD = ["../x", "a/../../x", "/etc/passwd", "a\0b", "", "a/./b", ".."]
 def test_paths_that_leave_the_root_are_refused_everywhere(store: Store, tmp_path: Path, path: str) -> None:
     (tmp_path / "x").write_bytes(b"outside")
     store.put("here", b"1")
-    calls = [
+    calls: list[Callable[[], object]] = [
         lambda: store.stat(path),
         lambda: store.read(path),
         lambda: store.read_range(path, 0, 1),
@@ -167,7 +168,7 @@ def test_a_pipe_is_refused_instead_of_waited_for(store: Store, tmp_path: Path) -
     assert time.monotonic() - started < 2
 
 
-def test_what_is_missing_is_named(store: Store) -> None:
+def test_a_missing_object_is_named(store: Store) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         store.list()
     assert store.uri in str(caught.value)
@@ -185,7 +186,7 @@ def test_what_is_missing_is_named(store: Store) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_no_rights_is_a_permission_error(store: Store, tmp_path: Path) -> None:
+def test_missing_rights_are_a_permission_error(store: Store, tmp_path: Path) -> None:
     store.put("folder/file", b"1")
     (tmp_path / "root" / "folder").chmod(0)
     with pytest.raises(PermissionError, match="root"):
@@ -338,7 +339,7 @@ def test_folders_come_and_go_with_their_files_under_contention(store: Store) -> 
     assert os.path.isdir(store.uri)
 
 
-def test_what_a_killed_writer_leaves_is_hidden_and_swept(store: Store, tmp_path: Path) -> None:
+def test_files_of_a_killed_writer_are_hidden_and_swept(store: Store, tmp_path: Path) -> None:
     store.put("folder/file", b"1")
     left = tmp_path / "root" / "folder" / ".segfill-0123456789abcdef.tmp"
     left.write_bytes(b"half")
@@ -353,8 +354,9 @@ def test_what_a_killed_writer_leaves_is_hidden_and_swept(store: Store, tmp_path:
 def test_a_write_survives_the_sweep_at_the_end_of_another_drivers_run(
     folder_too: bool, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its half-written file is gone when it wants to give it its name; maybe the folder, too."""
-    fsync, swept = os.fsync, []
+    """The sweep removes its half-written file, and maybe the folder, before the file gets its name."""
+    fsync = os.fsync
+    swept: list[int] = []
 
     def swept_meanwhile(descriptor: int) -> None:
         fsync(descriptor)
@@ -436,7 +438,7 @@ def test_the_probe_leaves_nothing(store: Store) -> None:
     assert os.listdir(store.uri) == []
 
 
-def test_a_store_travels_as_its_uri(store: Store) -> None:
+def test_a_store_is_pickled_as_its_uri(store: Store) -> None:
     store.put("x", b"1")
     other = pickle.loads(pickle.dumps(store))
     assert other == store
@@ -448,7 +450,7 @@ def test_a_store_travels_as_its_uri(store: Store) -> None:
 
 
 class Replaced(MemoryFileSystem):  # type: ignore[misc]
-    """Somebody replaces each object just before it is read."""
+    """Each object is replaced just before it is read."""
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
         self.pipe_file(path, b"9876543210")
@@ -457,7 +459,11 @@ class Replaced(MemoryFileSystem):  # type: ignore[misc]
 
 def test_an_object_of_any_file_system_that_is_replaced_while_it_is_read_is_refused() -> None:
     backend = CloudBackend(Replaced(skip_instance_cache=True), "cloud-test/replaced")
-    for call in (lambda etag: backend.read("x", etag), lambda etag: backend.read_range("x", 2, 5, etag)):
+    calls: list[Callable[[str], bytes]] = [
+        lambda etag: backend.read("x", etag),
+        lambda etag: backend.read_range("x", 2, 5, etag),
+    ]
+    for call in calls:
         backend.put("x", b"0123456789")
         etag = backend.stat("x").etag
         with pytest.raises(OSError, match="no longer the one") as caught:
@@ -487,6 +493,6 @@ def test_any_fsspec_file_system_with_exclusive_writes_will_do() -> None:
         backend.stat("a/b")
 
 
-def test_a_cloud_whose_package_is_missing_says_which() -> None:
+def test_the_missing_package_of_a_cloud_is_named() -> None:
     with pytest.raises(ConfigError, match="pip install gcsfs"):
         open_store("gs://bucket/x").list()

@@ -1,6 +1,7 @@
-"""Which places a source and a sink may name: folders and object stores, nothing that fsspec knows besides."""
+"""A source and a sink may be folders and object stores, but no other file system that fsspec knows."""
 
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ CHAINED = [
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection would fail the test, not only be refused by a place that is not there."""
+    """Make any connection fail the test."""
 
     def connect(*arguments: object) -> None:
         raise AssertionError(f"connected to {arguments}")
@@ -56,8 +57,8 @@ def test_a_job_refuses_it_before_anything_is_opened(
     key: str,
     uri: str,
     capsys: pytest.CaptureFixture[str],
-    tmp_path,
-    monkeypatch: pytest.MonkeyPatch,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()

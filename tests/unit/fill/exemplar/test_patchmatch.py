@@ -13,7 +13,7 @@ from tests.fakes.fill_samples import ellipse, photograph
     seed=st.integers(0, 99),
     share=st.sampled_from([0.02, 0.5, 0.97]),
 )
-def test_every_pixel_comes_from_a_known_one(height, width, seed, share):
+def test_every_pixel_comes_from_a_known_one(height: int, width: int, seed: int, share: float) -> None:
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     known = rng.random((height, width)) > share
@@ -27,9 +27,10 @@ def test_every_pixel_comes_from_a_known_one(height, width, seed, share):
     assert (places[known] == np.argwhere(known)).all()
 
 
-def test_no_known_pixel_is_told_to_come_from_elsewhere_and_the_hole_has_few_seams():
+def test_no_known_pixel_is_told_to_come_from_elsewhere_and_the_hole_has_few_seams() -> None:
     pixels = photograph("brick.png")[::4, ::4]
-    known = ~ellipse(*pixels.shape[:2], 64, 64, 20, 20)
+    height, width, _ = pixels.shape
+    known = ~ellipse(height, width, 64, 64, 20, 20)
     _, places, found = complete(pixels, known, 1)
     shift = places - np.moveaxis(np.indices(known.shape), 0, -1)
     assert found.all()

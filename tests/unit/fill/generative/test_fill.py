@@ -4,6 +4,7 @@ import subprocess
 import sys
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,7 +25,7 @@ from tests.fakes.fill_samples import face, filled
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory):
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export of random weights."""
     torch.manual_seed(3)
     network = Generator()
@@ -34,12 +35,12 @@ def file(tmp_path_factory):
     return path
 
 
-def made(path: Path, **more: object) -> Generative:
+def made(path: Path, **more: Any) -> Generative:
     weights = Weights(uri=path.as_uri(), sha256=sha256(path.read_bytes()).hexdigest(), licence="Apache-2.0")
     return Generative(model=weights, windowing=Windowing(side=256), **more)
 
 
-def test_training_and_running_see_a_window_alike(file):
+def test_training_and_running_see_a_window_alike(file: Path) -> None:
     """The same window through the training's own path and through the fill."""
     rgb, mask = face()
     rgb, mask = rgb[:256, 100:356], mask[:256, 100:356]
@@ -51,7 +52,7 @@ def test_training_and_running_see_a_window_alike(file):
     assert np.abs(painted - expected)[mask].max() <= 1
 
 
-def test_the_same_bytes_on_every_load_and_nothing_of_what_was_there(file):
+def test_the_same_bytes_on_every_load_and_nothing_of_what_was_there(file: Path) -> None:
     rgb, mask = face()
     fill = made(file)
     first = filled(rgb, mask, fill)
@@ -63,7 +64,7 @@ def test_the_same_bytes_on_every_load_and_nothing_of_what_was_there(file):
     assert (filled(rgb, mask, fill, image_id="b") == first).all()  # nothing in it is drawn by lot
 
 
-def test_a_file_of_another_network_or_of_numbers_that_are_not_finite_is_refused(file, tmp_path):
+def test_a_file_of_another_network_or_of_numbers_that_are_not_finite_is_refused(file: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"expected 1 input, got 2: image, mask"):
         made(fill_networks.lama(tmp_path / "lama.onnx")).check()
     with pytest.raises(ConfigError, match=r"expected an input of \?x10x\?x\? float, got x \?x4x512x512 float"):
@@ -76,7 +77,7 @@ def test_a_file_of_another_network_or_of_numbers_that_are_not_finite_is_refused(
         made(tmp_path / "nan.onnx").check()
 
 
-def test_mistakes_are_named(file):
+def test_mistakes_are_named(file: Path) -> None:
     weights = made(file).model
     with pytest.raises(ConfigError, match=r"windowing.multiple: expected a multiple of 8, got 4"):
         Generative(model=weights, windowing=Windowing(side=256, multiple=4))
@@ -84,6 +85,6 @@ def test_mistakes_are_named(file):
         Generative(model=Weights(uri="file:/m.safetensors", sha256="0" * 64, licence="MIT"), windowing=Windowing())
 
 
-def test_torch_is_not_needed():
+def test_torch_is_not_needed() -> None:
     code = "import sys; import pipeline.fill.generative.fill; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,11 +1,12 @@
 import cv2
 import numpy as np
+import pytest
 
 from pipeline.fill.shared.shrink import enlarge, shrink
 from tests.fakes.fill_samples import ellipse, photograph
 
 
-def test_what_is_not_known_is_not_mixed_in():
+def test_what_is_not_known_is_not_mixed_in() -> None:
     pixels = np.full((40, 80, 3), 255, np.uint8)
     known = np.zeros((40, 80), bool)
     known[:, :43] = True
@@ -18,14 +19,14 @@ def test_what_is_not_known_is_not_mixed_in():
     assert (small[:, :11] == [10, 20, 30]).all()
 
 
-def test_a_smaller_crop_is_left_alone():
+def test_a_smaller_crop_is_left_alone() -> None:
     pixels, known = np.zeros((9, 5, 3), np.uint8), np.ones((9, 5), bool)
     small, there = shrink(pixels, known, 9)
     assert small is pixels
     assert there is known
 
 
-def test_a_single_known_pixel_is_not_lost():
+def test_a_single_known_pixel_is_not_lost() -> None:
     pixels = np.full((64, 64, 3), 200, np.uint8)
     known = np.zeros((64, 64), bool)
     known[33, 5] = True
@@ -35,7 +36,7 @@ def test_a_single_known_pixel_is_not_lost():
     assert small[there].tolist() == [[1, 2, 3]]
 
 
-def test_a_large_crop_is_shrunk_in_bands_as_at_one_time(monkeypatch):
+def test_a_large_crop_is_shrunk_in_bands_as_at_one_time(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = photograph("astronaut.png")
     known = ~ellipse(512, 512, 222, 118, 52, 70)
     whole, sure = shrink(picture, known, 100)
@@ -45,7 +46,7 @@ def test_a_large_crop_is_shrunk_in_bands_as_at_one_time(monkeypatch):
     assert np.abs(whole[sure].astype(int) - banded[sure]).max() <= 1
 
 
-def test_what_is_not_known_takes_the_enlarged_picture(monkeypatch):
+def test_what_is_not_known_takes_the_enlarged_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.fill.shared.shrink.BAND", 7 * 400)
     small = photograph("astronaut.png")[:37, :50]
     known = ~ellipse(290, 400, 200, 140, 150, 90)

@@ -1,7 +1,9 @@
 """A network of one size fills a crop of any size. The networks here know what they paint: a plane through the colours
 that they are shown, or stripes of a known kind with the phase that they see. What is hidden has one right answer."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from pipeline.errors import ConfigError, ImageError
 from pipeline.fill.shared.crops import GREY
 from pipeline.fill.shared.inpaint import inpaint
 from pipeline.fill.shared.windows import FillWindow, WindowedFill, Windowing
+from pipeline.records import Device, Rgb
 from tests.fakes import specs
 from tests.fakes.fill_samples import crops_of, ellipse, face, filled
 
@@ -22,14 +25,16 @@ class Fill:
 
     active, reversible, weights = True, False, ()
 
-    def __init__(self, windowing: Windowing, paint, context: float = 0.5):
+    def __init__(
+        self, windowing: Windowing, paint: Callable[[Sequence[FillWindow]], list[Rgb]], context: float = 0.5
+    ) -> None:
         self.windowing, self.paint, self.context = windowing, paint, context
 
-    def load(self, device, threads) -> FillModel:
+    def load(self, device: Device, threads: int) -> FillModel:
         return WindowedFill(self.windowing, self.paint)
 
 
-def plane(windows, cast=(0, 0, 0), tilt=0.0):
+def plane(windows: Sequence[FillWindow], cast: tuple[int, int, int] = (0, 0, 0), tilt: float = 0.0) -> list[Rgb]:
     """Least squares through what is shown; with a cast of colour, which may grow from left to right."""
     painted = []
     for window in windows:
@@ -42,7 +47,7 @@ def plane(windows, cast=(0, 0, 0), tilt=0.0):
     return painted
 
 
-def stripes_like(windows):
+def stripes_like(windows: Sequence[FillWindow]) -> list[Rgb]:
     """The phase of the stripes that are shown, continued."""
     painted = []
     for window in windows:
@@ -54,18 +59,19 @@ def stripes_like(windows):
     return painted
 
 
-def flowing(windows):
+def flowing(windows: Sequence[FillWindow]) -> list[Rgb]:
     return [inpaint(w.pixels, ~w.mask, 5) if (~w.mask).any() else w.pixels for w in windows]
 
 
-def stripes(y, x, phase=0):
+def stripes(y: np.ndarray, x: np.ndarray, phase: float = 0) -> Rgb:
     light = ((x + y + phase) % PERIOD < PERIOD // 2).astype(int)
     return np.stack([60 + 120 * light, 200 - 100 * light, 80 + 40 * light], -1).astype(np.uint8)
 
 
-def slope(height, width):
+def slope(height: int, width: int) -> Rgb:
     y, x = np.mgrid[:height, :width]
-    return np.rint(np.stack([40 + 0.3 * x, 60 + 0.3 * y, 200 - 0.2 * x], -1)).astype(np.uint8)
+    levels: np.ndarray = np.rint(np.stack([40 + 0.3 * x, 60 + 0.3 * y, 200 - 0.2 * x], -1))
+    return levels.astype(np.uint8)
 
 
 FITS = [
@@ -83,7 +89,7 @@ fits = pytest.mark.parametrize("windowing", FITS, ids=lambda f: f"{f.side}-{f.ov
 @pytest.mark.parametrize(
     "windowing", [f for f in FITS if f != Windowing(side=320, fixed=True)], ids=repr
 )  # no slope in a mirror
-def test_a_slope_goes_on_whatever_the_size(windowing):
+def test_a_slope_goes_on_whatever_the_size(windowing: Windowing) -> None:
     picture, mask = slope(300, 400), ellipse(300, 400, 210, 150, 130, 90)
     holed = np.where(mask[..., None], np.uint8(255), picture)
     made = filled(holed, mask, Fill(windowing, plane))
@@ -92,7 +98,7 @@ def test_a_slope_goes_on_whatever_the_size(windowing):
 
 
 @pytest.mark.parametrize("side", [64, 128])
-def test_stripes_go_on_over_the_borders_of_windows(side):
+def test_stripes_go_on_over_the_borders_of_windows(side: int) -> None:
     y, x = np.mgrid[:360, :480]
     picture, mask = stripes(y, x), ellipse(360, 480, 240, 180, 150, 110)
     holed = np.where(mask[..., None], np.uint8(255), picture)
@@ -105,7 +111,7 @@ def test_stripes_go_on_over_the_borders_of_windows(side):
 
 
 @pytest.mark.parametrize("cast", [(30, -20, 10), (-40, -40, -40)])
-def test_colours_are_shifted_to_agree_with_the_surroundings(cast):
+def test_colours_are_shifted_to_agree_with_the_surroundings(cast: tuple[int, int, int]) -> None:
     picture, mask = slope(300, 400), ellipse(300, 400, 210, 150, 130, 90)
     off = lambda windows: plane(windows, cast, tilt=0.05)  # noqa: E731  # up to 20 levels more on the right
     wrong = filled(picture, mask, Fill(Windowing(colour=False), off)).astype(int) - picture
@@ -116,27 +122,26 @@ def test_colours_are_shifted_to_agree_with_the_surroundings(cast):
 
 
 @pytest.mark.parametrize("blend", ["feather", "poisson"])
-def test_a_border_is_faded_inside_the_hole_only(blend):
+def test_a_border_is_faded_inside_the_hole_only(blend: Literal["feather", "poisson"]) -> None:
     """For networks that say of known pixels just what they were shown: no cast can be measured."""
     picture, mask = slope(300, 400), ellipse(300, 400, 210, 150, 80, 60)
 
-    def off(windows):
+    def off(windows: Sequence[FillWindow]) -> list[Rgb]:
         return [
             np.where(w.mask[..., None], p + 25, w.pixels).astype(np.uint8)
             for w, p in zip(windows, plane(windows), strict=True)
         ]
 
     rim = mask & ~ellipse(300, 400, 210, 150, 78, 58)
-    plain, faded = (
-        filled(picture, mask, Fill(Windowing(blend=kind), off)).astype(int) - picture for kind in ("none", blend)
-    )
+    plain = filled(picture, mask, Fill(Windowing(blend="none"), off)).astype(int) - picture
+    faded = filled(picture, mask, Fill(Windowing(blend=blend), off)).astype(int) - picture
     assert plain[rim].mean() > 20
     assert np.abs(faded[rim]).mean() < 10
     assert (faded[~mask] == 0).all()
 
 
 @fits
-def test_what_is_hidden_makes_no_difference(windowing):
+def test_what_is_hidden_makes_no_difference(windowing: Windowing) -> None:
     """In the strongest form: not even crops that were not blanked change a byte of the fill."""
     rgb, mask = face()
     rng = np.random.default_rng(1)
@@ -153,7 +158,7 @@ def test_what_is_hidden_makes_no_difference(windowing):
 
 
 @fits
-def test_the_same_bytes_one_by_one_and_all_at_once(windowing):
+def test_the_same_bytes_one_by_one_and_all_at_once(windowing: Windowing) -> None:
     rgb, mask = face()
     mask |= ellipse(512, 512, 400, 420, 40, 60) | ellipse(512, 512, 60, 430, 40, 60)
     crops = crops_of(rgb, mask, Fill(windowing, flowing))
@@ -163,14 +168,14 @@ def test_the_same_bytes_one_by_one_and_all_at_once(windowing):
     assert all((a.pixels == b.pixels).all() for a, b in zip(once, again, strict=True))
 
 
-def test_crops_of_one_shape_share_a_call_and_every_window_is_what_the_network_takes():
+def test_crops_of_one_shape_share_a_call_and_every_window_is_what_the_network_takes() -> None:
     rgb, _ = face()
     mask = (
         ellipse(512, 512, 100, 100, 30, 30) | ellipse(512, 512, 400, 100, 30, 30) | ellipse(512, 512, 250, 400, 60, 9)
     )
     seen = []
 
-    def watching(windows):
+    def watching(windows: Sequence[FillWindow]) -> list[Rgb]:
         seen.append([w.mask.shape for w in windows])
         return flowing(windows)
 
@@ -183,12 +188,12 @@ def test_crops_of_one_shape_share_a_call_and_every_window_is_what_the_network_ta
     assert seen == [[(256, 256)] * 3]
 
 
-def test_a_window_shows_only_what_is_known():
+def test_a_window_shows_only_what_is_known() -> None:
     rgb, mask = face()
     rgb[mask] = [255, 0, 255]
     shown: list[FillWindow] = []
 
-    def watching(windows):
+    def watching(windows: Sequence[FillWindow]) -> list[Rgb]:
         shown.extend(windows)
         return flowing(windows)
 
@@ -198,12 +203,12 @@ def test_a_window_shows_only_what_is_known():
     assert len({w.seed for w in shown}) == len(shown) - 1  # the sketch and nothing else has the crop's
 
 
-def test_small_parts_of_a_large_crop_are_filled_at_full_size():
+def test_small_parts_of_a_large_crop_are_filled_at_full_size() -> None:
     picture = slope(300, 700)
     mask = ellipse(300, 700, 30, 30, 20, 20) | ellipse(300, 700, 350, 150, 90, 20) | ellipse(300, 700, 660, 270, 30, 20)
-    sizes = []
+    sizes: list[tuple[int, ...]] = []
 
-    def watching(windows):
+    def watching(windows: Sequence[FillWindow]) -> list[Rgb]:
         sizes.extend(w.mask.shape for w in windows)
         return plane(windows)
 
@@ -214,7 +219,7 @@ def test_small_parts_of_a_large_crop_are_filled_at_full_size():
 
 
 @pytest.mark.parametrize("blend", ["none", "feather", "poisson"])
-def test_nothing_known_and_tiny_images(blend):
+def test_nothing_known_and_tiny_images(blend: Literal["none", "feather", "poisson"]) -> None:
     rng = np.random.default_rng(3)
     for windowing in (
         Windowing(side=64, overlap=8, blend=blend),
@@ -235,7 +240,9 @@ def test_nothing_known_and_tiny_images(blend):
         (lambda w: w.pixels.astype(np.float32), r"wrong_shape.*uint8, got \(64, 64, 3\) float32"),
     ],
 )
-def test_an_answer_that_is_no_picture_of_the_window_is_refused(answer, said):
+def test_an_answer_that_is_no_picture_of_the_window_is_refused(
+    answer: Callable[[FillWindow], np.ndarray], said: str
+) -> None:
     rgb, mask = face()
     with pytest.raises(ImageError, match=said):
         filled(rgb, mask, Fill(Windowing(side=64, overlap=8, fixed=True), lambda windows: [answer(w) for w in windows]))
@@ -257,6 +264,6 @@ def test_an_answer_that_is_no_picture_of_the_window_is_refused(answer, said):
         ({"blend": "soft"}, "blend: expected none, feather or poisson, got 'soft'"),
     ],
 )
-def test_what_cannot_be_is_named(wrong, said):
+def test_what_cannot_be_is_named(wrong: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=rf"^fill\.windowing\.{said}"):
         specs.made("fill.windowing", Windowing, **wrong)

@@ -9,7 +9,7 @@ import pytest
 pytestmark = [pytest.mark.chaos, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
 
-def test_a_hole_of_30_megapixels_takes_less_than_2_gb():
+def test_a_hole_of_30_megapixels_takes_less_than_2_gb() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.fakes.large_hole_fill"],
         cwd=Path(__file__).parents[4],

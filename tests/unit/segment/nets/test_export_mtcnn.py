@@ -1,6 +1,7 @@
 """The ONNX files of MTCNN are what the script exports, and compute what torch computes with the original weights."""
 
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -56,7 +57,7 @@ def test_the_script_exports_the_very_bytes_that_the_config_names(net: str) -> No
     assert getattr(spec_of("mtcnn"), net).sha256 == sha256(data).hexdigest()
 
 
-def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SEGFILL_CACHE", str(tmp_path))
     monkeypatch.setattr(export_mtcnn, "fetch_member", lambda name, version, member, file: file.write_bytes(b"other"))
     with pytest.raises(WeightsError, match=r"pnet\.pt: expected sha256 a2a7"):

@@ -19,7 +19,7 @@ FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
-PROCESSORS = {
+PROCESSORS: dict[str, tuple[str, dict[str, object]]] = {
     "segformer": ("Segformer", {"resample": 3}),
     "beit": ("Beit", {}),
     "dpt": ("DPT", {}),

@@ -25,7 +25,9 @@ def network() -> Generator:
 
 
 @pytest.mark.parametrize(("count", "height", "width"), [(1, 64, 64), (2, 40, 104)])
-def test_the_export_answers_as_the_network(network, count, height, width, tmp_path):
+def test_the_export_answers_as_the_network(
+    network: Generator, count: int, height: int, width: int, tmp_path: Path
+) -> None:
     rng = np.random.default_rng(0)
     batch = rng.uniform(-1, 1, (count, CHANNELS, height, width)).astype(np.float32)
     batch[:, 3] = batch[:, 3] > 0
@@ -37,7 +39,7 @@ def test_the_export_answers_as_the_network(network, count, height, width, tmp_pa
     assert np.abs(expected).max() > 0.1
 
 
-def test_weights_come_back_from_an_export_as_from_a_training(network, tmp_path):
+def test_weights_come_back_from_an_export_as_from_a_training(network: Generator, tmp_path: Path) -> None:
     export(network, tmp_path / "a.onnx")
     save_file(network.state_dict(), tmp_path / "a.safetensors")
     for file in (tmp_path / "a.onnx", tmp_path / "a.safetensors"):
@@ -59,7 +61,9 @@ def test_weights_come_back_from_an_export_as_from_a_training(network, tmp_path):
         ("paint.bias", torch.full((PAINTED,), torch.nan), r"paint.bias: expected finite numbers"),
     ],
 )
-def test_weights_of_another_network_are_refused(network, name, value, expected, tmp_path):
+def test_weights_of_another_network_are_refused(
+    network: Generator, name: str, value: torch.Tensor | None, expected: str, tmp_path: Path
+) -> None:
     save_file(network.state_dict(), tmp_path / "odd.safetensors")
     tensors = {**load_file(tmp_path / "odd.safetensors"), name: value}
     save_file({n: v for n, v in tensors.items() if v is not None}, tmp_path / "odd.safetensors")

@@ -13,6 +13,7 @@ from jobs import train_fill
 from pipeline.errors import ConfigError, SourceError
 from pipeline.fill.generative.train import loop
 from pipeline.fill.generative.train.export import load
+from pipeline.fill.generative.train.photos import gather
 from pipeline.source.auto import Auto
 from tests.fakes.drawn_images import drawing
 
@@ -77,7 +78,7 @@ def test_what_was_used_is_listed_and_what_is_held_out_is_not_learnt_from(drawn: 
 def test_it_learns_what_it_is_shown(drawn: Path, tmp_path: Path) -> None:
     training = train_fill.configured(overrides(drawn, tmp_path, "warm_up=1000", "lr=0.0005"))
     torch.set_num_threads(1)
-    run = loop.Run(training, loop.gather(training.data, 64, photographs)[0])
+    run = loop.Run(training, gather(training.data, 64, photographs)[0])
     losses = []
     for _ in range(12):
         run.step = 0  # the same windows again
@@ -87,7 +88,7 @@ def test_it_learns_what_it_is_shown(drawn: Path, tmp_path: Path) -> None:
 
 def test_the_discriminator_begins_after_the_warm_up(drawn: Path, tmp_path: Path) -> None:
     training = train_fill.configured(overrides(drawn, tmp_path, "warm_up=1", "penalty_every=1"))
-    run = loop.Run(training, loop.gather(training.data, 64, photographs)[0])
+    run = loop.Run(training, gather(training.data, 64, photographs)[0])
     first, second = run.advance(), run.advance()
     assert first.keys() == {"inside", "outside", "detail"}
     assert second.keys() == {"inside", "outside", "detail", "discriminator", "adversarial", "features"}
@@ -110,7 +111,7 @@ def test_mixed_precision_runs(drawn: Path, tmp_path: Path) -> None:
     training = replace(
         train_fill.configured(overrides(drawn, tmp_path, "steps=2")), precision="bfloat16", warm_up=0, penalty_every=1
     )
-    run = loop.Run(training, loop.gather(training.data, 64, photographs)[0])
+    run = loop.Run(training, gather(training.data, 64, photographs)[0])
     assert np.isfinite(list(run.advance().values())).all()
 
 
