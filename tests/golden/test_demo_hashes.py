@@ -30,7 +30,7 @@ def test_the_demo_writes_the_bytes_of_the_list(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=True,
     )
-    wanted = dict(reversed(line.split("  ", 1)) for line in lines)
+    wanted = {path: digest for digest, path in (line.split("  ", 1) for line in lines)}
     folders = ("_previews", "images", "masks", "rendered")
     found = {
         path.relative_to(tmp_path / "demo").as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
