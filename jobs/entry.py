@@ -90,7 +90,7 @@ def main(name: str, arguments: Sequence[str] | None = None) -> int:
 
 
 def guarded(name: str, work: Callable[[], int], *, again: str = "try again") -> int:
-    """The exit code of `work`, or of the error that ended it. Quiet when nobody reads the output any more."""
+    """The exit code of `work`, or of the error that ended it. Quiet when the reader of the output has left."""
     try:
         code = _exit_code(name, work, again)
         sys.stdout.flush()  # here and not at the interpreter's exit, which would complain
@@ -221,7 +221,7 @@ def _exit_code(name: str, work: Callable[[], int], again: str) -> int:
 
 
 def _unread() -> list[TextIO]:
-    """Of stdout and stderr, the pipes that nobody reads any more: a store's broken connection looks the same."""
+    """Those of stdout and stderr that are pipes without a reader; a store's broken connection raises the same error."""
     found = []
     for stream in (sys.stdout, sys.stderr):
         try:
