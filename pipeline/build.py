@@ -151,7 +151,7 @@ def build(config: DictConfig) -> Job:
 
 
 def _flow(run: RunKeys, tree: dict[str, Node], packages: Sequence[str]) -> Flow:
-    nodes = tree.pop("segment")
+    nodes = tree.pop("segment", None)
     if not isinstance(nodes, dict) or not nodes:
         raise ConfigError("segment: expected at least one segmenter, for instance segment=[faces]")
     parts: dict[str, object] = {key: construct(node, key, packages) for key, node in tree.items()}

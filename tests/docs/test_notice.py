@@ -24,6 +24,6 @@ def test_a_licence_of_weights_is_named(licence: str) -> None:
 
 
 def test_every_file_that_it_names_is_here() -> None:
-    files = re.findall(r"^[\w/]+\.(?:safetensors|jpg)$", (ROOT / "NOTICE").read_text(), re.MULTILINE)
+    files = re.findall(r"^[\w/]+\.(?:onnx|jpg)$", (ROOT / "NOTICE").read_text(), re.MULTILINE)
     assert len(files) > 3
     assert [name for name in files if not (ROOT / name).exists()] == []

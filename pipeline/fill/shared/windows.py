@@ -72,8 +72,8 @@ class Windowing:
     colour: bool = True
     """Shift the painted colours to agree with what is around the hole."""
     blend: Literal["none", "feather", "poisson"] = "none"
-    """Of the border, inside the hole: `feather` fades to the nearest known colours within `feather` pixels, `poisson`
-    puts the painted gradients on known colours."""
+    """Blending of the border, inside the hole: `feather` fades to the nearest known colours within `feather` pixels,
+    `poisson` puts the painted gradients on known colours."""
     feather: Annotated[int, Field(ge=0, le=256)] = 4
     """Pixels from the border over which `blend: feather` fades."""
     batch: Annotated[int, Field(ge=1, le=1024)] = 1
