@@ -171,6 +171,11 @@ def test_every_choice_builds_and_says_what_it_is(group: str, choice: str, tmp_pa
     assert all(kind.startswith(home) for kind in kinds)
 
 
+def test_no_segmenter_at_all_is_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"segment: expected at least one segmenter, for instance segment=\[faces\]"):
+        build.build(build.compose("clean", [*PLACES, "segment=[]"]))
+
+
 def test_every_yaml_is_a_choice_a_verb_or_the_base() -> None:
     found = {path.relative_to(build.CONF).with_suffix("").as_posix() for path in build.CONF.rglob("*.yaml")}
     found = {name for name in found if not name.rpartition("/")[2].startswith("_")}  # only inherited from
