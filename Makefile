@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test test-fast chaos lint bench bench-gpu test-gpu clean
+.PHONY: help setup demo test test-fast chaos lint docs bench bench-gpu test-gpu clean
 
 help: ## this page
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,9 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+docs: setup ## docs/config.md, from the fields of the configs
+	$(BIN)/python -m jobs.config_page
 
 bench: setup ## the benchmark against the hand-written loop and the peers, into BENCHMARKS.md
 	$(BIN)/python -m tests.bench.bench

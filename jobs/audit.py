@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from functools import partial
-from typing import cast
+from typing import Final, cast
 
 from omegaconf import DictConfig
 
@@ -20,8 +20,19 @@ from pipeline.audit.receipt import PATH, Canaries, read
 from pipeline.audit.run_audit import Audit
 from pipeline.credentials import redact
 from pipeline.errors import EXIT_OK, EXIT_REJECTED, ConfigError, RunError
+from pipeline.spec import spec
 from pipeline.storage.store import open_store
 
+
+@spec
+class AuditKeys(Audit):
+    """The keys of conf/audit.yaml."""
+
+    uri: str
+    """The run's output."""
+
+
+KEYS: Final = AuditKeys
 main = partial(entry.main, "audit")
 
 

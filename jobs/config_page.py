@@ -1,6 +1,6 @@
-"""`python -m jobs.config_page`: writes docs/config.md and docs/config.schema.json from the fields of the specs.
+"""`python -m jobs.config_page`: writes docs/config.md from the fields of the specs; `... schema` prints a JSON schema.
 
-A test holds the page, the schema and the fields equal.
+A test holds the page and the fields equal. --help prints its keys by the same functions.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter
 
 from pipeline import build
+from pipeline.errors import EXIT_OK
 from pipeline.spec import FieldDoc, fields_of
 
 PAGE: Final = Path("docs/config.md")
-SCHEMA: Final = Path("docs/config.schema.json")
 _HEAD: Final = """# Configuration
 
 Every key of every choice, printed from the code by `make docs`. Change a key with `key=value`, a group with
 `group=choice`; `segfill VERB ... --cfg job` shows the composed config, `segfill VERB --help` the keys of one verb.
-[config.schema.json](config.schema.json) tells an editor the same.
+`python -m jobs.config_page schema` prints the same as a JSON schema, a definition a class, for an editor.
 """
 _WIDTH: Final = 100
 
@@ -44,21 +44,18 @@ class Key:
         return "???" if self.value == "???" else json.dumps(self.value, ensure_ascii=False)
 
 
-def keys_of(tree: Mapping[str, Any], path: str = "") -> Iterator[Key]:
-    """The keys below a node in the order of their fields; nodes of classes without specs have none."""
-    fields = _fields(tree.get("_target_"))
+def keys_of(tree: Mapping[str, Any], path: str = "", cls: type | None = None) -> Iterator[Key]:
+    """The keys below a node in the order of their fields; nodes of classes without specs have none. cls: the node's
+    class where it names none."""
+    target = tree.get("_target_")
+    cls = cls or (build.located(target) if isinstance(target, str) else None)
+    fields = {field.name: field for field in fields_of(cls)} if cls else {}
     for name in [*fields, *(name for name in tree if name not in fields)]:
         value, where = tree.get(name), f"{path}.{name}" if path else name
         if isinstance(value, Mapping) and ("_target_" in value or name not in fields):
             yield from keys_of(value, where)
         elif name in fields and name in tree:
             yield Key(path=where, value=value, field=fields[name])
-
-
-def _fields(target: object) -> dict[str, FieldDoc]:
-    if not isinstance(target, str):
-        return {}
-    return {field.name: field for field in fields_of(build.located(target))}
 
 
 def job_keys(job: str) -> list[Key]:
@@ -68,13 +65,20 @@ def job_keys(job: str) -> list[Key]:
     return [*run, *keys_of({name: node for name, node in tree.items() if isinstance(node, Mapping)})]
 
 
+def verb_keys(name: str, cls: type) -> list[Key]:
+    """All keys of a verb that is no job. cls: the spec of its keys."""
+    return list(keys_of(_tree(build.compose(name)), cls=cls))
+
+
 def help_lines(keys: Sequence[Key]) -> list[str]:
-    """`key=value`, what it takes, and below it what it means."""
+    """`key=value`, what it takes, and below it what it means, once."""
     width = min(44, max((len(f"{key.path}={key.shown}") for key in keys), default=0))
-    lines = []
+    lines, shown = [], set()
     for key in keys:
         lines.append(f"  {f'{key.path}={key.shown}':<{width}}  {key.field.expected}")
-        lines += textwrap.wrap(key.field.about, _WIDTH, initial_indent="      ", subsequent_indent="      ")
+        if key.field not in shown:
+            lines += textwrap.wrap(key.field.about, _WIDTH, initial_indent="      ", subsequent_indent="      ")
+        shown.add(key.field)
     return lines
 
 
@@ -99,7 +103,7 @@ def page() -> str:
 
 
 def schema() -> str:
-    """docs/config.schema.json: a JSON schema of each group's choices."""
+    """A JSON schema with a definition for each class that a choice of conf/ names."""
     classes: dict[str, Any] = {}
     for group, choices in build.groups().items():
         for choice in choices:
@@ -135,12 +139,13 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def main() -> int:
-    for path, text in ((PAGE, page()), (SCHEMA, schema())):
-        path.write_text(text, encoding="utf-8")
-        print(path)
-    return 0
+def main(arguments: Sequence[str]) -> int:
+    if list(arguments) == ["schema"]:
+        print(schema(), end="")
+        return EXIT_OK
+    PAGE.write_text(page(), encoding="utf-8")
+    return EXIT_OK
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -11,6 +11,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -23,6 +24,7 @@ from pipeline import build, driver
 from pipeline.errors import EXIT_OK, RefusedError
 from pipeline.execute.ray_data import RayData
 from pipeline.image import rle
+from pipeline.spec import spec
 
 OBJECTS = ("segment=[captions,salient]", "select.labels=[text,salient]", "select.max_segment_share=0.12")
 """What stands out, when it is small: what is large is what a photograph is about."""
@@ -45,6 +47,16 @@ SHOWN = (
 """Verb, source, output and member of a row of the picture: both photographs are in the public domain."""
 _PANEL, _GAP, _HEAD = 320, 8, 24
 
+
+@spec
+class DemoKeys:
+    """The key of conf/demo.yaml."""
+
+    folder: str = "demo"
+    """Where the demo goes; one that lies there is replaced."""
+
+
+KEYS: Final = DemoKeys
 main = partial(entry.main, "demo")
 
 

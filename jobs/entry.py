@@ -9,12 +9,11 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import re
 import select
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TextIO
 
 import conf
@@ -44,11 +43,13 @@ EXIT_PIPE: Final = 141
 @dataclass(frozen=True, kw_only=True)
 class Verb:
     """usage: what is typed behind the verb. again: what to do when storage or the user ended it. job: it runs a flow,
-    with all groups and keys; any other verb is the module of its name, whose `run` takes the composed config."""
+    with groups and keys; any other verb is the module of its name: `KEYS` is the spec of its keys, `run` takes the
+    composed config. unused: groups that --help leaves out."""
 
     usage: str
     again: str = "try again"
     job: bool = False
+    unused: tuple[str, ...] = ()
 
 
 _JOB: Final = Verb(
@@ -57,8 +58,8 @@ _JOB: Final = Verb(
     job=True,
 )
 VERBS: Final = {
-    "annotate": _JOB,
-    "clean": _JOB,
+    "annotate": replace(_JOB, unused=("fill", "audit")),
+    "clean": replace(_JOB, unused=("audit",)),
     "anonymize": _JOB,
     "estimate": Verb(usage="JOB source.uri=URI [key=value ...]"),
     "audit": Verb(usage="uri=OUT [key=value ...]"),
@@ -89,7 +90,7 @@ def main(name: str, arguments: Sequence[str] | None = None) -> int:
 
 
 def guarded(name: str, work: Callable[[], int], *, again: str = "try again") -> int:
-    """The exit code of `work`, or of the error that ended it. Quiet when nobody reads the output any more."""
+    """The exit code of `work`, or of the error that ended it. Quiet when the reader of the output has left."""
     try:
         code = _exit_code(name, work, again)
         sys.stdout.flush()  # here and not at the interpreter's exit, which would complain
@@ -126,33 +127,30 @@ def compose(name: str, arguments: Sequence[str]) -> DictConfig:
 
 
 def help_text(name: str) -> str:
-    """Of a job: every choice of every group with its line, and what this job chooses. Of another verb: its keys."""
-    from omegaconf import OmegaConf
-
+    """Of a job: every choice of the groups that it uses, and its keys. Of another verb: its keys."""
+    from jobs import config_page
     from pipeline import build
 
-    lines = [f"segfill {name} {VERBS[name].usage}", "", conf.about(name)]
-    if not VERBS[name].job:
-        details = (importlib.import_module(f"jobs.{name}").__doc__ or "").partition("\n")[2].strip("\n")
-        return "\n".join(
-            [*lines, "", details, "", "Config (change any with key=value; ??? must be given):", *_keys(name)]
-        )
-    lines += ["", "--cfg job   show the composed config and stop", "--help      this page", ""]
-    lines += ["Choices (group=choice):"]
-    for group, choices in build.groups().items():
-        lines += ["", f"{group}:"] + [f"  {choice:<12} {about}" for choice, about in choices.items()]
+    verb = VERBS[name]
+    lines = [f"segfill {name} {verb.usage}", "", conf.about(name), ""]
+    if verb.job:
+        lines += [
+            "--cfg job   show the composed config and stop",
+            "--help      this page",
+            "",
+            "Choices (group=choice):",
+        ]
+        for group, choices in build.groups().items():
+            if group not in verb.unused:
+                width = max(map(len, choices))
+                lines += ["", f"{group}:", *(f"  {choice:<{width}}  {about}" for choice, about in choices.items())]
+        keys = config_page.job_keys(name)
+    else:
+        module = importlib.import_module(f"jobs.{name}")
+        lines += [(module.__doc__ or "").partition("\n")[2].strip("\n")]
+        keys = config_page.verb_keys(name, module.KEYS)
     lines += ["", f"Config of {name} (change any with key=value; ??? must be given):", ""]
-    lines += ["  " + line for line in OmegaConf.to_yaml(build.compose(name)).splitlines()]
-    return "\n".join(lines)
-
-
-def _keys(name: str) -> list[str]:
-    """The lines of a yaml with their comments, those of the choice that it inherits first."""
-    text = (conf.FOLDER / f"{name}.yaml").read_text().partition("\n")[2]
-    inherited = [line for path in re.findall(r"- (\w+)@_global_: (\w+)", text) for line in _keys("/".join(path))]
-    own = [line for line in text.splitlines() if not line.startswith(("defaults:", "  - ", "_target_:"))]
-    keys = {line.partition(":")[0] for line in own}
-    return [line for line in inherited if line.partition(":")[0] not in keys] + [*filter(None, own)]
+    return "\n".join([*lines, *config_page.help_lines(keys)])
 
 
 def _without_a_verb(word: str) -> int:
@@ -223,7 +221,7 @@ def _exit_code(name: str, work: Callable[[], int], again: str) -> int:
 
 
 def _unread() -> list[TextIO]:
-    """Of stdout and stderr, the pipes that nobody reads any more: a store's broken connection looks the same."""
+    """Those of stdout and stderr that are pipes without a reader; a store's broken connection raises the same error."""
     found = []
     for stream in (sys.stdout, sys.stderr):
         try:

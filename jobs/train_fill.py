@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import cast
+from typing import Final, cast
 
 from omegaconf import DictConfig
 
@@ -25,6 +25,7 @@ from pipeline.source.auto import Auto
 
 _COLLECTION = "pipeline.fill.generative.train.photos.Collection"
 
+KEYS: Final = Training
 main = partial(entry.main, "train_fill")
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from functools import partial
+from typing import Final
 
 from omegaconf import DictConfig
 
@@ -20,8 +21,19 @@ from pipeline import build
 from pipeline.credentials import redact
 from pipeline.errors import EXIT_OK, EXIT_REJECTED
 from pipeline.ledger import seals, verify
+from pipeline.spec import spec
 from pipeline.storage.store import open_store
 
+
+@spec
+class VerifyKeys:
+    """The key of conf/verify.yaml."""
+
+    uri: str
+    """The run's output."""
+
+
+KEYS: Final = VerifyKeys
 main = partial(entry.main, "verify")
 
 

@@ -29,7 +29,7 @@ from pipeline import credentials
 from pipeline.audit.run_audit import Auditor
 from pipeline.contracts import Segmenter
 from pipeline.driver import Executor, Job
-from pipeline.errors import ConfigError, WeightsError, nearest
+from pipeline.errors import ConfigError, WeightsError, nearest, one_line
 from pipeline.flow import Flow
 from pipeline.models.licence import Policy
 from pipeline.spec import FieldError, spec
@@ -109,7 +109,7 @@ def compose(name: str, overrides: Sequence[str] = (), *, also: str = "") -> Dict
             _check_overrides(name, parsed, added)
             config = hydra_compose(config_name=name, overrides=[*added, *overrides])
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(f"config: {_one_line(error)}") from error
+        raise ConfigError(f"config: {one_line(error)}") from error
     refuse_secrets(f"{key}={value}" for key, value in flat(config).items())
     return config
 
@@ -120,7 +120,7 @@ def plain(config: DictConfig, verb: str = "") -> dict[str, Node]:
         missing = sorted(OmegaConf.missing_keys(config))
         tree = cast("dict[str, Node]", OmegaConf.to_container(config, resolve=True))
     except OmegaConfBaseException as error:
-        raise ConfigError(f"config: {_one_line(error)}") from error
+        raise ConfigError(f"config: {one_line(error)}") from error
     missing += [key for key in ("uri", "folder") if tree.get(key) == ""]
     if missing:
         key, where = missing[0], f"{verb}." if verb else ""
@@ -132,7 +132,7 @@ def build(config: DictConfig) -> Job:
     """The frozen objects that a composed config names."""
     tree = plain(config)
     keys = {field.name: _tuples(tree.pop(field.name)) for field in dataclasses.fields(RunKeys)}
-    run = cast("RunKeys", _made(RunKeys, "", keys))
+    run = cast("RunKeys", made(RunKeys, "", keys))
     packages = ("pipeline", *run.plugins)
     executor = construct(tree.pop("execute"), "execute", packages)
     policy = cast("Policy", construct(tree.pop("policy"), "policy", ("pipeline",)))
@@ -209,14 +209,14 @@ def construct(node: Node, path: str, packages: Sequence[str]) -> object:
         return {key: construct(child, f"{path}.{key}", packages) for key, child in node.items()}
     cls = located(node["_target_"], path, packages)
     values = {key: construct(child, f"{path}.{key}", packages) for key, child in node.items() if key != "_target_"}
-    return _made(cls, path, values)
+    return made(cls, path, values)
 
 
 def _tuples(node: Node) -> object:
     return tuple(map(_tuples, node)) if isinstance(node, list) else node
 
 
-def _made(cls: type[object], path: str, values: Mapping[str, object]) -> object:
+def made(cls: type[object], path: str, values: Mapping[str, object]) -> object:
     """An instance of a spec, or of a dataclass of a plugin. Errors name the key by its whole path."""
     try:
         if "__is_pydantic_dataclass__" not in vars(cls):
@@ -230,7 +230,7 @@ def _made(cls: type[object], path: str, values: Mapping[str, object]) -> object:
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: {cls.__name__} does not take these values: {_one_line(error)}") from error
+        raise ConfigError(f"{path}: {cls.__name__} does not take these values: {one_line(error)}") from error
 
 
 def located(target: Node, path: str = "", packages: Sequence[str] = ("pipeline",)) -> type:
@@ -246,7 +246,7 @@ def located(target: Node, path: str = "", packages: Sequence[str] = ("pipeline",
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{path}._target_: there is no {target}: {_one_line(error)}") from error
+        raise ConfigError(f"{path}._target_: there is no {target}: {one_line(error)}") from error
     if not (
         isinstance(found, type)
         and dataclasses.is_dataclass(found)
@@ -274,7 +274,7 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
-        raise ConfigError(f"cannot read the command line: {_one_line(error)}; expected key=value") from error
+        raise ConfigError(f"cannot read the command line: {one_line(error)}; expected key=value") from error
     for override in parsed:
         for name in (override.key_or_group, override.package or ""):
             if re.split(r"[./]", name)[0] == "hydra":
@@ -326,7 +326,3 @@ def refuse_secrets(assignments: Iterable[str]) -> None:
             raise ConfigError(
                 f"{name}: only ${{key}}, a reference to another key, is understood; let the shell fill in variables"
             )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:400]

@@ -17,7 +17,7 @@ from pipeline.errors import ImageError, RefusedError, RunError
 from pipeline.models.batch_size import is_out_of_memory
 from pipeline.records import ImageRef, Rejected, UnitBatch
 
-_limit = 0.0  # of this process, as the watch of faulthandler is; 0: nobody watches
+_limit = 0.0  # of this process, as the watch of faulthandler is; 0: no watch
 
 
 @contextlib.contextmanager

@@ -1,1 +1,1 @@
-"""One file a method of making new pixels for a region; crops.py cuts what they see."""
+"""Fills: one file or folder a method of making new pixels for a region."""

@@ -1,4 +1,4 @@
-"""Hides by a Gaussian blur. Reversible: what is blurred can be restored well enough to be recognised."""
+"""Hides by a Gaussian blur. Reversible: the original can be restored well enough to be recognised."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pipeline.records import Crop, Device, Rgb
 from pipeline.spec import spec
 
 FINE = 4.0
-"""Sigma in pixels below which the blur is done at full size; a wider one is done on a shrunken part: it looks the
-same, and its cost no longer grows with sigma."""
+"""Sigma in pixels above which a shrunken part is blurred: the result looks the same, and its cost does not grow with
+sigma."""
 REACH = 2.0
-"""Sigmas of surroundings that flow into a part."""
+"""Width of the surroundings that blur into a part, in sigmas."""
 
 
 @spec
@@ -32,7 +32,7 @@ class Blur(FillDefaults):
     min_px: Annotated[float, Field(ge=1)] = 8.0
     """Minimum sigma in pixels."""
     allow_reversible: bool = False
-    """Has to be true: what is blurred can be restored well enough to name a person."""
+    """Has to be true: models restore blurred faces well enough to name a person."""
 
     def __post_init__(self) -> None:
         check_reversible_allowed("blur", self.allow_reversible)

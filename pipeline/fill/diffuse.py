@@ -1,4 +1,4 @@
-"""Fills by letting the surroundings flow in: OpenCV's Telea and Navier-Stokes."""
+"""Fills by diffusing the surroundings into the hole: OpenCV's Telea and Navier-Stokes."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Diffuse(ContextFill):
     An Image Inpainting Technique Based on the Fast Marching Method, 2004), which drifts: a flat surface comes out up to
     2 levels too bright in a hole 10 pixels wide, 12 in one of 200; `ns` is exact there."""
     radius: Annotated[float, Field(ge=1, le=100)] = 5.0
-    """Radius in pixels of the neighbourhood that a point is made of."""
+    """Radius in pixels of the neighbourhood that a pixel is made of."""
     soften: Annotated[float, Field(ge=0, le=2)] = 0.5
     """Sigma of a Gaussian blur, as a share of a pixel's distance to the rim: it hides the sharp seam that both methods
-    leave in the middle, where what flows in from two sides meets. 0: the method's own result."""
+    leave in the middle, where the flows from two sides meet. 0: the method's own result."""
     side: Annotated[int, Field(ge=16)] = 512
-    """Longer side in pixels above which a crop is filled shrunk and enlarged: what flows in has no detail to lose."""
+    """Longer side in pixels above which a crop is filled shrunk and enlarged: the result has no detail to lose."""
     context: Context = 0.1
 
     def load(self, device: Device, threads: int) -> FillModel:

@@ -1,5 +1,5 @@
 """Fills large holes by repeating structure: LaMa (Suvorov et al., Resolution-robust Large Mask Inpainting with Fourier
-Convolutions, 2022), as the ONNX export of Carve or, by an explicit word, as TorchScript.
+Convolutions, 2022), as the ONNX export of Carve or, where the config allows it, as TorchScript.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from pipeline.records import Device, Floats, Rgb
 from pipeline.spec import spec
 
 Network: TypeAlias = Callable[[Sequence[Floats]], NDArray[np.generic]]
-"""(n, 3, h, w) image of 0..1, black where it is to be made up, and (n, 1, h, w) mask, 1 = make up -> (n, 3, h, w)."""
+"""(n, 3, h, w) image of 0..1, black where it is to be painted, and (n, 1, h, w) mask, 1 = paint -> (n, 3, h, w)."""
 
 _NEAR: Final = 8.0
-"""A probe's answer may be this many times too bright or too dark: far from the 255 between the two scales."""
+"""A probe's answer may be this many times too bright or too dark, which is far from the factor 255 between the two
+scales."""
 
 
 @spec
@@ -43,7 +44,7 @@ class Lama(NetworkFill):
         if self.model.path.suffix.lower() == ".pt" and not (self.model.torchscript and self.allow_torchscript):
             raise ConfigError(
                 f"fill.allow_torchscript: {self.model.path.name} is a program that runs with your rights when it is "
-                "loaded; expected true to have it all the same, got false; else take fill=lama, which is ONNX"
+                "loaded; expected true to use it anyway, got false; else take fill=lama, which is ONNX"
             )
 
     def check(self) -> None:
@@ -80,7 +81,7 @@ class Lama(NetworkFill):
     def _network(self, device: Device, threads: int) -> Network:
         if self.model.path.suffix.lower() == ".pt":
             need("fill.lama with a .pt file", "torch")
-            from pipeline.fill.shared.torchscript import torchscript  # torch only for who asks for it
+            from pipeline.fill.shared.torchscript import torchscript  # imports torch
 
             return torchscript(self.model, device, threads)
         inputs = (Plane(channels=3, kind=FLOAT), Plane(channels=1, kind=FLOAT))

@@ -23,9 +23,9 @@ class Migan(NetworkFill):
     """Runs a file as scripts/create_onnx_pipeline.py of github.com/Picsart-AI-Research/MI-GAN makes it.
 
     `pipeline` (migan_pipeline_v2.onnx): image (1, 3, h, w) and mask (1, 1, h, w) uint8, where 255 is known and 0 is to
-    be made up; it crops around the hole, works at 512 and pastes what is known back.
-    `generator`: one input (n, 4, h, w) float32: 0.5 where known, else -0.5, then RGB of -1..1, 0 where it is to be made
-    up; it answers RGB of -1..1.
+    be painted; it crops around the hole, works at 512 x 512 and pastes the known pixels back.
+    `generator`: one input (n, 4, h, w) float32: 0.5 where known, else -0.5, then RGB of -1..1, 0 where it is to be
+    painted; it answers RGB of -1..1.
     """
 
     form: Literal["pipeline", "generator"] = "pipeline"
@@ -35,7 +35,7 @@ class Migan(NetworkFill):
         super().__post_init__()
         if self.form == "pipeline" and self.windowing.batch != 1:
             raise ConfigError(
-                f"fill.windowing.batch: expected 1 with form=pipeline, which cuts one box for all, got "
+                f"fill.windowing.batch: expected 1 with form=pipeline, which cuts one box for all windows, got "
                 f"{self.windowing.batch}"
             )
 

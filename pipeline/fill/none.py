@@ -1,4 +1,4 @@
-"""No fill: segments are written, pixels stay."""
+"""Fills nothing: segments are written, pixels stay."""
 
 from __future__ import annotations
 

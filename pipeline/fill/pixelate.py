@@ -1,4 +1,4 @@
-"""Hides by large blocks of one colour. Reversible: a block's mean tells of what was there."""
+"""Hides by large blocks of one colour. Reversible: the means of blocks are made of the original."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Pixelate(FillDefaults):
     min_px: Annotated[int, Field(ge=2)] = 8
     """Minimum side of a block in pixels."""
     allow_reversible: bool = False
-    """Has to be true: the blocks can be restored well enough to name a person."""
+    """Has to be true: models restore pixelated faces well enough to name a person."""
 
     def __post_init__(self) -> None:
         check_reversible_allowed("pixelate", self.allow_reversible)
@@ -52,7 +52,7 @@ class Pixelate(FillDefaults):
 
 
 def _blocks(pixels: Rgb, block: float) -> Rgb:
-    """The blocks are stretched a little so that a whole number of them covers the box."""
+    """Pixelate a box, with blocks stretched a little so that a whole number of them covers it."""
     height, width = pixels.shape[:2]
     size = (max(1, math.floor(width / block)), max(1, math.floor(height / block)))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)

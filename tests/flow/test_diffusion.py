@@ -1,4 +1,4 @@
-"""fill=diffusion through the whole line, with tiny random pipelines of each class: wiring and promises, not beauty."""
+"""fill=diffusion through the whole chain, with tiny random pipelines of each class: wiring and promises, not beauty."""
 
 import json
 import shutil
@@ -215,7 +215,13 @@ def edited(folder: Path, to: Path, file: str, **values: object) -> Path:
         ("sd", "", {}, ["fill.prompts={a: 1}"], "fill.prompts: expected keys with values, each text, got 1"),
         ("sd", "", {}, ["fill.steps=0"], "fill.steps: expected a whole number from 1"),
         ("sd", "", {}, ["fill.model.files=[unet/config.json,vae/config.json]"], "expected model_index.json among"),
-        ("sd", "", {}, ["fill.model.files=[unet/diffusion_pytorch_model.bin]"], "names of .safetensors"),
+        (
+            "sd",
+            "",
+            {},
+            ["fill.model.files=[unet/diffusion_pytorch_model.bin]"],
+            "each a .safetensors, .json or .txt file, got",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_on_the_driver(

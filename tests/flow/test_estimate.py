@@ -1,4 +1,4 @@
-"""segfill estimate measures with the real stages, names the bottleneck, scales to the source, and writes nothing."""
+"""segfill estimate measures the real stages, names the bottleneck, scales to the whole source, and writes nothing."""
 
 import io
 import re

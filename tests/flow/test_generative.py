@@ -1,4 +1,4 @@
-"""fill=generative as a user has it: its own weights, whole and verified, through the whole line."""
+"""fill=generative as a user has it: its own weights, whole and verified, through the whole chain."""
 
 from hashlib import sha256
 from pathlib import Path

@@ -104,7 +104,7 @@ def sam3(folder: Path) -> Path:
     return folder
 
 
-def test_sam3_goes_through_the_line_a_segment_a_thing(tmp_path: Path) -> None:
+def test_sam3_runs_through_the_chain_a_segment_a_thing(tmp_path: Path) -> None:
     values = {
         "prompts": "[disc,blue square]",
         "score": 0,
@@ -176,13 +176,13 @@ def test_concepts_and_masks_belong_together() -> None:
 def test_words_that_are_too_many_are_refused_before_a_run(tmp_path: Path) -> None:
     files = ("config.json", "processor_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
     model = Checkpoint(folder=str(sam3(tmp_path / "sam3")), licence="SAM License", files=files)
-    with pytest.raises(ConfigError, match="expected words of at most 32 tokens, got 42"):
+    with pytest.raises(ConfigError, match="expected prompts of at most 32 tokens, got 42"):
         HfSam3(model=model, prompts=("disc " * 40,)).check()
     with pytest.raises(ConfigError, match=r"segment\.hf_prompt\.model: expected tokenizer\.json"):
         made("segment.hf_prompt", HfSam3, model=replace(model, files=files[:3]), prompts=["disc"])
 
 
-def test_clipseg_goes_through_the_line_a_segment_a_prompt(tmp_path: Path) -> None:
+def test_clipseg_runs_through_the_chain_a_segment_a_prompt(tmp_path: Path) -> None:
     folder = clipseg(tmp_path / "clipseg")
     values = {"prompts": "[disc,blue square]", "score": 0, "model.folder": folder, "model.licence": "MIT"}
     dotted = [f"segment.hf_prompt.{key}={value}" for key, value in values.items()]
@@ -191,7 +191,7 @@ def test_clipseg_goes_through_the_line_a_segment_a_prompt(tmp_path: Path) -> Non
     assert all(row["area"] == 96 * 128 for row in rows)  # from a probability of 0 on, every pixel is inside
 
 
-def test_grounded_sam_goes_through_the_line_a_segment_a_box(tmp_path: Path) -> None:
+def test_grounded_sam_runs_through_the_chain_a_segment_a_box(tmp_path: Path) -> None:
     values = {
         "prompts": "[disc,blue square]", "score": 0, "max_detections": 4,
         "boxes.licence": "MIT", "masks.licence": "MIT",
@@ -259,5 +259,5 @@ def test_a_prompt_does_not_depend_on_the_ones_beside_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("prompts", [(), ("",), ("a", "a"), ("a. b",)])
 def test_prompts_that_cannot_work_are_named(prompts: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigError, match=r"segment\.hf_prompt\.prompts: expected different words"):
+    with pytest.raises(ConfigError, match=r"segment\.hf_prompt\.prompts: expected different phrases"):
         made("segment.hf_prompt", HfClipSeg, model=Checkpoint(folder="absent", licence="MIT"), prompts=prompts)

@@ -1,4 +1,4 @@
-"""transformers' semantic networks through the whole line: a small SegFormer, and small random ones of each kind."""
+"""transformers' semantic networks through the whole chain: a small SegFormer, and small random ones of each kind."""
 
 import json
 from pathlib import Path
@@ -108,7 +108,7 @@ def small(kind: str) -> transformers.PreTrainedModel:
 
 
 @pytest.mark.parametrize("kind", ["beit", "dpt", "mobilenet_v2", "upernet"])
-def test_every_kind_goes_through_the_line(kind: str, tmp_path: Path) -> None:
+def test_every_kind_runs_through_the_chain(kind: str, tmp_path: Path) -> None:
     folder = hf_checkpoints.saved(small(kind), tmp_path / kind, {"height": 64, "width": 64})
     source = folder_of(tmp_path / "drawings", range(1))
     rows = annotate(source, tmp_path / "out", *hf_checkpoints.local("hf_semantic", folder))

@@ -1,4 +1,4 @@
-"""Networks of queries through the whole line: a small Mask2Former that learns, and what its answers become."""
+"""Networks of queries through the whole chain: a small Mask2Former that learns, and what its answers become."""
 
 from pathlib import Path
 
@@ -122,7 +122,7 @@ def small(kind: str) -> transformers.PreTrainedModel:
         ),
     ],
 )
-def test_the_others_go_through_the_line(
+def test_the_others_run_through_the_chain(
     kind: str, size: dict[str, int], more: dict[str, object], tmp_path: Path
 ) -> None:
     folder = hf_checkpoints.saved(small(kind), tmp_path / kind, size, **more)

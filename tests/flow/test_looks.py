@@ -1,6 +1,6 @@
-"""Tiles, sizes and mirror images for the families whose answers can be averaged; the others refuse by name.
+"""Sliding windows for the families whose scores can be averaged; the others refuse them by name.
 
-One look alone and the same look twice must find the same; a network that sees one pixel at a time finds in tiles what
+One scale and the same scale twice must find the same; a network that sees one pixel at a time finds in tiles what
 it finds in the whole.
 """
 
@@ -29,7 +29,7 @@ def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder_of(tmp_path_factory.mktemp("looks") / "drawings", range(1))
 
 
-def looks(family: str, *values: str) -> list[str]:
+def keys(family: str, *values: str) -> list[str]:
     return [f"segment.{family}.{value}" for value in values]
 
 
@@ -45,7 +45,7 @@ def test_an_onnx_network_of_one_pixel_finds_in_tiles_what_it_finds_in_the_whole(
         drawings, tmp_path / "whole", *described(network(tmp_path / "a.onnx", result, layout), result, layout, names)
     )
     model = network(tmp_path / "tile.onnx", result, layout, (64, 64))
-    tiles = looks("onnx_model", "height=64", "width=64", "sliding_window.overlap=16", "sliding_window.flip=true")
+    tiles = keys("onnx_model", "height=64", "width=64", "sliding_window.overlap=16", "sliding_window.flip=true")
     tiled = annotate(drawings, tmp_path / "tiled", *described(model, result, layout, names), *tiles)
     assert [row["label"] for row in tiled] == [row["label"] for row in whole]
     for one, other in zip(tiled, whole, strict=True):
@@ -55,9 +55,9 @@ def test_an_onnx_network_of_one_pixel_finds_in_tiles_what_it_finds_in_the_whole(
 
 def test_an_onnx_network_of_any_size_sees_several(drawings: Path, tmp_path: Path) -> None:
     model = network(tmp_path / "a.onnx", "logits", "nchw", ("h", "w"))  # type: ignore[arg-type]
-    how = [*described(model, "logits"), *looks("onnx_model", "keep_aspect=true", "height=128", "multiple=8")]
+    how = [*described(model, "logits"), *keys("onnx_model", "keep_aspect=true", "height=128", "multiple=8")]
     one, several = (
-        annotate(drawings, tmp_path / str(len(more)), *how, *looks("onnx_model", *more))
+        annotate(drawings, tmp_path / str(len(more)), *how, *keys("onnx_model", *more))
         for more in ([], ["sliding_window.scales=[0.5,1.0,2.0]", "sliding_window.flip=true"])
     )
     assert [row["label"] for row in several] == [row["label"] for row in one]
@@ -80,21 +80,21 @@ def test_an_onnx_network_of_any_size_sees_several(drawings: Path, tmp_path: Path
 def test_what_an_onnx_network_cannot_do_is_refused(
     result: str, values: list[str], expected: str, drawings: Path, tmp_path: Path
 ) -> None:
-    how = [*described(network(tmp_path / "a.onnx", result, "nchw"), result), *looks("onnx_model", *values)]
+    how = [*described(network(tmp_path / "a.onnx", result, "nchw"), result), *keys("onnx_model", *values)]
     with pytest.raises((ConfigError, AssertionError), match=expected):
         annotate(drawings, tmp_path / "out", *how)
 
 
-def test_the_same_look_twice_finds_what_one_finds(drawings: Path, tmp_path: Path) -> None:
+def test_the_same_scale_twice_finds_what_one_finds(drawings: Path, tmp_path: Path) -> None:
     query = hf_checkpoints.saved(mask2former(), tmp_path / "mask2former", {"height": 64, "width": 96})
-    words = [
+    prompted = [
         "segment=[hf_prompt/clipseg]",
-        *looks("hf_prompt", f"model.folder={clipseg(tmp_path / 'clipseg')}", "model.licence=MIT", "score=0.45"),
-        *looks("hf_prompt", "prompts=[disc,blue square]"),
+        *keys("hf_prompt", f"model.folder={clipseg(tmp_path / 'clipseg')}", "model.licence=MIT", "score=0.45"),
+        *keys("hf_prompt", "prompts=[disc,blue square]"),
     ]
-    for family, how in (("hf_universal", hf_checkpoints.local("hf_universal", query)), ("hf_prompt", words)):
+    for family, how in (("hf_universal", hf_checkpoints.local("hf_universal", query)), ("hf_prompt", prompted)):
         one = annotate(drawings, tmp_path / family / "one", *how)
-        two = annotate(drawings, tmp_path / family / "two", *how, *looks(family, TWICE))
+        two = annotate(drawings, tmp_path / family / "two", *how, *keys(family, TWICE))
         assert [row["label"] for row in two] == [row["label"] for row in one] != []
         for row, other in zip(two, one, strict=True):
             assert (row["mask"] == other["mask"]).mean() > 0.999
@@ -105,16 +105,16 @@ def test_tiles_of_queries_and_of_prompts_cover_the_image(drawings: Path, tmp_pat
     query = hf_checkpoints.saved(mask2former(), tmp_path / "mask2former", {"height": 64, "width": 64})
     tiles = ["longest=64", "sliding_window.overlap=16", "sliding_window.flip=true"]
     rows = annotate(
-        drawings, tmp_path / "queries", *hf_checkpoints.local("hf_universal", query), *looks("hf_universal", *tiles)
+        drawings, tmp_path / "queries", *hf_checkpoints.local("hf_universal", query), *keys("hf_universal", *tiles)
     )
     assert np.sum([row["mask"] for row in rows], axis=0).tolist() == np.ones((96, 128)).tolist()
     values = (f"model.folder={clipseg(tmp_path / 'clipseg')}", "model.licence=MIT", "score=0", "prompts=[disc,square]")
-    prompts = ["segment=[hf_prompt/clipseg]", *looks("hf_prompt", *values, *tiles)]
+    prompts = ["segment=[hf_prompt/clipseg]", *keys("hf_prompt", *values, *tiles)]
     rows = annotate(drawings, tmp_path / "prompts", *prompts)
     assert [(row["label"], row["area"]) for row in rows] == [("disc", 96 * 128), ("square", 96 * 128)]
 
 
-def test_things_are_not_looked_for_in_tiles(tmp_path: Path) -> None:
+def test_tiles_are_not_for_objects(tmp_path: Path) -> None:
     torch.manual_seed(0)
     folder = hf_checkpoints.saved(mask2former(), tmp_path / "mask2former", {"height": 64, "width": 64})
     universal = partial(made, "segment.hf_universal", HfUniversal)

@@ -1,4 +1,4 @@
-"""LaMa and MI-GAN through the whole line, with small networks of their interfaces: text goes, faces go, and nothing of
+"""LaMa and MI-GAN through the whole chain, with small networks of their interfaces: text goes, faces go, and nothing of
 what was there, or of what is around it, is other than it should be."""
 
 from pathlib import Path
@@ -18,11 +18,11 @@ FAMILIES = ("lama", "migan", pytest.param("lama_torchscript", marks=pytest.mark.
 def choice(family: str, folder: Path, **more: bool) -> list[str]:
     if family == "lama_torchscript":
         path = fill_networks.torchscript(folder / "big-lama.pt")
-        word = ["fill.allow_torchscript=true", "fill.windowing.side=256"]
+        allowed = ["fill.allow_torchscript=true", "fill.windowing.side=256"]
     else:
-        path, word = getattr(fill_networks, family)(folder / f"{family}.onnx", **more), []
+        path, allowed = getattr(fill_networks, family)(folder / f"{family}.onnx", **more), []
     model = fill_networks.weights(path, torchscript=path.suffix == ".pt")
-    return [f"fill={family}", f"fill.model.uri={model.uri}", f"fill.model.sha256={model.sha256}", *word]
+    return [f"fill={family}", f"fill.model.uri={model.uri}", f"fill.model.sha256={model.sha256}", *allowed]
 
 
 def run(job: str, source: Path, out: Path, *overrides: str) -> int:

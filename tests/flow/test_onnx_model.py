@@ -1,4 +1,4 @@
-"""Any ONNX network through the whole line: a real one (a convolution that tells three colours apart), built here in
+"""Any ONNX network through the whole chain: a real one (a convolution that tells three colours apart), built here in
 every form that a yaml can describe."""
 
 import hashlib

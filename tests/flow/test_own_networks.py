@@ -1,4 +1,4 @@
-"""FCN and U-Net: trained for a few seconds on drawings, then through the whole line on drawings they never saw."""
+"""FCN and U-Net: trained for a few seconds on drawings, then through the whole chain on drawings they never saw."""
 
 import re
 from pathlib import Path

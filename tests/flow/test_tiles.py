@@ -1,4 +1,4 @@
-"""Tiles with blended logits through the whole line: the same as without tiles, and no more memory than promised."""
+"""Tiles with blended logits through the whole chain: the same as without tiles, and no more memory than promised."""
 
 import io
 import subprocess
@@ -17,7 +17,7 @@ from tests.fakes.published_output import published
 
 
 @pytest.mark.promise("Tiles of a large image agree with one look at the whole")
-def test_tiles_find_in_4_megapixels_what_one_look_finds(tmp_path: Path) -> None:
+def test_tiles_find_in_4_megapixels_what_the_whole_image_shows(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", range(1), 2048, 2048)
     net = ["segment=[unet]", *trained(tmp_path)]
     tiled = annotate(source, tmp_path / "tiled", *net)
@@ -34,27 +34,27 @@ def test_tiles_find_in_4_megapixels_what_one_look_finds(tmp_path: Path) -> None:
 def test_tiles_scales_and_mirrors_write_the_same_bytes_again(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", range(2), 300, 411)
     net = ["segment=[unet]", *trained(tmp_path), "segment.unet.side=128"]
-    looks = ["segment.unet.sliding_window.scales=[0.5,1.0]", "segment.unet.sliding_window.flip=true"]
+    window = ["segment.unet.sliding_window.scales=[0.5,1.0]", "segment.unet.sliding_window.flip=true"]
     for out in ("one", "two"):
         places = [f"source.uri={source}", f"sink.uri={tmp_path / out}", "execute=local"]
         said = io.StringIO()
-        config = build.compose("annotate", [*places, *net, *looks, "chunk=1" if out == "two" else "chunk=2"])
+        config = build.compose("annotate", [*places, *net, *window, "chunk=1" if out == "two" else "chunk=2"])
         assert driver.run(build.build(config), said, said) == 0, said.getvalue()
     assert published(str(tmp_path / "one")) == published(str(tmp_path / "two"))
 
 
-def test_checkpoints_of_a_hub_look_at_tiles_too(tmp_path: Path) -> None:
+def test_checkpoints_of_a_hub_run_on_tiles_too(tmp_path: Path) -> None:
     """A small SegFormer with random numbers: the wiring; each pixel has a class, and a tile at a time is seen."""
     torch.manual_seed(0)
     folder = hf_checkpoints.saved(hf_checkpoints.segformer(), tmp_path / "segformer", {"height": 64, "width": 64})
     source = folder_of(tmp_path / "in", range(1), 100, 170)
     net = hf_checkpoints.local("hf_semantic", folder)
     (name,) = {each.split(".")[1] for each in net if each.startswith("segment.")}
-    looks = [
+    window = [
         f"segment.{name}.{each}"
         for each in ("longest=64", "sliding_window.overlap=16", "sliding_window.scales=[1.0,1.5]")
     ]
-    rows = annotate(source, tmp_path / "out", *net, *looks)
+    rows = annotate(source, tmp_path / "out", *net, *window)
     assert np.sum([row["mask"] for row in rows], axis=0).max() == 1
 
 

@@ -31,15 +31,15 @@ def test_without_torchvision_a_run_is_refused_in_one_line(
 
 
 @there
-def test_a_semantic_network_goes_through_the_line(tmp_path: Path) -> None:
-    cold = TorchvisionSemantic(arch="lraspp_mobilenet_v3_large", model=NAMED, names=("ground", "disc", "square"))
-    run("fcn", cold.network(), tmp_path, "arch=lraspp_mobilenet_v3_large", "names=[ground,disc,square]")
+def test_a_semantic_network_runs_through_the_chain(tmp_path: Path) -> None:
+    spec = TorchvisionSemantic(arch="lraspp_mobilenet_v3_large", model=NAMED, names=("ground", "disc", "square"))
+    run("fcn", spec.network(), tmp_path, "arch=lraspp_mobilenet_v3_large", "names=[ground,disc,square]")
 
 
 @there
-def test_mask_rcnn_goes_through_the_line(tmp_path: Path) -> None:
-    cold = TorchvisionMaskRcnn(arch="maskrcnn_resnet50_fpn", model=NAMED, names=("", "disc"), score=0.0)
-    run("mask_rcnn", cold.network(), tmp_path, "names=['',disc]", "score=0", "side=128")
+def test_mask_rcnn_runs_through_the_chain(tmp_path: Path) -> None:
+    spec = TorchvisionMaskRcnn(arch="maskrcnn_resnet50_fpn", model=NAMED, names=("", "disc"), score=0.0)
+    run("mask_rcnn", spec.network(), tmp_path, "names=['',disc]", "score=0", "side=128")
 
 
 def run(choice: str, module: torch.nn.Module, folder: Path, *more: str) -> None:

@@ -1,13 +1,13 @@
-"""What would a text-to-image model put into the hole? Every inpainting pipeline of diffusers: SD, SDXL, FLUX Fill.
+"""Fills with a text-to-image model: the inpainting pipelines of diffusers for SD, SDXL and FLUX Fill.
 
-Which one it is says model_index.json of the checkpoint; every part of it is held against the list below before anything
-is loaded, so that a checkpoint never chooses what is imported. torch_diffusion.py computes; nothing here imports torch.
+model_index.json of the checkpoint names the pipeline. Every part of it is checked against kinds.py before anything is
+loaded, so that a checkpoint never chooses what is imported. painter.py computes; nothing here imports torch.
 
-The canvas is blanked and the strength is 1: a lower one would start from the blank with some noise over it, and bring
-it back.
+The canvas is blanked and the strength is 1: a lower strength would start from the blank with some noise over it, and
+bring the blank back.
 
-The safety checker of SD 1.5 is kept out: where it suspects something, and it often does of skin, it blackens the whole
-window, which here would be a black hole in somebody's data set. Who publishes what a prompt of theirs made looks at it.
+The safety checker of SD 1.5 is not loaded: where it suspects something, which skin often makes it do, it blackens the
+whole window and leaves a black hole in the data set. Review what a prompt made before you publish it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _WEIGHTS: Final = {"diffusers": "diffusion_pytorch_model", "transformers": "mode
 class Diffusion(ContextFill):
     """Paints what a text says, made to fit its surroundings.
 
-    The noise of a window comes from the image's id, drawn on the CPU for each window alone: what shares its batch does
+    The noise of a window is drawn on the CPU from the image's id, for each window alone: other windows of its batch do
     not change it.
     """
 
@@ -64,7 +64,7 @@ class Diffusion(ContextFill):
     """How a crop becomes windows of the network's size."""
 
     def __post_init__(self) -> None:
-        _ = self.run, self.weights  # raises what does not fit here, not in a worker
+        _ = self.run, self.weights  # raise here, not in a worker
 
     @property
     def weights(self) -> tuple[Weights, ...]:
@@ -80,12 +80,12 @@ class Diffusion(ContextFill):
         return tuple(dict.fromkeys((self.prompt, *(self.prompts or {}).values())))
 
     def text(self, label: str) -> str:
-        """What to paint where that is hidden."""
+        """What to paint where the largest segment under a crop has this label."""
         return (self.prompts or {}).get(label, self.prompt)
 
     @property
     def kind(self) -> str:
-        """The pipeline's class. Raises ConfigError when it is none that fills."""
+        """Name of the pipeline's class. Raises ConfigError for one that does not inpaint."""
         if INDEX not in self.model.files:
             raise ConfigError(f"fill.model.files: expected {INDEX} among them, got {', '.join(self.model.files)}")
         found = self.model.read(INDEX).get("_class_name")
@@ -96,8 +96,8 @@ class Diffusion(ContextFill):
         return str(found)
 
     def check(self) -> None:
-        """Raises ConfigError or WeightsError when the checkpoint is no pipeline that fills, lacks a part, sees other
-        sizes than `fit` makes, or its tokenizer cannot take in the texts."""
+        """Raises ConfigError or WeightsError for a checkpoint that is not an inpainting pipeline, lacks a part, takes
+        other sizes than `windowing` makes, or has a tokenizer for shorter texts."""
         need("fill=diffusion", "torch", "transformers", "safetensors", "diffusers")
         name = self.kind
         kind = KINDS[name]
@@ -169,8 +169,8 @@ class Diffusion(ContextFill):
 
 
 def _is(part: str, found: list[object], kind: Kind) -> bool:
-    """Whether what an index says of a part, [library, class], is what that part of a pipeline has to be."""
-    if len(found) != 2 or not all(isinstance(word, str) for word in found):
+    """Whether an index's entry for a part, [library, class], is what that part of the pipeline has to be."""
+    if len(found) != 2 or not all(isinstance(entry, str) for entry in found):
         return False
     library, name = str(found[0]), str(found[1])
     if part == "scheduler":

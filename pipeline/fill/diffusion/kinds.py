@@ -1,4 +1,4 @@
-"""The inpainting pipelines of diffusers: which networks each has, and what they see."""
+"""The inpainting pipelines of diffusers: the networks of each, and what they see."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Final
 class Kind:
     """A pipeline class of diffusers.
 
-    network: the sub-folder of what removes the noise. parts: sub-folder -> library and class of each network.
-    tokenizers: their sub-folders, those first whose limit counts. longest: the limit of the first, in tokens.
+    network: the sub-folder of the network that removes the noise. parts: sub-folder -> library and class of each
+    network. tokenizers: their sub-folders, that whose limit counts first. longest: limit of the first, in tokens.
     negative: whether it takes a negative prompt. packed: latent cells a side that the network sees as one. cells:
-    whether it sees the mask in latent cells only. left_out: optional parts that are never read: what would judge a
-    picture, and what would take one for a prompt.
+    whether it sees the mask in latent cells only. left_out: optional parts that are never read: the safety checker, and
+    what takes a picture as the prompt.
     """
 
     network: str
@@ -33,7 +33,7 @@ class Kind:
         return tuple(part for part in self.parts if part.startswith("text_encoder"))
 
     def channels(self, latent: int, scale: int) -> int:
-        """Of the network's input: noisy latents, those of the blanked canvas, the mask."""
+        """Channels of the network's input: noisy latents, latents of the blanked canvas, the mask."""
         return 2 * latent + 1 if self.cells else self.packed**2 * (2 * latent + scale**2)
 
 
@@ -62,7 +62,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
                 "text_encoder_2": ("transformers", "T5EncoderModel"),
             },
             ("tokenizer_2", "tokenizer"),
-            longest=512,  # of T5; CLIP's part of it is cut at 77, as FLUX is used
+            longest=512,  # of T5; CLIP's copy of the text is cut at 77, as usual with FLUX
             negative=False,
             packed=2,
             cells=False,

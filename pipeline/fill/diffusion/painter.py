@@ -1,6 +1,6 @@
-"""How does a pipeline of diffusers paint windows? The texts once, when it is loaded; then noise, steps, pixels.
+"""Paints windows by a pipeline of diffusers. Texts are encoded once, as it is loaded.
 
-Windows go in and come out as tensors: no image processor resizes or quantises what it is shown.
+Windows go in and come out as tensors: no image processor resizes or quantises them.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from pipeline.models.torch_device import prepare_module, torch_device
 from pipeline.models.torch_options import TorchOptions
 from pipeline.records import Device, Rgb
 
-Words: TypeAlias = Mapping[str, torch.Tensor]
-"""One text as a pipeline takes it: argument -> (1, ...) tensor."""
+Embeddings: TypeAlias = Mapping[str, torch.Tensor]
+"""One encoded text: argument of the pipeline -> (1, ...) tensor."""
 
-_NUMBERS: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _BLACK: Final = 16
 """Grey level above which a canvas is not black, so that an all-black answer to it is a failure."""
 
 
 class PaintSettings(Protocol):
-    """What a painter needs of its config, `fill.Diffusion`."""
+    """What a painter needs of its spec, `Diffusion`."""
 
     @property
     def kind(self) -> str: ...
@@ -58,27 +58,28 @@ class Painter:
         """Raises WeightsError when diffusers or transformers cannot load the checkpoint, or weights are missing."""
         self._fill, self._kind = fill, KINDS[fill.kind]
         place = torch_device(device, threads)
-        numbers = _NUMBERS[fill.precision] if place.type == "cuda" else torch.float32
+        dtype = _DTYPES[fill.precision] if place.type == "cuda" else torch.float32
         with _loading(fill) as folder:
-            self._pipe = _pipeline(fill, self._kind, folder, numbers)
+            self._pipe = _pipeline(fill, self._kind, folder, dtype)
         for part in self._kind.encoders:
             prepare_module(getattr(self._pipe, part), place, fill.run)
         with torch.no_grad():
-            self._words = {text: _encoded(self._pipe, fill, self._kind, text, place) for text in fill.texts}
+            self._embeddings = {text: _encoded(self._pipe, fill, self._kind, text, place) for text in fill.texts}
         for part in self._kind.encoders:
-            setattr(self._pipe, part, None)  # T5 alone is 9 GB, which the rest need not share the GPU with
+            setattr(self._pipe, part, None)  # T5 alone takes 9 GB of the GPU
         for part in set(self._kind.parts) - set(self._kind.encoders):
             prepare_module(getattr(self._pipe, part), place, fill.run)
 
     def __call__(self, windows: Sequence[FillWindow]) -> list[Rgb]:
-        """Of one shape. Raises ImageError for an answer that is not finite, or black where the canvas is not."""
+        """Paint windows of one shape. Raises ImageError `nan_pixels` for numbers that are not finite, and
+        `black_pixels` for an all-black answer to a canvas that is not black."""
         pixels = torch.from_numpy(np.stack([window.pixels for window in windows])).permute(0, 3, 1, 2) / 255
         mask = torch.from_numpy(np.stack([window.mask for window in windows])).unsqueeze(1).float()
         if self._kind.cells:
             mask = whole_cells(mask, self._pipe.vae_scale_factor)
         texts = [self._fill.text(window.label) for window in windows]
         (answer, *_) = self._pipe(
-            **{key: torch.cat([self._words[text][key] for text in texts]) for key in self._words[texts[0]]},
+            **{key: torch.cat([self._embeddings[text][key] for text in texts]) for key in self._embeddings[texts[0]]},
             image=pixels,
             mask_image=mask,
             height=pixels.shape[2],
@@ -94,17 +95,17 @@ class Painter:
 
 
 def whole_cells(mask: torch.Tensor, cell: int) -> torch.Tensor:
-    """(n, 1, h, w) with every cell that has any of the mask in it, of cell x cell pixels, all masked.
+    """Grow a mask (n, 1, h, w), 0 or 1, to whole cells of cell x cell pixels.
 
     The pipelines shrink a mask by taking one pixel of each cell: a thin stroke between those would count as known, and
-    the blank under it be painted as if it were the picture's.
+    the blank under it would be kept as if it were the picture's.
     """
     small = torch.nn.functional.max_pool2d(mask, cell)
     return small.repeat_interleave(cell, 2).repeat_interleave(cell, 3)
 
 
 def check_tokenizer(fill: PaintSettings, kind: Kind) -> None:
-    """Raises ConfigError for a text that is longer than what the checkpoint's tokenizers take."""
+    """Raises ConfigError for a text that is longer than the limit of the checkpoint's tokenizers."""
     with _loading(fill) as folder:
         import transformers
 
@@ -116,20 +117,20 @@ def check_tokenizer(fill: PaintSettings, kind: Kind) -> None:
             for text in (*fill.texts, fill.negative_prompt):
                 count = len(tokenizer(text)["input_ids"])
                 if count > longest:
-                    raise ConfigError(f"fill.prompt: expected words of at most {longest} tokens, got {count}: {text!r}")
+                    raise ConfigError(f"fill.prompt: expected text of at most {longest} tokens, got {count}: {text!r}")
 
 
 def _pixels(painted: torch.Tensor, window: FillWindow) -> Rgb:
-    """(3, h, w) in 0..1 as HWC uint8."""
+    """Convert (3, h, w) of 0..1 to HWC uint8."""
     if not bool(torch.isfinite(painted).all()):
-        raise ImageError("nan_pixels", "the pipeline painted what is no number; try fill.precision=bfloat16 or float32")
+        raise ImageError("nan_pixels", "the pipeline's answer is not finite; try fill.precision=bfloat16 or float32")
     levels = (painted.float() * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     if not levels.any() and int(window.pixels.max()) > _BLACK:
         raise ImageError("black_pixels", "the pipeline painted nothing but black; try fill.precision=float32")
     return np.ascontiguousarray(levels)
 
 
-def _encoded(pipe: Any, fill: PaintSettings, kind: Kind, text: str, device: torch.device) -> Words:
+def _encoded(pipe: Any, fill: PaintSettings, kind: Kind, text: str, device: torch.device) -> Embeddings:
     if not kind.negative:
         embeds, pooled, _ = pipe.encode_prompt(prompt=text, device=device, max_sequence_length=kind.longest)
         return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
@@ -144,36 +145,36 @@ def _encoded(pipe: Any, fill: PaintSettings, kind: Kind, text: str, device: torc
     return {key: tensor for key, tensor in zip(keys, found, strict=False) if tensor is not None}
 
 
-def _pipeline(fill: PaintSettings, kind: Kind, folder: Path, numbers: torch.dtype) -> Any:
-    """The networks one by one, since only so it is told which weights they lack; then what holds them together."""
+def _pipeline(fill: PaintSettings, kind: Kind, folder: Path, dtype: torch.dtype) -> Any:
+    """Load the networks one by one, since only so the libraries tell which weights are missing; then the pipeline."""
     import diffusers
 
-    parts = {part: _network(fill, folder, part, *kind.parts[part], numbers) for part in kind.parts}
+    parts = {part: _network(fill, folder, part, *kind.parts[part], dtype) for part in kind.parts}
     given: dict[str, object] = {**parts, **dict.fromkeys(kind.left_out)}
     if "safety_checker" in kind.left_out:
         given["requires_safety_checker"] = False
     pipe = getattr(diffusers, fill.kind).from_pretrained(
-        folder, **given, dtype=numbers, use_safetensors=True, local_files_only=True
+        folder, **given, dtype=dtype, use_safetensors=True, local_files_only=True
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
 def _network(
-    fill: PaintSettings, folder: Path, part: str, library: str, name: str, numbers: torch.dtype
+    fill: PaintSettings, folder: Path, part: str, library: str, name: str, dtype: torch.dtype
 ) -> torch.nn.Module:
     import diffusers
     import transformers
 
     kind = getattr({"diffusers": diffusers, "transformers": transformers}[library], name)
-    module, told = kind.from_pretrained(
+    module, info = kind.from_pretrained(
         folder / part,
         use_safetensors=True,
         local_files_only=True,
         output_loading_info=True,
-        dtype=numbers,
+        dtype=dtype,
     )
-    missing = sorted(told["missing_keys"])
+    missing = sorted(info["missing_keys"])
     if missing:
         raise WeightsError(
             f"fill.model: {part} of {fill.model.tag} lacks {len(missing)} weights, the first {missing[0]}"
@@ -184,7 +185,7 @@ def _network(
 
 @contextmanager
 def _loading(fill: PaintSettings) -> Iterator[Path]:
-    """The folder to load a checkpoint from. Whatever the libraries raise becomes a WeightsError of one line."""
+    """Yield the folder to load a checkpoint from. What the libraries raise becomes a WeightsError of one line."""
     import diffusers
     import transformers
 

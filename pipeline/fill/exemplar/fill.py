@@ -45,11 +45,11 @@ class Exemplar(ContextFill):
 
 
 def _copied(crop: Crop, image: Rgb, places: Places, found: Mask) -> Rgb:
-    """Makes at full size the copies that were found at a small one.
+    """Make at full size the copies that were found at a small one.
 
     A pixel is blended from the copies that the nine small pixels around it stand for: where they agree, which is
-    everywhere but along seams, that is one sharp pixel. Where none of them is known at full size, it is the small
-    image, enlarged.
+    everywhere but along seams, that is one sharp pixel. Where none of them is known at full size, it is taken from the
+    enlarged small image.
     """
     height, width = crop.mask.shape
     painted = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8).copy()
@@ -62,7 +62,7 @@ def _copied(crop: Crop, image: Rgb, places: Places, found: Mask) -> Rgb:
 
 
 def _copy(crop: Crop, painted: Rgb, pixel: NDArray[np.int64], shift: Places, found: Mask, seam: Mask) -> None:
-    """Writes the copies of some pixels, (n, 2), into `painted`."""
+    """Write the copies of some pixels, (n, 2) rows and columns, into `painted`."""
     scale = np.array(crop.mask.shape) / np.array(found.shape)
     centre = (pixel + 0.5) / scale
     total, weights = np.zeros((len(pixel), 3), np.float32), np.zeros((len(pixel), 1), np.float32)
@@ -81,12 +81,12 @@ def _copy(crop: Crop, painted: Rgb, pixel: NDArray[np.int64], shift: Places, fou
 
 
 def _seams(shift: Places) -> Mask:
-    """Where the nine small pixels around one do not all stand for the same shift."""
+    """Mark where the nine small pixels around one do not all stand for the same shift."""
     field, kernel = shift.astype(np.float32), np.ones((3, 3), np.uint8)
     return np.asarray((cv2.dilate(field, kernel) != cv2.erode(field, kernel)).any(axis=-1))
 
 
 def _at(place: NDArray[np.int64], where: Mask) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """-> (2, n) rows and columns of the (n, 2) places, moved into the mask; which were inside, with the mask True."""
+    """-> (2, n) rows and columns of the (n, 2) places, clipped to the mask; (n,) bool: inside, with the mask True."""
     inside = np.clip(place, 0, np.array(where.shape) - 1)
     return inside.T, (place == inside).all(axis=1) & where[inside[:, 0], inside[:, 1]]

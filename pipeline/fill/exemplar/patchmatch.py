@@ -1,11 +1,11 @@
-"""From which known pixel is each missing one copied? Patch-based completion, coarse to fine: match, vote, match again.
+"""Finds the known pixel that each missing one is copied from: patch-based completion, coarse to fine, match and vote.
 
 Method: Wexler, Shechtman and Irani, Space-Time Completion of Video (2007), with the nearest patches found as in Barnes
 et al., PatchMatch (2009), all pixels at a time with jumps of 8, 4, 2 and 1 pixels instead of in scan order.
 
-Why not OpenCV's `xphoto.inpaint(..., INPAINT_SHIFTMAP)`, which serves the same end: in 5.0.0.93, on 48 random images of
-24 to 90 pixels a side, it gave other bytes in another process for 27, left pixels of the hole unfilled in 5, and on
-images of a few pixels it kills the process (it reads outside its buffers). A replay has to give the same bytes.
+OpenCV's `xphoto.inpaint(..., INPAINT_SHIFTMAP)` serves the same end, but a replay has to give the same bytes: in
+5.0.0.93, on 48 random images of 24 to 90 pixels a side, it gave other bytes in another process for 27, left pixels of
+the hole unfilled in 5, and on images of a few pixels it kills the process (it reads outside its buffers).
 """
 
 from __future__ import annotations
@@ -26,21 +26,22 @@ Places: TypeAlias = NDArray[np.int64]
 """(H, W, 2): for each pixel a pixel (y, x)."""
 
 RADIUS = 3
-"""Of a patch: 7 x 7 pixels; less when no such patch is known."""
+"""Of a patch, in pixels: 7 x 7; smaller when no such patch is known."""
 CERTAIN = 64
-"""What a known pixel weighs in a comparison. A missing one weighs FADING times less per pixel from the rim of the hole,
+"""Weight of a known pixel in a comparison. A missing one weighs FADING times less per pixel from the rim of the hole,
 so that the guess grows inwards."""
 FADING = 1.3
 JUMPS = (8, 4, 2, 1)
+"""Distances in pixels of the neighbours whose matches are tried."""
 ROUNDS = (10, 5, 3, 2)
-"""Matches and votes at the coarsest level, the next finer one, ...; the last number goes for all that follow."""
+"""Matches and votes at the coarsest level, the next finer one, ...; the last number holds for all finer levels."""
 
 
 def complete(pixels: Rgb, known: Mask, seed: int) -> tuple[Rgb, Places, Mask]:
-    """-> the filled image; where each pixel was taken from (itself, when known); HW bool, where this was found.
+    """Complete an image. pixels: HWC uint8; known: HW bool, with at least one True.
 
-    pixels: HWC uint8; known: HW bool, with at least one True. The third is True everywhere or, when not even one patch
-    of 3 x 3 pixels is known, where `known` is: then the hole is filled smoothly.
+    -> the filled image; the source of each pixel (itself, when known); HW bool, where a source was found: everywhere
+    or, when not even one patch of 3 x 3 pixels is known, where `known` is: then the hole is filled smoothly.
     """
     own: Places = np.moveaxis(np.indices(known.shape), 0, -1)
     radius = next((r for r in range(RADIUS, 0, -1) if _whole(known, r).any()), 0)
@@ -67,7 +68,7 @@ def complete(pixels: Rgb, known: Mask, seed: int) -> tuple[Rgb, Places, Mask]:
 
 @dataclass
 class _Match:
-    """source: of each target; cost: how badly their patches differ (0 = not compared yet)."""
+    """source: of each target; cost: difference of their patches (0 = not compared yet)."""
 
     source: Flat
     cost: NDArray[np.int64]
@@ -83,15 +84,15 @@ class _Level:
         self.pixels, self.known, self.radius = pixels, known, radius
         self.width = known.shape[1] + 2 * radius
         side = 2 * radius + 1
-        away = cv2.distanceTransform((~known).view(np.uint8), cv2.DIST_C, 3).astype(np.int64)
-        self.depth = int(away.max())
+        depth = cv2.distanceTransform((~known).view(np.uint8), cv2.DIST_C, 3).astype(np.int64)
+        self.depth = int(depth.max())
         reach = cv2.dilate((~known).view(np.uint8), np.ones((side, side), np.uint8))
         self.targets = self._flat(reach.astype(bool))
         self.holes = self._flat(~known)
         self.is_source = np.pad(_whole(known, radius), radius).ravel()
         self.sources = np.flatnonzero(self.is_source)
         fading = np.maximum(1, np.rint(CERTAIN * FADING ** -np.arange(self.depth + 1.0))).astype(np.int32)
-        self.weight = np.pad(fading[away], radius).ravel()
+        self.weight = np.pad(fading[depth], radius).ravel()
         y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
         self.steps = (y * self.width + x).ravel()
         self.colours = self._padded(pixels)
@@ -103,7 +104,7 @@ class _Level:
         return _Match(source, np.zeros(len(source), np.int64))
 
     def refine(self, coarse: Places, rng: np.random.Generator) -> _Match:
-        """The match of the level of half the size, carried over; anew where it is of no use here."""
+        """Carry over the match of the level of half the size; draw anew where its source is not known here."""
         y, x = np.divmod(self.targets, self.width) - np.array([[self.radius]])
         place = 2 * coarse[y // 2, x // 2] + np.stack([y % 2, x % 2], axis=-1)
         height, width = self.known.shape
@@ -114,7 +115,7 @@ class _Level:
         return match
 
     def improve(self, image: Rgb, match: _Match, rng: np.random.Generator) -> _Match:
-        """Tries for every target what its neighbours have found, then sources around its own, farther to nearer."""
+        """Try for every target what its neighbours have found, then sources around its own, farther to nearer."""
         around = self.targets[:, None] + self.steps
         patches = self._padded(image)[around].astype(np.int16)
         weights = self.weight[around]
@@ -127,7 +128,7 @@ class _Level:
             won = costs < best.cost[rows]
             best.source[rows[won]], best.cost[rows[won]] = source[rows[won]], costs[won]
 
-        everywhere = np.arange(len(self.is_source))  # a pixel that is no target is its own source
+        everywhere = np.arange(len(self.is_source))  # a pixel that is not a target is its own source
         for jump in JUMPS:
             for step in (jump, -jump, jump * self.width, -jump * self.width):
                 everywhere[self.targets] = best.source
@@ -141,7 +142,7 @@ class _Level:
         return best
 
     def vote(self, match: _Match) -> Rgb:
-        """Each missing pixel becomes the mean of what all patches over it propose; a patch that fits better and lies
+        """Make each missing pixel the mean of what all patches over it propose; a patch that fits better and lies
         nearer to the rim counts more. In integers, so the order of the sum does not matter."""
         scale = int(np.partition(match.cost, len(match.cost) * 3 // 4)[len(match.cost) * 3 // 4]) + 1
         trust = self.weight[self.targets] * np.maximum(1, 1024 * scale // (scale + match.cost))
@@ -160,14 +161,14 @@ class _Level:
         return voted.reshape(-1, self.width, 3)[r:-r, r:-r]
 
     def places(self, match: _Match) -> Places:
-        """The source of every pixel of the image; of one that is no target, itself."""
+        """The source of every pixel of the image; of one that is not a target, itself."""
         everywhere, r = np.arange(len(self.is_source)), self.radius
         everywhere[self.targets] = match.source
         place: Places = np.stack(np.divmod(everywhere, self.width), axis=-1) - r
         return np.asarray(place.reshape(-1, self.width, 2)[r:-r, r:-r])
 
     def _costs(self, patches: NDArray[np.int16], weights: NDArray[np.int32], source: Flat) -> NDArray[np.int64]:
-        """Weighted sum of squared differences; at most 64 * 49 * 3 * 255**2, which fits 32 bits."""
+        """Sum weighted squared differences; at most 64 * 49 * 3 * 255**2, which fits 32 bits."""
         difference = patches - self.colours[source[:, None] + self.steps]
         squares = np.einsum("nkc,nkc->nk", difference, difference, dtype=np.int32)
         return np.asarray(np.einsum("nk,nk->n", squares, weights), np.int64)
@@ -181,7 +182,7 @@ class _Level:
 
 
 def _whole(known: Mask, radius: int) -> Mask:
-    """Pixels whose patch is inside the image and known."""
+    """Mark the pixels whose patch is inside the image and known."""
     side = 2 * radius + 1
     kernel = np.ones((side, side), np.uint8)
     eroded = cv2.erode(known.view(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=(0.0,))
@@ -189,7 +190,7 @@ def _whole(known: Mask, radius: int) -> Mask:
 
 
 def _halved(pixels: Rgb, known: Mask) -> tuple[Rgb, Mask]:
-    """Two by two pixels become one: the mean of the known ones; known when all four are."""
+    """Halve an image: two by two pixels become the mean of the known ones; known when all four are."""
     odd = (known.shape[0] % 2, known.shape[1] % 2)
     there = np.pad(known, ((0, odd[0]), (0, odd[1])), mode="edge")
     colours = np.pad(pixels, ((0, odd[0]), (0, odd[1]), (0, 0)), mode="edge").astype(np.int64) * there[..., None]

@@ -1,1 +1,1 @@
-"""What fills share: crops, windows, blending, networks."""
+"""Machinery that several fills share: crops, windows, blending, networks."""

@@ -1,5 +1,7 @@
-"""How does what a network painted become part of a picture? Its colours are shifted to the surroundings', its border is
-faded; always towards pixels that are known, never towards those that are hidden.
+"""Blends what a network painted into a picture: shifts its colours to the surroundings' and fades its border.
+
+Both go towards known pixels, never towards hidden ones. `painted` is (h, w, 3) float32, 0..255; `true` is the picture,
+(h, w, 3) uint8, of which only known pixels count.
 """
 
 from __future__ import annotations
@@ -15,13 +17,13 @@ from pipeline.records import Floats, Mask, Rgb
 RING: Final = 16
 """Pixels around a hole whose colours are compared."""
 FINE: Final = 4.0
-"""Sigma in pixels below which broad colours are found at full size."""
+"""Sigma in pixels above which a Gaussian is applied to shrunken pictures."""
 CELL: Final = 4
-"""Side of the squares, in pixels, over which differences of colour are averaged: texture is no difference."""
+"""Side in pixels of the squares over which differences of colour are averaged, so that texture does not count."""
 
 
 def matched(painted: Floats, true: Rgb, ring: Mask) -> Floats:
-    """What was painted, shifted so that it agrees with the true colours on the ring.
+    """Shift what was painted so that it agrees with the true colours on the ring (HW bool, all known).
 
     The differences there are spread over the window by averaging over larger and larger squares (pull-push: Gortler et
     al., The Lumigraph, 1996), so a shadow that is missing on one side is not added on the other.
@@ -38,8 +40,10 @@ def matched(painted: Floats, true: Rgb, ring: Mask) -> Floats:
 
 
 def anchored(painted: Floats, sketch: Rgb, sigma: float) -> Floats:
-    """Its detail on the broad colours of the sketch: what a Gaussian of `sigma` pixels leaves of both is swapped. What
-    is left is smooth, so a wide one is applied to shrunken pictures: it costs the same for any sigma."""
+    """Put the detail of what was painted on the broad colours of the sketch, which a Gaussian of `sigma` pixels keeps.
+
+    Those are smooth, so a wide Gaussian is applied to shrunken pictures: it costs the same for any sigma.
+    """
     height, width = painted.shape[:2]
     scale = min(1.0, FINE / sigma)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -50,7 +54,7 @@ def anchored(painted: Floats, sketch: Rgb, sigma: float) -> Floats:
 
 
 def feathered(painted: Floats, true: Rgb, known: Mask, feather: int) -> Floats:
-    """Fades, within `feather` pixels of what is known, to the colour of the nearest known pixel."""
+    """Fade, within `feather` pixels of the known ones, to the colour of the nearest known pixel."""
     if not feather or known.all() or not known.any():
         return painted
     distance, number, colours = nearest_known(true, known)
@@ -61,11 +65,11 @@ def feathered(painted: Floats, true: Rgb, known: Mask, feather: int) -> Floats:
 
 
 def cloned(painted: Floats, true: Rgb, known: Mask, *, sketched: bool = False) -> Floats:
-    """The gradients of what was painted, on the colours of what is known (Perez et al., Poisson Image Editing, 2003).
+    """Put the gradients of what was painted on the known colours (Perez et al., Poisson Image Editing, 2003).
 
     `cv2.seamlessClone` keeps the outermost pixels of the hole's box, and takes the gradients of the next three from the
-    picture it clones onto: there the nearest known colours go on into the hole, unless that has a sketch already. It
-    cannot do what is thinner than three pixels.
+    picture it clones onto: there the nearest known colours continue into the hole, unless `true` holds a sketch in it
+    (sketched). A hole thinner than three pixels, which it cannot clone, is returned as painted.
     """
     left, top, width, height = cv2.boundingRect((~known).view(np.uint8))
     if min(width, height) < 3 or not known.any():
@@ -84,19 +88,20 @@ def cloned(painted: Floats, true: Rgb, known: Mask, *, sketched: bool = False) -
 
 
 def near(mask: Mask, radius: int) -> Mask:
-    """The mask and what is at most so many pixels (in a square) from it."""
+    """Grow a mask by a square of this radius in pixels."""
     kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
     return np.asarray(cv2.dilate(mask.view(np.uint8), kernel), np.uint8).view(np.bool_)
 
 
 def _spread(total: Floats, weight: Floats) -> Floats:
-    """total: values times their weights, (h, w, 3); weight: (h, w), 0..1, some above 0. -> values everywhere."""
+    """Spread values to where their weight is small. total: values times their weights, (h, w, 3); weight: (h, w), 0..1,
+    some above 0. -> (h, w, 3) values."""
     height, width = weight.shape
     own = np.asarray(total / np.maximum(weight, 1e-6)[..., None], np.float32)
     if height == width == 1:
         return own
     rows, columns = np.arange(0, height, 2), np.arange(0, width, 2)
-    # Four squares become one: its weight is their sum, at most 1, so that one sure square is enough.
+    # Four squares become one: its weight is their sum, at most 1, so that one square of weight 1 is enough.
     sums = np.add.reduceat(np.add.reduceat(total, rows, axis=0), columns, axis=1)
     weights = np.add.reduceat(np.add.reduceat(weight, rows, axis=0), columns, axis=1)
     least = np.minimum(weights, 1)
@@ -107,7 +112,7 @@ def _spread(total: Floats, weight: Floats) -> Floats:
 
 
 def _resized(values: Floats, height: int, width: int) -> Floats:
-    """Bilinear."""
+    """Resize bilinearly."""
     return np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 

@@ -1,4 +1,4 @@
-"""What does a fill see? Cuts an image into crops around the parts of its region, with the region blanked."""
+"""Cuts an image into crops around the parts of its region, with the region blanked: what a fill sees."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from pipeline.errors import ImageError
 from pipeline.image import rle
 from pipeline.records import Crop, Mask, Patch, Pixels, Region, Rgb, Segment, seed_of
 
-LEAST_MARGIN = 16
+MIN_MARGIN = 16
 """Pixels of context around the smallest part: enough for any fill to see what surrounds it."""
 TILE = 128
-"""Parts no larger than half of this whose corner is in the same tile of the image share a crop: a text of a thousand
-letters is some dozen crops."""
+"""Side in pixels. Parts no larger than half of it whose corners are in the same tile of the image share a crop: a text
+of a thousand letters is some dozen crops."""
 WASTE = 1.5
 """Crops that overlap are joined when their common box is at most this many times as large as they are together."""
 GREY = 128
-"""What a crop is blanked with, and filled with, when nothing of it is known."""
+"""Level that a crop is blanked with, and filled with, when nothing of it is known."""
 
 BAND = 1 << 21
 """Pixels that are indexed at one time."""
@@ -64,11 +64,11 @@ class Span:
 def cut(pixels: Pixels, region: Region, fill: Fill, segments: Sequence[Segment] = ()) -> tuple[Crop, ...]:
     """Crops from top to bottom; every pixel of the region is in the mask of exactly one of them.
 
-    A part is 8-connected and gets `fill.context` of its longer side around it, at least LEAST_MARGIN pixels, where the
+    A part is 8-connected and gets `fill.context` of its longer side around it, at least MIN_MARGIN pixels, where the
     image has them. Parts near each other share a crop. Unless the fill is reversible, the whole region is blanked with
-    the mean of the crop's known pixels, so a fill has nothing to leak. segments: of the image, that `region.chosen`
-    counts; a crop has the labels of those in whose box there is some of its mask. Raises ImageError `wrong_shape` when
-    the region is of another image.
+    the mean of the crop's known pixels, so a fill has nothing to leak. segments: of the image, which `region.chosen`
+    indexes; a crop has the labels of those whose box holds some of its mask. Raises ImageError `wrong_shape` when the
+    region belongs to another image.
     """
     height, width = region.height, region.width
     if pixels.rgb.shape != (height, width, 3):
@@ -87,7 +87,7 @@ def cut(pixels: Pixels, region: Region, fill: Fill, segments: Sequence[Segment] 
     for index, (left, top, right, bottom) in enumerate(frames.tolist()):
         rgb = pixels.rgb[y + top : y + bottom, x + left : x + right]
         known = ~inside[top:bottom, left:right]
-        mask = _of(labels[top:bottom, left:right], group == index)
+        mask = _members(labels[top:bottom, left:right], group == index)
         here = [s.label for s in chosen if _under(mask, s, x + left, y + top)]
         crops.append(
             Crop(
@@ -104,14 +104,14 @@ def cut(pixels: Pixels, region: Region, fill: Fill, segments: Sequence[Segment] 
 
 
 def _under(mask: Mask, segment: Segment, x: int, y: int) -> bool:
-    """Whether any of a mask, whose left upper pixel is at x, y of the image, is in the box of a segment."""
+    """Whether a mask, whose left upper pixel is at x, y of the image, has a pixel in the box of a segment."""
     left, top, width, height = (round(v) for v in segment.box)
     rows, columns = (slice(max(0, low), max(0, low + size)) for low, size in ((top - y, height), (left - x, width)))
     return bool(mask[rows, columns].any())
 
 
 def parts(mask: Mask) -> Iterator[Span]:
-    """The 8-connected parts of a crop's mask, from top to bottom."""
+    """Yield the 8-connected parts of a crop's mask, from top to bottom."""
     x, y, across, down = cv2.boundingRect(mask.view(np.uint8))
     inside = np.ascontiguousarray(mask[y : y + down, x : x + across]).view(np.uint8)
     if not inside.size:
@@ -124,7 +124,7 @@ def parts(mask: Mask) -> Iterator[Span]:
 
 @dataclass(frozen=True)
 class PerCrop:
-    """A hot fill that paints crop after crop. paint: crop -> RGB of its size; only what the mask covers counts."""
+    """A loaded fill that paints crop after crop. paint: crop -> RGB of its size; only pixels under the mask count."""
 
     paint: Callable[[Crop], Rgb]
 
@@ -133,7 +133,7 @@ class PerCrop:
 
 
 def mean(pixels: Rgb, where: Mask) -> NDArray[np.uint8]:
-    """(3,) the mean colour, exact and rounded; mid-grey of nothing."""
+    """(3,) uint8: the exact mean colour, rounded; mid-grey where nothing is True."""
     count = int(where.sum())
     if not count:
         return np.full(3, GREY, np.uint8)
@@ -144,7 +144,7 @@ def mean(pixels: Rgb, where: Mask) -> NDArray[np.uint8]:
 
 
 def _around(region: Region, context: float) -> tuple[int, int, Mask]:
-    """-> left, top, mask of the part of the image in which all crops lie: a face in 24 megapixels costs a face."""
+    """-> left, top, mask of the box that holds all crops: a face in 24 megapixels costs no more than the face."""
     left, top, width, height = (int(v) for v in rle.box(region.rle, region.height, region.width))
     margin = _margin(max(width, height), context)
     x, y = max(0, left - margin), max(0, top - margin)
@@ -155,7 +155,7 @@ def _around(region: Region, context: float) -> tuple[int, int, Mask]:
 
 def _margin(side: int, context: float) -> int:
     """Pixels of context around a part whose longer side this is."""
-    return max(LEAST_MARGIN, math.ceil(side * context))
+    return max(MIN_MARGIN, math.ceil(side * context))
 
 
 def _blanked(rgb: Rgb, known: Mask) -> Rgb:
@@ -164,8 +164,8 @@ def _blanked(rgb: Rgb, known: Mask) -> Rgb:
     return blank
 
 
-def _of(labels: cv2.typing.MatLike, members: NDArray[np.bool_]) -> Mask:
-    """Where the labels are of a group. members: of each label, whether it is."""
+def _members(labels: cv2.typing.MatLike, members: NDArray[np.bool_]) -> Mask:
+    """Mark the pixels whose label belongs to a group. members: for each label, whether it does."""
     inside = np.empty(labels.shape, np.bool_)
     for band in _bands(inside):
         inside[band] = members[labels[band]]
@@ -173,7 +173,7 @@ def _of(labels: cv2.typing.MatLike, members: NDArray[np.bool_]) -> Mask:
 
 
 def _bands(mask: Mask) -> Iterator[slice]:
-    """Rows of some megapixels: numpy indexes with 8 to 16 bytes a pixel, which is much for a hundred of them."""
+    """Yield rows of some megapixels: numpy indexes with 8 to 16 bytes a pixel, too much for a hundred megapixels."""
     rows = max(1, BAND // max(1, mask.shape[1]))
     for start in range(0, mask.shape[0], rows):
         yield slice(start, start + rows)
@@ -190,7 +190,7 @@ def _group(boxes: Boxes, context: float, height: int, width: int) -> tuple[NDArr
     frames = boxes + margin[:, None] * np.array([-1, -1, 1, 1])
     frames = np.clip(frames, 0, [width, height, width, height])
     joined = -1
-    while joined != len(frames):  # a crop that has grown may now fit with one that stood before it
+    while joined != len(frames):  # a crop that has grown may now join an earlier one
         joined = len(frames)
         order = np.lexsort((frames[:, 0], frames[:, 1]))
         group = _joined(frames[order])
@@ -201,7 +201,7 @@ def _group(boxes: Boxes, context: float, height: int, width: int) -> tuple[NDArr
 
 
 def _joined(frames: Boxes) -> NDArray[np.int64]:
-    """One pass: each box goes to the group with which it wastes least, or starts one."""
+    """Run one pass: each box joins the group with which it wastes least, or starts one. -> the group of each."""
     groups = np.empty_like(frames)
     member, count = np.empty(len(frames), np.int64), 0
     for i, frame in enumerate(frames):

@@ -1,4 +1,4 @@
-"""How do the surroundings flow into a hole? OpenCV's inpainting, made the same in every process."""
+"""OpenCV's inpainting, with the same bytes in every process."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ METHODS = {"telea": cv2.INPAINT_TELEA, "ns": cv2.INPAINT_NS}
 
 
 def inpaint(pixels: Rgb, known: Mask, radius: float, method: Literal["ns", "telea"] = "ns") -> Rgb:
-    """HWC uint8 with every pixel that is not known made from those within `radius` pixels. At least one is known.
+    """Paint every unknown pixel from those within `radius` pixels; at least one is known. -> HWC uint8.
 
     `cv2.inpaint` 5.0.0.93 reads outside its buffers when the image is one pixel high or wide (57 of 3,600 random calls
-    gave other bytes in another process, all of them on such images; none with a rim): a rim of one pixel keeps it in.
+    gave other bytes in another process, all of them on such images; none with a rim): hence a rim of one pixel.
     """
     wide = np.pad(pixels, ((1, 1), (1, 1), (0, 0)), mode="edge")
     hole = np.pad(~known, 1, mode="edge").view(np.uint8)
@@ -25,9 +25,11 @@ def inpaint(pixels: Rgb, known: Mask, radius: float, method: Literal["ns", "tele
 
 
 def softened(pixels: Rgb, hole: Mask, share: float) -> Rgb:
-    """Both methods leave a sharp seam in the middle, where what flows in from two sides meets: each pixel is blurred by
-    a Gaussian of this share of its distance to the rim. Wider and wider blurs, each one laid over the last where the
-    rim is far enough."""
+    """Blur each pixel of the hole by a Gaussian whose sigma is this share of its distance to the rim.
+
+    This hides the sharp seam that both methods leave in the middle, where what flows in from two sides meets. Wider and
+    wider blurs are laid over each other where the rim is far enough.
+    """
     sigmas = share * np.asarray(cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
     sharp = pixels.astype(np.float32)
     soft, sigma = sharp.copy(), 1.0
@@ -43,7 +45,7 @@ def softened(pixels: Rgb, hole: Mask, share: float) -> Rgb:
 
 
 def _box(where: Mask, margin: int) -> tuple[slice, slice]:
-    """Rows and columns around all that is True, of which there is some, and this many pixels more."""
+    """Find the box around everything that is True, which is somewhere, and grow it by a margin in pixels."""
     rows, columns = (np.flatnonzero(where.any(axis=axis)) for axis in (1, 0))
     top, left = (max(0, int(some[0]) - margin) for some in (rows, columns))
     return np.s_[top : int(rows[-1]) + margin + 1, left : int(columns[-1]) + margin + 1]

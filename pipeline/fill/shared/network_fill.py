@@ -1,4 +1,4 @@
-"""What the fills share that run a network on windows: their parts, and the way from a window to numbers and back."""
+"""Base of fills that run a network on windows, and the conversion of windows to arrays and back."""
 
 from __future__ import annotations
 
@@ -39,15 +39,16 @@ class NetworkFill(ContextFill):
 
 
 def planes(windows: Sequence[FillWindow]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """-> (n, 3, h, w) uint8 pixels and (n, 1, h, w) bool masks, True = to be made up."""
+    """Stack windows of one shape. -> (n, 3, h, w) uint8 pixels and (n, 1, h, w) bool masks, True = to be painted."""
     pixels = np.stack([window.pixels.transpose(2, 0, 1) for window in windows])
     return np.ascontiguousarray(pixels), np.stack([window.mask[None] for window in windows])
 
 
 def pictures(answer: NDArray[np.generic], windows: Sequence[FillWindow]) -> list[Rgb]:
-    """(n, 3, h, w) uint8, or float32 of 0..255 that is rounded and clipped, to one RGB a window.
+    """Convert an answer to one RGB picture a window.
 
-    Raises ImageError for another shape and for numbers that are not finite: a fill that failed is never published.
+    answer: (n, 3, h, w), uint8, or float32 of 0..255 that is rounded and clipped. Raises ImageError `wrong_shape`, and
+    `nan_pixels` for numbers that are not finite: a failed fill is never published.
     """
     height, width = windows[0].mask.shape
     if answer.shape != (len(windows), 3, height, width):

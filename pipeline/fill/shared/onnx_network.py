@@ -1,4 +1,4 @@
-"""Is an ONNX file the network that a fill expects? Its inputs and output are compared before a run begins."""
+"""Checks that an ONNX file has the inputs and the output that a fill expects, and runs it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Plane:
 
 @dataclass(frozen=True)
 class Graph:
-    """A file that fits. inputs: channels -> name: an image has three, a mask one."""
+    """A file that passed the check. inputs: channels -> name: an image has three, a mask one."""
 
     file: Path
     inputs: Mapping[int, str]
@@ -43,41 +43,41 @@ class Graph:
 
 
 class Loaded:
-    """The network, ready to run."""
+    """A loaded network."""
 
     def __init__(self, graph: Graph, device: Device, threads: int) -> None:
         self._session = session(graph.file, device, threads)
         self._inputs, self._output = graph.inputs, graph.output
 
     def __call__(self, arrays: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
-        """arrays: one (n, channels, h, w) an input; which is which, its channels tell."""
+        """Run on one (n, channels, h, w) array an input; their channels tell them apart. -> the output."""
         named = {self._inputs[array.shape[1]]: array for array in arrays}
         (answer,) = self._session.run([self._output], named)
         return np.asarray(answer)
 
 
 def read(model: Weights, windowing: Windowing, inputs: Sequence[Plane], output: Plane) -> Graph:
-    """Raises ConfigError, with what was expected and what came, when the file's inputs or output are others, or when it
-    is made for another size or batch than `fit` says."""
+    """Fetch a file and check it. Raises ConfigError, with what was expected and what came, when the file's inputs or
+    output differ, or when it is made for another size or batch than `windowing` says."""
     path = model.fetch()
     graph = onnx.load(path).graph
-    held = {tensor.name for tensor in graph.initializer}
-    found = [value for value in graph.input if value.name not in held]
+    weights = {tensor.name for tensor in graph.initializer}
+    found = [value for value in graph.input if value.name not in weights]
     file = model.path.name
     if len(found) != len(inputs):
         names = ", ".join(value.name for value in found) or "none"
         raise ConfigError(_expected(file, f"{len(inputs)} input{'s' * (len(inputs) > 1)}", f"{len(found)}: {names}"))
     named: dict[int, str] = {}
     for plane in inputs:
-        wanted = _say((0, plane.channels, 0, 0), plane.kind)
+        wanted = _type_text((0, plane.channels, 0, 0), plane.kind)
         match = [value for value in found if _fits(value, plane)]
         if not match:
-            raise ConfigError(_expected(file, f"an input of {wanted}", "; ".join(_told(value) for value in found)))
+            raise ConfigError(_expected(file, f"an input of {wanted}", "; ".join(_described(value) for value in found)))
         named[plane.channels] = match[0].name
         _check_size(file, match[0], windowing)
     if len(graph.output) != 1 or not _fits(graph.output[0], output):
-        got = "; ".join(_told(value) for value in graph.output)
-        raise ConfigError(_expected(file, f"one output of {_say((0, output.channels, 0, 0), output.kind)}", got))
+        got = "; ".join(_described(value) for value in graph.output)
+        raise ConfigError(_expected(file, f"one output of {_type_text((0, output.channels, 0, 0), output.kind)}", got))
     return Graph(file=path, inputs=named, output=graph.output[0].name)
 
 
@@ -95,7 +95,7 @@ def _check_size(file: str, value: onnx.ValueInfoProto, windowing: Windowing) -> 
         size = f"{windowing.side}x{windowing.side}" if windowing.fixed else "any size"
         fixed = str(windowing.fixed).lower()
         why = f"windows of {size} (fill.windowing.fixed={fixed}, fill.windowing.side={windowing.side})"
-        raise ConfigError(_expected(file, why, _told(value)))
+        raise ConfigError(_expected(file, why, _described(value)))
     if shape[0] and not shape[0] == windowing.batch == 1:  # the last batch may be smaller
         raise ConfigError(
             _expected(file, f"batches of up to {windowing.batch} (fill.windowing.batch)", f"one made for {shape[0]}")
@@ -103,17 +103,17 @@ def _check_size(file: str, value: onnx.ValueInfoProto, windowing: Windowing) -> 
 
 
 def _type(value: onnx.ValueInfoProto) -> tuple[int, tuple[int, ...]]:
-    """The kind of numbers and the sizes, 0 for what the file leaves open; no sizes at all when it says none."""
+    """-> the element type, and the sizes, 0 for those that the file leaves open; no sizes when it has none."""
     tensor = value.type.tensor_type
     return tensor.elem_type, tuple(max(0, dim.dim_value) for dim in tensor.shape.dim)
 
 
-def _told(value: onnx.ValueInfoProto) -> str:
+def _described(value: onnx.ValueInfoProto) -> str:
     kind, shape = _type(value)
-    return f"{value.name} {_say(shape, kind)}"
+    return f"{value.name} {_type_text(shape, kind)}"
 
 
-def _say(shape: Sequence[int], kind: int) -> str:
+def _type_text(shape: Sequence[int], kind: int) -> str:
     return f"{'x'.join(str(size or '?') for size in shape)} {TensorProto.DataType.Name(kind).lower()}"
 
 

@@ -1,4 +1,4 @@
-"""How is a crop made smaller without mixing in what is not known, and large again, in little memory?"""
+"""Shrinks a crop without mixing in unknown pixels, and enlarges its fill again, in little memory."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from pipeline.records import Floats, Mask, Rgb
 
 BAND = 1 << 20
-"""Pixels that are turned into floats at one time: bounds the memory for a crop of a hundred megapixels."""
+"""Pixels that are held as floats at one time: bounds the memory for a crop of a hundred megapixels."""
 
 
 def shrink(pixels: Rgb, known: Mask, side: int) -> tuple[Rgb, Mask]:
-    """The crop with its longer side at most `side` pixels, and which of the new pixels are made of known ones only.
+    """-> the crop with its longer side at most `side` pixels; HW bool, the new pixels made of known ones only.
 
-    A new pixel is the mean of the known ones under it; its colour means nothing where there are none. When hardly
-    anything is known, so that no new pixel is made of known ones only, those that have any count as known.
+    A new pixel is the mean of the known ones under it; its colour means nothing where there are none. When so little is
+    known that no new pixel is made of known ones only, those made of any count as known.
     """
     height, width = known.shape
     scale = side / max(height, width)
@@ -26,7 +26,7 @@ def shrink(pixels: Rgb, known: Mask, side: int) -> tuple[Rgb, Mask]:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     if height * width <= 4 * BAND:
         covered, total = _area(pixels, known, size)
-    else:  # the mean over an area is one along the rows, and then one along the columns
+    else:  # the mean over an area is the mean along rows, then along columns
         thin = [_area(pixels[band], known[band], (size[0], band.stop - band.start)) for band in _bands(height, width)]
         covered, total = (
             np.asarray(cv2.resize(np.concatenate(part), size, interpolation=cv2.INTER_AREA), np.float32)
@@ -38,7 +38,7 @@ def shrink(pixels: Rgb, known: Mask, side: int) -> tuple[Rgb, Mask]:
 
 
 def enlarge(small: Rgb, into: Rgb, known: Mask) -> None:
-    """Writes a small picture, enlarged (bilinear between pixel centres), into what is not known of a large one."""
+    """Write a small picture, enlarged (bilinear between pixel centres), into the unknown pixels of a large one."""
     height, width = known.shape
     wide = np.asarray(cv2.resize(small, (width, len(small)), interpolation=cv2.INTER_LINEAR), np.uint8)
     centre = ((np.arange(height) + 0.5) * (len(small) / height) - 0.5).clip(0, len(small) - 1)
@@ -52,7 +52,7 @@ def enlarge(small: Rgb, into: Rgb, known: Mask) -> None:
 
 
 def _area(pixels: Rgb, known: Mask, size: tuple[int, int]) -> tuple[Floats, Floats]:
-    """-> which share of each new pixel is known, and the sum of the known colours under it times their shares."""
+    """-> the known share of each new pixel, and the sum of the known colours under it times their shares."""
     weight = known.astype(np.float32)
     covered = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
     total = cv2.resize(pixels * weight[..., None], size, interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""How a TorchScript file, a program, becomes something that can be called. Imported only for who allowed it."""
+"""Loads a TorchScript file, which is a program. Imported only where the config allows it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from pipeline.records import Device, Floats
 
 
 def torchscript(model: Weights, device: Device, threads: int) -> Callable[[Sequence[Floats]], NDArray[np.generic]]:
-    """A call with arrays, one a parameter, that answers an array. Raises WeightsError for what is no TorchScript."""
+    """Load a network. -> a function of arrays, one a parameter, that returns an array. Raises WeightsError for a file
+    that is not TorchScript."""
     place = torch_device(device, threads)
     file = model.fetch()
     try:

@@ -1,9 +1,9 @@
-"""How does a network of one size fill a crop of any size?
+"""Fills crops of any size with a network of one size.
 
 A crop that is not larger than the network's side is padded by reflection. In a larger one, each part that fits a window
-with some context around it is filled at full size. Of what does not fit, the whole crop is first filled shrunk, then
-windows at full size go over it in a fixed order: each sees what those before it painted and takes its broad colours
-from the shrunk fill, so that they agree far away too; where they overlap, one fades into the next.
+with some context around it is filled at full size. For parts that do not fit, the whole crop is first filled shrunk,
+then windows at full size cover them in a fixed order: each sees what those before it painted and takes its broad
+colours from the shrunk fill, so that distant windows agree too; where windows overlap, one fades into the next.
 
 Nothing under a crop's `known == False` is ever read: the same surroundings give the same bytes.
 """
@@ -30,15 +30,17 @@ ENOUGH: Final = 1.5
 """A crop that is at most this many times the network's side is filled shrunk and enlarged: sharp enough."""
 BROAD: Final = 4.0
 """Sigma, in pixels of the shrunk fill, below which detail is the windows' own."""
-_TOGETHER: Final = 4_000_000
-"""Pixels of crops that are worked on at one time, so that their windows share a batch; always at least one crop."""
+_PIXELS_AT_ONCE: Final = 4_000_000
+"""Pixels of crops that are filled at one time, so that their windows share a batch; always at least one crop."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FillWindow:
-    """What a network sees. pixels: HWC uint8 RGB; where `mask` is True, what is to be made up, they are the mean of
-    what is known or a sketch made from it. seed: 0..2**31-1, from the image id. label: of the largest of what is
-    hidden in the crop, may be empty.
+    """What a network sees.
+
+    pixels: HWC uint8 RGB; where `mask` is True, they are the mean of the known pixels or a sketch made from them. mask:
+    HW bool, True = to be painted. seed: 0..2**31-1, from the image id. label: of the largest segment under the crop's
+    mask; may be empty.
     """
 
     pixels: Rgb
@@ -48,10 +50,10 @@ class FillWindow:
 
 
 Paint: TypeAlias = Callable[[Sequence[FillWindow]], Sequence[Rgb]]
-"""Paints windows of one shape, at most `batch`: HWC uint8 RGB each, in order. What it says of pixels that are not under
-the mask is only compared with their true colours."""
+"""Paints windows of one shape, at most `batch`: HWC uint8 RGB each, in order. Its pixels outside the mask are only
+compared with their true colours."""
 _Filling: TypeAlias = Generator[FillWindow, Rgb, Rgb]
-"""Asks for one window after another and returns the filled crop."""
+"""Yields one window after another, is sent each one painted, and returns the filled crop."""
 
 
 @spec
@@ -87,13 +89,13 @@ class Windowing:
 
 
 class WindowedFill:
-    """A hot fill: crops to patches, one each, by a network that paints windows."""
+    """A loaded fill whose network paints windows: crops to patches, one each."""
 
     def __init__(self, windowing: Windowing, paint: Paint) -> None:
         self._windowing, self._paint, self._batches = windowing, paint, Batches()
 
     def __call__(self, crops: Sequence[Crop]) -> list[Patch]:
-        """Raises ImageError when the network's answer is no picture of its window's size, or memory does not suffice
+        """Raises ImageError when the network's answer is not a picture of its window's size, or memory does not suffice
         for one window."""
         done: list[Rgb] = []
         for some in _portions(crops):
@@ -101,7 +103,7 @@ class WindowedFill:
         return [Patch(x=c.x, y=c.y, pixels=p, mask=c.mask) for c, p in zip(crops, done, strict=True)]
 
     def _filled(self, crops: Sequence[Crop]) -> list[Rgb]:
-        """All crops at once: each says which window it needs next, and those of one shape are painted together."""
+        """Fill all crops together: each yields the window it needs next, and windows of one shape share a call."""
         fillings = [_fill(self._windowing, crop) for crop in crops]
         done: dict[int, Rgb] = {}
         answers: dict[int, Rgb | None] = dict.fromkeys(range(len(crops)))
@@ -148,7 +150,7 @@ class _Place:
         return np.s_[self.top : self.bottom, self.left : self.right]
 
     def holds(self, span: Span, margin: int, height: int, width: int) -> bool:
-        """Whether a part lies inside with that much around it, as far as a crop of height x width has it."""
+        """Whether a part lies inside with this margin around it, as far as a crop of height x width has it."""
         bottom, right = span.top + span.mask.shape[0], span.left + span.mask.shape[1]
         return (
             self.top <= max(0, span.top - margin)
@@ -158,7 +160,7 @@ class _Place:
         )
 
     def mask(self, spans: Sequence[Span]) -> Mask:
-        """Which pixels of the window are of these parts."""
+        """Mark the window's pixels that belong to these parts."""
         inside = np.zeros((self.bottom - self.top, self.right - self.left), np.bool_)
         for span in spans:
             height, width = span.mask.shape
@@ -171,19 +173,22 @@ class _Place:
 
 
 class _Canvas:
-    """A crop while it is filled. sketch: a fill of the whole crop at a smaller size to begin with. done: HW bool, known
-    or painted at full size. sigma: of the Gaussian that the sketch is good for, in pixels; 0: there is none."""
+    """A crop while it is filled.
+
+    sketch: a fill of the whole crop at a smaller size to begin with. done: HW bool, known or painted at full size.
+    sigma: in pixels, of the Gaussian below which the sketch has no detail; 0: there is no sketch.
+    """
 
     def __init__(self, windowing: Windowing, crop: Crop, sketch: Rgb | None = None) -> None:
         self._windowing, self._crop = windowing, crop
         self.pixels, self.done, self.sigma = crop.pixels.copy(), crop.known.copy(), 0.0
-        self._asked = 0
+        self._windows = 0
         if sketch is not None:
             enlarge(sketch, self.pixels, crop.known)
             self.sigma = BROAD * crop.mask.shape[0] / sketch.shape[0]
 
     def fill(self, place: _Place, wanted: Mask) -> _Filling:
-        """Paints in a window what is wanted of it."""
+        """Paint the wanted pixels of a window. wanted: HW bool, of the window's size."""
         pixels, done, known = self.pixels[place.box], self.done[place.box], self._crop.known[place.box]
         todo = wanted & ~done
         if not todo.any():
@@ -193,11 +198,11 @@ class _Canvas:
         blank = pixels.copy()
         if not self.sigma:
             blank[mask] = mean(pixels, ~mask)
-        self._asked += 1
-        seed = self._crop.seed if self._asked == 1 else seed_of(str(self._crop.seed), self._asked)
+        self._windows += 1
+        seed = self._crop.seed if self._windows == 1 else seed_of(str(self._crop.seed), self._windows)
         answer = yield FillWindow(pixels=blank, mask=mask, seed=seed, label=next(iter(self._crop.labels), ""))
         painted = self._blended(answer.astype(np.float32), pixels, known, mask)
-        mixed = pixels * (1 - fade[..., None]) + painted * fade[..., None]  # times 0: nothing of what is hidden
+        mixed = pixels * (1 - fade[..., None]) + painted * fade[..., None]  # times 0: no hidden pixel takes part
         np.copyto(pixels, np.rint(mixed).clip(0, 255).astype(np.uint8), where=(fade > 0)[..., None])
         done |= todo
         return pixels
@@ -247,7 +252,7 @@ def _fill(windowing: Windowing, crop: Crop) -> _Filling:
 
 
 def _grid(span: Span, windowing: Windowing, height: int, width: int) -> Iterator[_Place]:
-    """The windows over a part and `overlap` pixels around it, row after row; one in the middle of it when it fits."""
+    """Yield the windows over a part and `overlap` pixels around it, row by row; one centred on it when it fits."""
     rows = _starts(span.top, span.top + span.mask.shape[0], height, windowing)
     columns = _starts(span.left, span.left + span.mask.shape[1], width, windowing)
     for top in rows:
@@ -256,7 +261,7 @@ def _grid(span: Span, windowing: Windowing, height: int, width: int) -> Iterator
 
 
 def _starts(low: int, high: int, size: int, windowing: Windowing) -> list[int]:
-    """Where windows begin along one axis so that they cover low..high with `overlap` around it and between them."""
+    """Place windows along one axis so that they cover low..high with `overlap` around it and between them."""
     low, high = max(0, low - windowing.overlap), min(size, high + windowing.overlap)
     over = high - low - windowing.side
     if over <= 0:
@@ -266,16 +271,15 @@ def _starts(low: int, high: int, size: int, windowing: Windowing) -> list[int]:
 
 
 def _fade(todo: Mask, made: Mask, reach: int) -> Floats:
-    """How much of a new painting is taken: all of what is to do, less and less of what an earlier window made, down to
-    nothing `reach` pixels away; nothing of anything else."""
+    """Weigh a new painting, 0..1: 1 where it is needed, falling to 0 within `reach` pixels over what an earlier window
+    made, 0 elsewhere."""
     far = cv2.distanceTransform((~todo).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     ramp = np.asarray(np.clip(1 - far / (reach + 1), 0, 1), np.float32)
     return np.asarray(np.where(todo, 1, np.where(made, ramp, 0)), np.float32)
 
 
 def _padded(window: FillWindow, windowing: Windowing) -> FillWindow:
-    """In the middle of a window of a size that the network takes, the rest by reflection; what is hidden is hidden in
-    its mirror image too."""
+    """Centre a window in one of a size that the network takes, padded by reflection; the mask is reflected too."""
     height, width = window.mask.shape
     wide, high = (
         windowing.side if windowing.fixed else -(-size // windowing.multiple) * windowing.multiple
@@ -306,10 +310,10 @@ def _checked(answers: Sequence[Rgb], windows: Sequence[FillWindow]) -> Sequence[
 
 
 def _portions(crops: Sequence[Crop]) -> Iterator[Sequence[Crop]]:
-    """In order, as many at a time as memory is set aside for."""
+    """Group crops in order, at most `_PIXELS_AT_ONCE` in a group unless one crop alone has more."""
     some: list[Crop] = []
     for crop in crops:
-        if some and sum(c.mask.size for c in some) + crop.mask.size > _TOGETHER:
+        if some and sum(c.mask.size for c in some) + crop.mask.size > _PIXELS_AT_ONCE:
             yield some
             some = []
         some.append(crop)

@@ -177,6 +177,6 @@ def tokenize(family: str, model: Checkpoint, texts: Sequence[str], longest: int)
     for text, tokens in zip(texts, found, strict=True):
         if len(tokens) > longest:
             raise ConfigError(
-                f"segment.{family}: expected words of at most {longest} tokens, got {len(tokens)} of {text[:60]!r}"
+                f"segment.{family}: expected prompts of at most {longest} tokens, got {len(tokens)} of {text[:60]!r}"
             )
     return found

@@ -39,8 +39,7 @@ MaxDetections = Annotated[int, Field(ge=1, le=1000)]
 @spec
 class _Prompted(HubSegmenter):
     prompts: tuple[str, ...]
-    """What to look for, in words, [license plate, person]: short phrases without full stops. They are the labels of the
-    segments."""
+    """What to find, [license plate, person]: short phrases without full stops. They are the labels of the segments."""
 
     family: ClassVar = "hf_prompt"
 
@@ -49,7 +48,7 @@ class _Prompted(HubSegmenter):
         if not distinct or not all(prompt.strip() and "." not in prompt for prompt in self.prompts):
             raise FieldError(
                 "prompts",
-                f": expected different words to look for, [license plate, person], got {self.prompts!r}",
+                f": expected different phrases to find, [license plate, person], got {self.prompts!r}",
             )
 
     @property

@@ -22,22 +22,22 @@ class ClipSegNet:
         self._net, self._how, self._score = net, how, score
         longest = max(map(len, tokens))
         # A shorter prompt is filled up with its own last token, hidden from the attention.
-        self._words = torch.tensor([[*one, *[one[-1]] * (longest - len(one))] for one in tokens], device=net.device)
+        self._tokens = torch.tensor([[*one, *[one[-1]] * (longest - len(one))] for one in tokens], device=net.device)
         shown = [[1] * len(one) + [0] * (longest - len(one)) for one in tokens]
         self._shown = torch.tensor(shown, device=net.device)
 
     def each(self, tiles: Sequence[Rgb], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[FoundMask]]]:
         for positions, batch in self._net.batches(tiles, self._how):
             for position, image in zip(positions, batch, strict=True):
-                images = image.expand(len(self._words), *image.shape)
+                images = image.expand(len(self._tokens), *image.shape)
                 logits = self._net.run(partial(self._call, images=images)).float()
                 finite(logits)
                 yield position, list(self._masks(logits.reshape(len(images), *logits.shape[-2:]), sizes[position]))
 
     def logits(self, module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
         """Logits (n, prompts, h, w) of (n, 3, h, w)."""
-        answers = [self._call(module, image.expand(len(self._words), *image.shape)) for image in batch]
-        return torch.stack([one.reshape(len(self._words), *one.shape[-2:]) for one in answers])
+        answers = [self._call(module, image.expand(len(self._tokens), *image.shape)) for image in batch]
+        return torch.stack([one.reshape(len(self._tokens), *one.shape[-2:]) for one in answers])
 
     def maps(self, logits: torch.Tensor, size: tuple[int, int]) -> list[PendingArrays[ClassMap]]:
         """One map per prompt from blended logits (prompts, h, w): prompts may overlap."""
@@ -49,7 +49,7 @@ class ClipSegNet:
         return found
 
     def _call(self, module: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-        answer: torch.Tensor = module(input_ids=self._words, attention_mask=self._shown, pixel_values=images).logits
+        answer: torch.Tensor = module(input_ids=self._tokens, attention_mask=self._shown, pixel_values=images).logits
         return answer
 
     def _masks(self, logits: torch.Tensor, size: tuple[int, int]) -> Iterator[FoundMask]:
@@ -94,7 +94,7 @@ class GroundedSamNet:
         for one in tokens:
             self._spans.append((len(sentence), len(sentence) + len(one) - 3))  # without begin, full stop and end
             sentence += one[1:-1]
-        self._words = torch.tensor([[*sentence, tokens[0][-1]]], device=finder.device)
+        self._tokens = torch.tensor([[*sentence, tokens[0][-1]]], device=finder.device)
 
     def each(self, tiles: Sequence[Rgb], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[FoundMask]]]:
         for position, tile in enumerate(tiles):
@@ -121,7 +121,7 @@ class GroundedSamNet:
         answer = self._finder.run(partial(self._find, image=image))
         boxes = answer.pred_boxes[0].float()
         # Behind the sentence the logits are minus infinity.
-        tokens = answer.logits[0, :, : self._words.shape[1]].float()
+        tokens = answer.logits[0, :, : self._tokens.shape[1]].float()
         likely = torch.stack([tokens[:, start:stop].sigmoid().amax(1) for start, stop in self._spans], dim=1)
         finite(boxes, likely)
         scores, prompts = likely.max(1)
@@ -133,8 +133,8 @@ class GroundedSamNet:
 
     def _find(self, module: torch.nn.Module, image: torch.Tensor) -> Boxes:
         answer: Boxes = module(
-            pixel_values=image, input_ids=self._words, attention_mask=torch.ones_like(self._words),
-            token_type_ids=torch.zeros_like(self._words),
+            pixel_values=image, input_ids=self._tokens, attention_mask=torch.ones_like(self._tokens),
+            token_type_ids=torch.zeros_like(self._tokens),
         )  # fmt: skip
         return answer
 
@@ -169,8 +169,8 @@ class Sam3Net:
     ) -> None:
         self._net, self._how = net, how
         self._score, self._mask, self._max_detections = score, mask, max_detections
-        words = [torch.tensor([one], device=net.device) for one in tokens]
-        self._texts = [(net.run(partial(_text_features, words=one)), torch.ones_like(one)) for one in words]
+        texts = [torch.tensor([one], device=net.device) for one in tokens]
+        self._texts = [(net.run(partial(_text_features, tokens=one)), torch.ones_like(one)) for one in texts]
 
     def each(self, tiles: Sequence[Rgb], sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[FoundMask]]]:
         for position, tile in enumerate(tiles):
@@ -187,8 +187,8 @@ class Sam3Net:
         """Score, prompt and logits (h, w) of each query above the minimum score."""
         image = self._net.prepared(tile, self._how)[None]
         seen = self._net.run(partial(_image_features, image=image))
-        for prompt, (words, shown) in enumerate(self._texts):
-            answer = self._net.run(partial(_concepts, seen=seen, words=words, shown=shown))
+        for prompt, (text, shown) in enumerate(self._texts):
+            answer = self._net.run(partial(_concepts, seen=seen, text=text, shown=shown))
             likely = answer.pred_logits[0].float().sigmoid() * answer.presence_logits[0].float().sigmoid()
             finite(likely)
             passed = likely > self._score
@@ -197,13 +197,13 @@ class Sam3Net:
             yield from zip(likely[passed].tolist(), [prompt] * len(planes), planes, strict=True)
 
 
-def _text_features(module: torch.nn.Module, words: torch.Tensor) -> object:
-    return cast("Sam3", module).get_text_features(input_ids=words, attention_mask=torch.ones_like(words))
+def _text_features(module: torch.nn.Module, tokens: torch.Tensor) -> object:
+    return cast("Sam3", module).get_text_features(input_ids=tokens, attention_mask=torch.ones_like(tokens))
 
 
 def _image_features(module: torch.nn.Module, image: torch.Tensor) -> object:
     return cast("Sam3", module).get_vision_features(pixel_values=image)
 
 
-def _concepts(module: torch.nn.Module, seen: object, words: object, shown: torch.Tensor) -> Concepts:
-    return cast("Sam3", module)(vision_embeds=seen, text_embeds=words, attention_mask=shown)
+def _concepts(module: torch.nn.Module, seen: object, text: object, shown: torch.Tensor) -> Concepts:
+    return cast("Sam3", module)(vision_embeds=seen, text_embeds=text, attention_mask=shown)

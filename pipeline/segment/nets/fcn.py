@@ -1,8 +1,8 @@
 """The network of fcn.py.
 
-VGG-16's five stages, a score of each class from the last one (FCN-32s), and, at half and a quarter of its stride,
-scores from the stages before added to it (FCN-16s, FCN-8s). Padding is a pixel instead of the paper's 100 and a crop;
-scores are enlarged bilinearly, which is where the paper's learnt enlargement starts; batch normalisation as later work.
+VGG-16's five stages, scores of each class from the last one (FCN-32s), and scores of the two stages before it added at
+half and a quarter of its stride (FCN-16s, FCN-8s). Unlike the paper: padding of one pixel instead of 100 and a crop,
+bilinear enlargement of the scores, where the paper's learnt one starts, and batch normalisation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 _STAGES: Final = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
-"""How many convolutions, and how many times the first width: VGG-16."""
+"""Number of convolutions, and multiple of the first stage's width, of each stage of VGG-16."""
 
 
 class FCN(nn.Module):
@@ -41,7 +41,7 @@ class FCN(nn.Module):
 
 
 def _stage(near: int, far: int, count: int) -> nn.Sequential:
-    """Convolutions, and half the size."""
+    """Convolutions, then half the size."""
     layers: list[nn.Module] = []
     for position in range(count):
         layers += [

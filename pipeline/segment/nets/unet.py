@@ -1,7 +1,7 @@
 """The network of unet.py.
 
-As in figure 1 of the paper, but with padded convolutions (the answer has the size of the image, nothing is cropped) and
-batch normalisation, as later work has it.
+Figure 1 of the paper, but with padded convolutions, so that the scores have the size of the image and nothing is
+cropped, and with batch normalisation.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ class UNet(nn.Module):
     def __init__(self, *, classes: int, width: int, depth: int) -> None:
         super().__init__()
         widths = [width * 2**level for level in range(depth + 1)]
-        self.down = nn.ModuleList(twice(near, far) for near, far in zip([3, *widths[:-1]], widths, strict=True))
+        self.down = nn.ModuleList(_block(near, far) for near, far in zip([3, *widths[:-1]], widths, strict=True))
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(2 * near, near, kernel_size=2, stride=2) for near in reversed(widths[:-1])
         )
-        self.join = nn.ModuleList(twice(2 * near, near) for near in reversed(widths[:-1]))
+        self.join = nn.ModuleList(_block(2 * near, near) for near in reversed(widths[:-1]))
         self.score = nn.Conv2d(width, classes, kernel_size=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -34,7 +34,7 @@ class UNet(nn.Module):
         return scores
 
 
-def twice(near: int, far: int) -> nn.Sequential:
+def _block(near: int, far: int) -> nn.Sequential:
     """Two 3 x 3 convolutions, each normalised and rectified."""
     return nn.Sequential(
         nn.Conv2d(near, far, 3, padding=1, bias=False), nn.BatchNorm2d(far), nn.ReLU(inplace=True),

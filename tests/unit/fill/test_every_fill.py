@@ -93,7 +93,7 @@ def test_one_patch_a_crop_in_order_and_of_its_size(fill: Fill) -> None:
 
 
 @every
-def test_cold_fills_are_picklable_and_need_no_weights(fill: Fill) -> None:
+def test_specs_are_picklable_and_need_no_weights(fill: Fill) -> None:
     assert pickle.loads(pickle.dumps(fill)) == fill
     assert fill.weights == ()
     assert fill.active

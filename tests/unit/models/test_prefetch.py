@@ -1,4 +1,4 @@
-"""What a GPU does while the host looks at earlier answers: all of them, in order, and never more than is allowed."""
+"""Answers started ahead arrive in order, and never more of them are started than allowed."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -11,8 +11,8 @@ from pipeline.models.prefetch import prefetch
 from pipeline.models.torch_device import PendingArrays, to_device
 
 
-@pytest.mark.parametrize("most", [0, 1, 3, 9])
-def test_answers_come_in_order_and_at_most_so_many_are_started_before_one_is_awaited(most: int) -> None:
+@pytest.mark.parametrize("count", [0, 1, 3, 9])
+def test_answers_come_in_order_and_at_most_count_are_started_ahead(count: int) -> None:
     log: list[str] = []
 
     def awaited(number: int) -> int:
@@ -25,14 +25,14 @@ def test_answers_come_in_order_and_at_most_so_many_are_started_before_one_is_awa
             yield number, partial(awaited, number)
 
     found = []
-    for key, answer in prefetch(asked(), most):
+    for key, answer in prefetch(asked(), count):
         found.append((key, answer))
-        log.append(f"look {key}")
+        log.append(f"use {key}")
     assert found == [(number, 10 * number) for number in range(5)]
     for number in range(5):
         before = log[: log.index(f"wait {number}")]
-        assert sum(line.startswith("start") for line in before) == min(5, number + 1 + most)
-        assert f"look {number - 1}" in before or number == 0
+        assert sum(line.startswith("start") for line in before) == min(5, number + 1 + count)
+        assert f"use {number - 1}" in before or number == 0
 
 
 def test_nothing_asked_is_nothing_answered() -> None:

@@ -131,7 +131,7 @@ def hits(pixels: np.ndarray, truth: np.ndarray, *, thorough: bool) -> np.ndarray
 
 @pytest.mark.slow
 @pytest.mark.promise("Faces are looked for at three sizes and in a mirror: at least what one look finds, and more")
-def test_thorough_finds_what_one_look_finds_and_more() -> None:
+def test_thorough_finds_what_the_plain_search_finds_and_more() -> None:
     more = {}
     for size in ((1366, 1024), (640, 480), (500, 700), (3000, 2000)):
         quick, thorough = np.zeros(0, bool), np.zeros(0, bool)

@@ -1,1 +1,1 @@
-"""How the generative fill's weights are made: data, holes, a discriminator, the loop. For jobs/train_fill.py only."""
+"""Makes the generative fill's weights: data, holes, networks, the loop, the export. For jobs/train_fill.py only."""

@@ -1,4 +1,4 @@
-"""Which patches of an image are made up? What the generator is trained against."""
+"""The network that the generator is trained against: it tells painted patches of an image from real ones."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import nn
 from torch.nn import functional
 
 STRIDE: Final = 8
-"""Pixels between two patches that are judged; a patch is 54 pixels wide."""
+"""Pixels between two patches; a patch is 54 pixels wide."""
 
 
 class Discriminator(nn.Module):
-    """(n, 4, h, w), RGB -1..1 and the mask, to the logits of "real" (n, 1, h/8, w/8) and the features of all layers.
+    """Judges patches: RGB (n, 3, h, w) of -1..1 and the mask -> logits of "real" (n, 1, h/8, w/8), features by layer.
 
     A PatchGAN (Isola et al., Image-to-Image Translation with Conditional Adversarial Networks, 2017) without
-    normalisation, which its gradient penalty asks for.
+    normalisation, because of its gradient penalty.
     """
 
     def __init__(self, width: int) -> None:
@@ -27,17 +27,17 @@ class Discriminator(nn.Module):
             nn.Conv2d(2 * width, 4 * width, 4, stride=2, padding=1),
             nn.Conv2d(4 * width, 4 * width, 3, padding=1),
         ])  # fmt: skip
-        self.judge = nn.Conv2d(4 * width, 1, 3, padding=1)
+        self.logits = nn.Conv2d(4 * width, 1, 3, padding=1)
 
     def forward(self, rgb: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         x, features = torch.cat([rgb, mask], dim=1), []
         for layer in self.layers:
             x = functional.leaky_relu(layer(x), 0.2)
             features.append(x)
-        return self.judge(x), features
+        return self.logits(x), features
 
 
-def made_up(mask: torch.Tensor) -> torch.Tensor:
-    """(n, 1, h/8, w/8) 1 where a patch's middle holds made-up pixels: the others of a filled image are real (Suvorov et
-    al., Resolution-robust Large Mask Inpainting with Fourier Convolutions, 2022)."""
+def painted_patches(mask: torch.Tensor) -> torch.Tensor:
+    """(n, 1, h/8, w/8), 1 where the middle of a patch holds painted pixels: the others of a filled image are real
+    (Suvorov et al., Resolution-robust Large Mask Inpainting with Fourier Convolutions, 2022)."""
     return functional.max_pool2d(mask, STRIDE)

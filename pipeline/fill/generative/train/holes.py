@@ -1,4 +1,4 @@
-"""Holes as our jobs make them: faces and boxes, text, objects, and strokes of any form. Drawn, from a seed."""
+"""Draws holes as the jobs make them: faces and boxes, text, objects, and strokes of any form."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from pipeline.records import Mask
 
-LEAST, MOST = 0.01, 0.45
-"""Shares of the window that are a hole; what is drawn smaller or larger is drawn again."""
+MIN_SHARE, MAX_SHARE = 0.01, 0.45
+"""Share of the window that is a hole; a smaller or larger one is drawn again."""
 _FONTS: Final = (
     cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX, cv2.FONT_HERSHEY_TRIPLEX,
     cv2.FONT_HERSHEY_SCRIPT_COMPLEX,
@@ -22,22 +22,22 @@ _LETTERS: Final = string.ascii_letters + string.digits
 
 
 def text(rng: np.random.Generator, side: int) -> Mask:
-    """Lines of letters, dilated as select does it."""
+    """Draw lines of letters, dilated as by select."""
     drawn = np.zeros((side, side), np.uint8)
     font, scale = int(rng.choice(_FONTS)), float(rng.uniform(0.4, 1.4)) * side / 128
     thick = int(rng.integers(1, 2 + math.ceil(2 * scale)))
-    line = int(30 * scale)
-    top = int(rng.integers(line // 2, side))
+    height = int(30 * scale)
+    top = int(rng.integers(height // 2, side))
     for row in range(int(rng.integers(1, 4))):
-        words = "".join(rng.choice(list(_LETTERS), int(rng.integers(2, 12))))
+        letters = "".join(rng.choice(list(_LETTERS), int(rng.integers(2, 12))))
         left = int(rng.integers(-side // 4, side // 2))
-        cv2.putText(drawn, words, (left, (top + row * line) % (side + line)), font, scale, 255, thick)
+        cv2.putText(drawn, letters, (left, (top + row * height) % (side + height)), font, scale, 255, thick)
     reach = int(rng.integers(1, 2 + side // 64))
     return cv2.dilate(drawn, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
 
 
 def block(rng: np.random.Generator, side: int) -> Mask:
-    """A box, or a few lines of text covered by boxes."""
+    """Draw a box, or a few lines of text covered by boxes."""
     drawn = np.zeros((side, side), np.uint8)
     if rng.random() < 0.5:
         height, width = _shape(rng, side, 0.03, 0.3)
@@ -57,7 +57,7 @@ def block(rng: np.random.Generator, side: int) -> Mask:
 
 
 def ellipse(rng: np.random.Generator, side: int) -> Mask:
-    """One ellipse or a few, as heads are."""
+    """Draw one ellipse or a few, the shape of heads."""
     drawn = np.zeros((side, side), np.uint8)
     for _ in range(int(rng.choice([1, 1, 1, 2, 3]))):
         height, width = _shape(rng, side, 0.03, 0.35)
@@ -67,7 +67,7 @@ def ellipse(rng: np.random.Generator, side: int) -> Mask:
 
 
 def silhouette(rng: np.random.Generator, side: int) -> Mask:
-    """A blob with lobes, as objects are: smooth noise over a hill, cut at a height."""
+    """Draw a blob with lobes, the shape of objects: smooth noise over a hill, cut at a height."""
     coarse = int(rng.integers(3, 8))
     noise = rng.standard_normal((coarse, coarse)).astype(np.float32)
     noise = np.asarray(cv2.resize(noise, (side, side), interpolation=cv2.INTER_CUBIC), np.float32)
@@ -77,7 +77,7 @@ def silhouette(rng: np.random.Generator, side: int) -> Mask:
 
 
 def strokes(rng: np.random.Generator, side: int) -> Mask:
-    """Free-form brush strokes (after Yu et al. 2019)."""
+    """Draw free-form brush strokes (after Yu et al. 2019)."""
     drawn = np.zeros((side, side), np.uint8)
     for _ in range(int(rng.integers(1, 5))):
         point, angle = rng.uniform(0, side, 2), float(rng.uniform(0, 2 * math.pi))
@@ -102,15 +102,15 @@ KINDS: Final[Mapping[str, Callable[[np.random.Generator, int], Mask]]] = {
 
 
 def hole(rng: np.random.Generator, side: int) -> Mask:
-    """(side, side) bool, True = make up: of any kind, LEAST to MOST of the window."""
+    """Draw a hole of any kind: (side, side) bool, True = paint, MIN_SHARE to MAX_SHARE of the window."""
     while True:
         mask = KINDS[str(rng.choice(list(KINDS)))](rng, side)
-        if LEAST <= mask.mean() <= MOST:
+        if MIN_SHARE <= mask.mean() <= MAX_SHARE:
             return mask
 
 
-def _shape(rng: np.random.Generator, side: int, least: float, most: float) -> tuple[int, int]:
-    """Height and width of a box that is this share of the window."""
-    area, aspect = rng.uniform(least, most) * side * side, math.exp(rng.uniform(-0.9, 0.9))
+def _shape(rng: np.random.Generator, side: int, low: float, high: float) -> tuple[int, int]:
+    """Draw the height and width of a box that is a share from low to high of the window."""
+    area, aspect = rng.uniform(low, high) * side * side, math.exp(rng.uniform(-0.9, 0.9))
     height = min(side, max(2, round(math.sqrt(area * aspect))))
     return height, min(side, max(2, round(area / height)))

@@ -1,4 +1,4 @@
-"""The photographs that a fill is trained on: where they are, which are held out, and a list of what was used."""
+"""The photographs that a fill is trained on, and windows of them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pipeline.records import EncodedImage, Rgb
 from pipeline.spec import spec
 
 CACHE = 1 << 30
-"""Bytes of decoded photographs that stay in memory."""
+"""Bytes of decoded photographs kept in memory."""
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
-"""More than blanks."""
+"""Text that is more than blanks."""
 
 
 @spec
@@ -35,7 +35,7 @@ class Collection:
 
 @dataclass(frozen=True, kw_only=True)
 class Photo:
-    """image: as it lies in the source. sha256: of its bytes."""
+    """A photograph to learn from. image: encoded. sha256: hex, of its bytes."""
 
     image: EncodedImage
     licence: str
@@ -43,10 +43,13 @@ class Photo:
 
 
 def gather(
-    data: Sequence[Collection], least: int, open_source: Callable[[str], Source]
+    data: Sequence[Collection], min_side: int, open_source: Callable[[str], Source]
 ) -> tuple[list[Photo], list[str]]:
-    """-> every readable photograph whose shorter side is at least `least` pixels, by sha256, each once; and a line for
-    each one that is left out. open_source: a URI -> what reads it. Raises SourceError when nothing is left."""
+    """Find the photographs that can be learnt from.
+
+    -> every readable one whose shorter side is at least `min_side` pixels, ordered by sha256, each once; and a message
+    for each one that is left out. open_source: of a URI. Raises SourceError when nothing is left.
+    """
     decoder, found, left_out = Decode().load(), dict[str, Photo](), list[str]()
     for collection in data:
         source = open_source(collection.uri)
@@ -62,28 +65,24 @@ def gather(
                     except ImageError as error:
                         left_out.append(f"{item.ref.key}: {error}")
                         continue
-                    if side < least:
-                        left_out.append(f"{item.ref.key}: its shorter side is {side} pixels, expected {least}")
+                    if side < min_side:
+                        left_out.append(f"{item.ref.key}: its shorter side is {side} pixels, expected {min_side}")
                         continue
                     sha256 = hashlib.sha256(item.data).hexdigest()
-                    # Two collections may name their shards alike: the bytes tell images apart.
+                    # Two collections may use the same names: the bytes tell images apart.
                     image = replace(item, ref=replace(item.ref, image_id=sha256))
                     found.setdefault(sha256, Photo(image=image, licence=collection.licence, sha256=sha256))
     if not found:
-        raise SourceError("data: expected photographs that can be read, found none; see data.uri and sides")
+        raise SourceError("data: expected photographs that can be read, found none; check data.uri and sizes")
     return [found[sha256] for sha256 in sorted(found)], left_out
 
 
-def windows(photos: Sequence[Photo], side: int, rng: np.random.Generator, count: int, loaded: Pixels) -> list[Rgb]:
-    """`count` random windows (side, side, 3): photographs shrunk as far as leaves a window or less, mirrored or not."""
-    return [window(loaded(photos[int(rng.integers(len(photos)))]), side, rng) for _ in range(count)]
-
-
-def window(rgb: Rgb, side: int, rng: np.random.Generator) -> Rgb:
-    """Sizes between the photograph's own and the least that leaves a window are equally likely."""
+def random_window(rgb: Rgb, side: int, rng: np.random.Generator) -> Rgb:
+    """Cut (side, side, 3) from a photograph, shrunk and mirrored at random: sizes between its own and the smallest that
+    holds a window are equally likely."""
     height, width = rgb.shape[:2]
-    least = side / min(height, width)
-    scale = float(rng.uniform(least, max(least, 1.0)))
+    smallest = side / min(height, width)
+    scale = float(rng.uniform(smallest, max(smallest, 1.0)))
     size = (max(side, round(width * scale)), max(side, round(height * scale)))
     if size != (width, height):
         rgb = np.asarray(
@@ -94,8 +93,8 @@ def window(rgb: Rgb, side: int, rng: np.random.Generator) -> Rgb:
     return np.ascontiguousarray(rgb[:, ::-1] if rng.random() < 0.5 else rgb)
 
 
-class Pixels:
-    """Decodes photographs; keeps the recent ones."""
+class PhotoDecoder:
+    """Decodes photographs and keeps the recent ones."""
 
     def __init__(self) -> None:
         self._decoder = Decode(cache_bytes=CACHE).load()

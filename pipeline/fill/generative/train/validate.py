@@ -1,4 +1,4 @@
-"""How good is it by now? Fixed windows of held-out photographs with fixed holes: numbers, and a sheet to look at."""
+"""Measures a generator on fixed windows of held-out photographs with fixed holes, and draws a sheet of them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ import torch
 from pipeline.fill.generative.network_input import network_input
 from pipeline.fill.generative.train.generator import Generator
 from pipeline.fill.generative.train.holes import hole
-from pipeline.fill.generative.train.photos import Photo, Pixels, window
+from pipeline.fill.generative.train.photos import Photo, PhotoDecoder, random_window
 from pipeline.records import Rgb
 
 SIDE: Final = 128
 COUNT: Final = 40
 """Windows, at most four a photograph."""
 SHOWN: Final = 16
-"""On the sheet, in four columns."""
+"""Windows on the sheet, in four columns."""
 
 
-def look(generator: Generator, photos: Sequence[Photo], folder: Path, step: int) -> str:
-    """Writes sheet-<step>.png: real, blanked, filled. -> PSNR in the holes and their mean grain against the real."""
-    rng, pixels, rows, errors, grain = np.random.default_rng(0), Pixels(), list[Rgb](), list[float](), list[float]()
+def validate(generator: Generator, photos: Sequence[Photo], folder: Path, step: int) -> str:
+    """Write sheet-<step>.png: real, blanked, filled. -> PSNR in the holes, median grain by the real, as text."""
+    rng, decoded = np.random.default_rng(0), PhotoDecoder()
+    rows, errors, grain = list[Rgb](), list[float](), list[float]()
     for number in range(min(COUNT, 4 * len(photos))):
-        real, mask = window(pixels(photos[number % len(photos)]), SIDE, rng), hole(rng, SIDE)
+        real, mask = random_window(decoded(photos[number % len(photos)]), SIDE, rng), hole(rng, SIDE)
         filled = fill(generator, real, mask)
         errors.append(float(np.square(filled[mask] / 255.0 - real[mask] / 255.0).mean()))
         grain.append(_grain(filled, mask) / max(_grain(real, mask), 1e-3))
@@ -41,15 +42,15 @@ def look(generator: Generator, photos: Sequence[Photo], folder: Path, step: int)
 
 
 def fill(generator: Generator, real: Rgb, mask: np.ndarray) -> Rgb:
-    """A window with its hole filled, by the torch network."""
+    """Fill the hole of a window by the torch network. -> HWC uint8."""
     device = next(generator.parameters()).device
-    seen = torch.from_numpy(network_input(real, mask))[None]
+    inputs = torch.from_numpy(network_input(real, mask))[None]
     with torch.no_grad():
-        painted = generator(seen.to(device)).cpu()
+        painted = generator(inputs.to(device)).cpu()
     made = ((painted[0].permute(1, 2, 0).numpy() + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
     return np.asarray(np.where(mask[..., None], made, real), np.uint8)
 
 
 def _grain(rgb: Rgb, mask: np.ndarray) -> float:
-    """Mean absolute Laplacian in the hole: how much fine detail there is."""
+    """Mean absolute Laplacian in the hole: the amount of fine detail."""
     return float(np.abs(cv2.Laplacian(rgb.astype(np.float32), cv2.CV_32F))[mask].mean())

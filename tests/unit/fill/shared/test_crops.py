@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pipeline.errors import ImageError
 from pipeline.fill.blur import Blur
 from pipeline.fill.none import NoFill
-from pipeline.fill.shared.crops import GREY, LEAST_MARGIN, cut, mean, parts
+from pipeline.fill.shared.crops import GREY, MIN_MARGIN, cut, mean, parts
 from pipeline.fill.solid import Solid
 from pipeline.image import rle
 from pipeline.records import Mask, Pixels, Region, Segment, seed_of
@@ -58,7 +58,7 @@ def test_a_part_has_its_context_where_the_image_has_it() -> None:
     (crop,) = crops_of(np.zeros((300, 400, 3), np.uint8), box(300, 400, (100, 20, 140, 120)), Solid(context=0.5))
     assert (crop.x, crop.y, crop.mask.shape) == (0, 50, (140, 170))
     (crop,) = crops_of(np.zeros((300, 400, 3), np.uint8), box(300, 400, (100, 200, 102, 204)), Solid(context=0.5))
-    assert crop.mask.shape == (2 + 2 * LEAST_MARGIN, 4 + 2 * LEAST_MARGIN)
+    assert crop.mask.shape == (2 + 2 * MIN_MARGIN, 4 + 2 * MIN_MARGIN)
 
 
 def test_near_parts_share_a_crop_and_far_ones_do_not() -> None:
@@ -146,7 +146,7 @@ def test_a_small_part_of_a_large_image_costs_little() -> None:
     started = time.process_time()
     (crop,) = cut(pixels, region, Solid())
     assert time.process_time() - started < 0.3
-    assert (crop.x, crop.y) == (4000 - LEAST_MARGIN, 3000 - LEAST_MARGIN)
+    assert (crop.x, crop.y) == (4000 - MIN_MARGIN, 3000 - MIN_MARGIN)
 
 
 def test_parts_are_eight_connected_and_grow_inside_the_crop_only() -> None:

@@ -21,7 +21,7 @@ PERIOD = 24
 
 
 class Fill:
-    """A cold fill of a network that is a function."""
+    """A fill whose network is a function."""
 
     active, reversible, weights = True, False, ()
 

@@ -1,4 +1,5 @@
-"""Tiles blended: every pixel counted once, the same as a look at the whole where the network sees far enough."""
+"""Blended tiles: every pixel counts once, and the result is that of the whole image where the overlap covers the
+network's receptive field."""
 
 from itertools import product
 
@@ -88,7 +89,7 @@ def test_where_tiles_agree_the_blend_is_the_whole(height: int, width: int) -> No
     np.testing.assert_allclose(found, field, atol=1e-5)
 
 
-def test_tiles_find_what_one_look_at_the_whole_finds() -> None:
+def test_tiles_find_what_the_whole_image_shows() -> None:
     pixels = photo(300, 421)
     (whole,) = loaded(SlidingWindow(flip=False))([view_of(pixels, Tiles(side=512, overlap=16))])
     (tiled,) = loaded(SlidingWindow(overlap=16))([view_of(pixels, Tiles(side=64, overlap=16))])
@@ -101,7 +102,7 @@ def test_tiles_find_what_one_look_at_the_whole_finds() -> None:
     ].rle == (tiled.segments[0].rle)
 
 
-def test_a_mirror_look_at_a_mirror_image_is_the_mirror_of_the_look() -> None:
+def test_flip_finds_the_mirror_image_of_what_it_finds_in_the_image() -> None:
     pixels = photo(80, 120)
     plain, mirrored = (
         loaded(SlidingWindow(flip=True, scales=(0.5, 1.0, 1.5)))([view_of(p, Tiles(side=512, overlap=0))])[0]

@@ -34,21 +34,21 @@ def photographs(uri: str) -> Auto:
     return Auto(uri=uri)
 
 
-def told(drawn: Path, folder: Path, *more: str) -> list[str]:
+def overrides(drawn: Path, folder: Path, *more: str) -> list[str]:
     small = ["sizes=[[64,2]]", "discriminator_width=4", "held_out=2", "warm_up=2", "penalty_every=2", "sheet_every=3"]
     return [f"data=[{{uri:{drawn},licence:CC0-1.0}}]", f"folder={folder}", *small, "log_every=1", *more]
 
 
 def state(folder: Path) -> dict[str, torch.Tensor]:
     found = torch.load(folder / loop.CHECKPOINT, weights_only=True)
-    return {**found["smooth"], **{f"judge.{name}": value for name, value in found["judge"].items()}}
+    return {**found["average"], **{f"discriminator.{name}": value for name, value in found["discriminator"].items()}}
 
 
 @pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(drawn: Path, tmp_path: Path) -> None:
-    assert train_fill.main(told(drawn, tmp_path / "whole", "steps=5")) == 0
-    assert train_fill.main(told(drawn, tmp_path / "parts", "steps=3")) == 0
-    assert train_fill.main(told(drawn, tmp_path / "parts", "steps=5")) == 0
+    assert train_fill.main(overrides(drawn, tmp_path / "whole", "steps=5")) == 0
+    assert train_fill.main(overrides(drawn, tmp_path / "parts", "steps=3")) == 0
+    assert train_fill.main(overrides(drawn, tmp_path / "parts", "steps=5")) == 0
     whole, parts = state(tmp_path / "whole"), state(tmp_path / "parts")
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -66,7 +66,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(drawn: Path, tmp_path: Path)
 
 @pytest.mark.slow
 def test_what_was_used_is_listed_and_what_is_held_out_is_not_learnt_from(drawn: Path, tmp_path: Path) -> None:
-    assert train_fill.main(told(drawn, tmp_path, "steps=1")) == 0
+    assert train_fill.main(overrides(drawn, tmp_path, "steps=1")) == 0
     listed = json.loads((tmp_path / "data.json").read_text())
     rows = listed["photographs"]
     assert len({row["sha256"] for row in rows}) == len(rows) == 6
@@ -79,7 +79,7 @@ def test_what_was_used_is_listed_and_what_is_held_out_is_not_learnt_from(drawn: 
 
 @pytest.mark.slow
 def test_it_learns_what_it_is_shown(drawn: Path, tmp_path: Path) -> None:
-    training = train_fill.configured(told(drawn, tmp_path, "warm_up=1000", "lr=0.0005"))
+    training = train_fill.configured(overrides(drawn, tmp_path, "warm_up=1000", "lr=0.0005"))
     torch.set_num_threads(1)
     run = loop.Run(training, gather(training.data, 64, photographs)[0])
     losses = []
@@ -90,31 +90,31 @@ def test_it_learns_what_it_is_shown(drawn: Path, tmp_path: Path) -> None:
 
 
 def test_the_discriminator_begins_after_the_warm_up(drawn: Path, tmp_path: Path) -> None:
-    training = train_fill.configured(told(drawn, tmp_path, "warm_up=1", "penalty_every=1"))
+    training = train_fill.configured(overrides(drawn, tmp_path, "warm_up=1", "penalty_every=1"))
     run = loop.Run(training, gather(training.data, 64, photographs)[0])
     first, second = run.advance(), run.advance()
     assert first.keys() == {"inside", "outside", "detail"}
-    assert second.keys() == {"inside", "outside", "detail", "judge", "fooled", "matched"}
+    assert second.keys() == {"inside", "outside", "detail", "discriminator", "adversarial", "features"}
     assert np.isfinite(list(second.values())).all()
 
 
 @pytest.mark.slow
 def test_a_new_run_begins_from_weights(drawn: Path, tmp_path: Path) -> None:
-    assert train_fill.main(told(drawn, tmp_path / "first", "steps=1")) == 0
-    run = loop.Run(train_fill.configured(told(drawn, tmp_path)), [])
+    assert train_fill.main(overrides(drawn, tmp_path / "first", "steps=1")) == 0
+    run = loop.Run(train_fill.configured(overrides(drawn, tmp_path)), [])
     for file in (loop.NETWORK, loop.WEIGHTS):
         weights = tmp_path / "first" / file
         run.begin(weights)
-        begun = run.smooth.state_dict()
+        begun = run.average.state_dict()
         assert all(torch.equal(begun[name], value) for name, value in load(weights).state_dict().items())
-    assert train_fill.main(told(drawn, tmp_path / "second", "steps=2", f"start={weights}")) == 0
-    assert train_fill.main(told(drawn, tmp_path / "third", "steps=2", f"start={tmp_path}/none.safetensors")) == 1
+    assert train_fill.main(overrides(drawn, tmp_path / "second", "steps=2", f"start={weights}")) == 0
+    assert train_fill.main(overrides(drawn, tmp_path / "third", "steps=2", f"start={tmp_path}/none.safetensors")) == 1
 
 
 @pytest.mark.slow
 def test_mixed_precision_runs(drawn: Path, tmp_path: Path) -> None:
     training = replace(
-        train_fill.configured(told(drawn, tmp_path, "steps=2")), precision="bfloat16", warm_up=0, penalty_every=1
+        train_fill.configured(overrides(drawn, tmp_path, "steps=2")), precision="bfloat16", warm_up=0, penalty_every=1
     )
     run = loop.Run(training, gather(training.data, 64, photographs)[0])
     assert np.isfinite(list(run.advance().values())).all()
@@ -138,7 +138,7 @@ def test_mixed_precision_runs(drawn: Path, tmp_path: Path) -> None:
 )
 def test_mistakes_are_named(drawn: Path, tmp_path: Path, override: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
-        train_fill.configured(told(drawn, tmp_path, override))
+        train_fill.configured(overrides(drawn, tmp_path, override))
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
@@ -148,6 +148,6 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
 def test_nothing_to_learn_from_is_refused(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "small.png"), np.zeros((20, 90, 3), np.uint8))
-    training = train_fill.configured(told(tmp_path, tmp_path / "run"))
+    training = train_fill.configured(overrides(tmp_path, tmp_path / "run"))
     with pytest.raises(SourceError, match="expected photographs"):
         loop.train(training, print, photographs)

@@ -55,8 +55,8 @@ def test_as_much_detail_is_enough_and_none_is_wrong(mask: torch.Tensor, checks: 
 
 def test_patches_of_holes_are_to_be_told_from_all_others(mask: torch.Tensor) -> None:
     sure = torch.full((1, 1, 2, 2), 9.0)
-    told = torch.where(torch.tensor([[True, False], [True, False]]), -sure, sure)
-    assert float(losses.judged(sure, told, mask)) < 0.01
-    assert float(losses.judged(sure, sure, mask)) > 8
-    assert float(losses.fooled(sure, mask)) < 0.01
-    assert float(losses.fooled(told, mask)) > 8
+    right = torch.where(torch.tensor([[True, False], [True, False]]), -sure, sure)
+    assert float(losses.discriminator(sure, right, mask)) < 0.01
+    assert float(losses.discriminator(sure, sure, mask)) > 8
+    assert float(losses.adversarial(sure, mask)) < 0.01
+    assert float(losses.adversarial(right, mask)) > 8
