@@ -26,6 +26,6 @@ def test_no_code_outside_the_allowed_packages(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EVIL", "os.system")
-    assert main("anonymize", [*PLACES, "execute=local", *overrides]) == 2
+    assert main("anonymize", [*PLACES, *overrides]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

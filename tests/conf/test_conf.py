@@ -13,7 +13,7 @@ from pipeline.contracts import Checked
 from pipeline.errors import ConfigError, WeightsError
 from pipeline.fill.diffusion.kinds import KINDS
 
-PLACES = ["source.uri=in", "sink.uri=out"]
+PLACES = ["source.uri=in", "sink.uri=out", "execute=local"]
 CHOICES = [(group, choice) for group, choices in build.groups().items() for choice in choices]
 EXTRA = {
     ("fill", "none"): ["render=labels"],
@@ -107,6 +107,7 @@ def copied(choice: str, root: Path) -> list[str]:
 HUB = [choice for _, choice in CHOICES if choice.partition("/")[0] in CHECKPOINTS and not choice.endswith("local")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", HUB)
 def test_weights_of_a_hub_are_pinned_and_name_their_licence(choice: str) -> None:
     """What can be known without the hub: a commit, the files, a licence; either all hashes or a word on what to do."""
@@ -124,6 +125,7 @@ def test_weights_of_a_hub_are_pinned_and_name_their_licence(choice: str) -> None
             build.build(build.compose("annotate", [*PLACES, f"segment={choice}"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("choice", "kind", "licence"),
     [
@@ -152,6 +154,7 @@ def test_a_pipeline_of_a_hub_is_pinned_names_its_licence_and_every_file(
         flow.fill.check()  # which comes after every part was found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_builds_and_says_what_it_is(group: str, choice: str, tmp_path: Path) -> None:
     about = build.groups()[group][choice]
@@ -251,8 +254,9 @@ def test_visible_seams_are_reviewed_where_a_fill_is_to_be_unseen() -> None:
     assert reviewed == {"clean": 3.0, "anonymize": 0.0}
 
 
+@pytest.mark.slow  # it imports Ray
 def test_the_identity_leaves_out_what_cannot_change_a_byte() -> None:
-    changed = ["execute=local", "max_reject_share=0.5", "review_seam=2"]
+    changed = ["max_reject_share=0.5", "review_seam=2"]
     one = build.build(build.compose("clean", [*PLACES, *changed])).config
     two = build.build(build.compose("clean", ["source.uri=else", "sink.uri=where", "execute=staged"])).config
     assert one == two

@@ -11,7 +11,7 @@ from pipeline import build, credentials
 from pipeline.errors import ConfigError
 
 SECRET = "hUnt3r2+/hUnt3r2"
-PLACES = ["source.uri=in", "sink.uri=out"]
+PLACES = ["source.uri=in", "sink.uri=out", "execute=local"]
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def refused(capsys: pytest.CaptureFixture[str], *overrides: str) -> str:
-    assert main("anonymize", [*PLACES, "execute=local", *overrides]) == 2
+    assert main("anonymize", [*PLACES, *overrides]) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.count("\n") == 1
@@ -134,9 +134,8 @@ def test_resolvers_are_refused_by_key_and_not_run(
 
 
 def test_a_reference_to_another_key_is_understood() -> None:
-    assert build.build(build.compose("clean", ["source.uri=in", "sink.uri='${source.uri}-out'"])).flow.sink.uri == (
-        "in-out"
-    )
+    job = build.build(build.compose("clean", [*PLACES, "sink.uri='${source.uri}-out'"]))
+    assert job.flow.sink.uri == "in-out"
     with pytest.raises(ConfigError, match=r"config: .*nowhere"):
         build.build(build.compose("clean", ["source.uri=in", "sink.uri='${nowhere}'"]))
 
@@ -282,7 +281,7 @@ def test_the_audit_refuses_them_too(
      "source.uri=/data/password-posters", "segment.faces.model.licence=MIT", "source.uri='s3://bucket/{00..12}.tar'"],
 )  # fmt: skip
 def test_ordinary_values_are_no_credentials(override: str) -> None:
-    build.build(build.compose("anonymize", ["source.uri=in", "sink.uri=out", override]))
+    build.build(build.compose("anonymize", [*PLACES, override]))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pipeline.records import Member, Shard
 from tests.fakes.drawn_images import folder_of
 from tests.fakes.job_run import run
 from tests.fakes.published_output import index, published, totals
+from tests.fakes.specs import made
 
 COMMON = ("audit=none", "plugins=[tests]")
 
@@ -60,11 +61,11 @@ def test_a_shard_reaches_its_reader_as_the_plan_made_it() -> None:
 
 
 @pytest.mark.parametrize("size", [-1, 1.5, "2,8", (2,), (3, 2), (0, 2), (1, 2, 3), True])
-def test_a_size_that_is_none_is_refused(size: object) -> None:
-    with pytest.raises(ConfigError, match=r"execute\.segment_actors: expected 0"):
-        RayData(segment_actors=size)  # type: ignore[arg-type]
+def test_an_invalid_pool_size_is_refused(size: object) -> None:
+    with pytest.raises(ConfigError, match=r"execute\.segment_actors: expected .*, got "):
+        made("execute", RayData, segment_actors=size)
 
 
 def test_units_are_at_least_one() -> None:
-    with pytest.raises(ConfigError, match=r"execute\.units: expected"):
-        RayData(units=0)
+    with pytest.raises(ConfigError, match=r"execute\.units: expected a whole number of at least 1, got 0"):
+        made("execute", RayData, units=0)

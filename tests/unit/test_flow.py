@@ -36,7 +36,7 @@ WEIGHTS = ["model.uri=file:/away.safetensors", f"model.sha256={'0' * 64}", "mode
 def worker(*overrides: str) -> Worker:
     """Of a flow with a network of ours, whose weights are never looked at."""
     net = ["segment=[unet]", *(f"segment.unet.{value}" for value in WEIGHTS)]
-    config = build.compose("annotate", ["source.uri=/in", "sink.uri=/out", *net, *overrides])
+    config = build.compose("annotate", ["source.uri=/in", "sink.uri=/out", "execute=local", *net, *overrides])
     return build.build(config).flow.load("cpu", 1)
 
 
@@ -88,7 +88,9 @@ class LateFaces(Faces):
 
 
 def with_late_faces(*, broken: bool) -> tuple[Worker, UnitBatch[EncodedImage]]:
-    flow = build.build(build.compose("annotate", ["source.uri=/in", "sink.uri=/out", "segment=[faces]"])).flow
+    flow = build.build(
+        build.compose("annotate", ["source.uri=/in", "sink.uri=/out", "execute=local", "segment=[faces]"])
+    ).flow
     (faces,) = flow.segment
     late = LateFaces(model=faces.weights[0], broken=broken)
     unit = Unit(unit_id="u", shard="s", uri="/in/s", etag="", start=0, stop=1, last=True)

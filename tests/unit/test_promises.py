@@ -8,6 +8,8 @@ import pytest
 
 from tests.fakes.promise_table import BEGIN, END
 
+pytestmark = pytest.mark.slow  # each starts another pytest
+
 TESTS = """
 import pytest
 @pytest.mark.promise("one")

@@ -117,6 +117,7 @@ def test_what_a_field_takes_is_said_in_words(hint: object, words: str) -> None:
     assert expected(hint) == words
 
 
+@pytest.mark.slow
 def test_specs_build_no_validator_when_a_job_is_imported() -> None:
     """Sixty validators at each start would cost more than the import of pydantic."""
     code = "import pipeline.build, pipeline.select as s; print(s.Select.__pydantic_complete__)"

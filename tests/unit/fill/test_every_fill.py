@@ -38,6 +38,7 @@ def test_a_hole_in_a_flat_surface_becomes_that_surface(fill: Fill, where: tuple[
     assert np.abs(filled(holed, mask, fill).astype(int) - flat).max() <= drift
 
 
+@pytest.mark.slow
 @blanked
 def test_what_was_in_the_region_makes_no_difference(fill: Fill) -> None:
     """The strongest form of "nothing leaks": the same surroundings with anything else inside give the same bytes."""
@@ -50,6 +51,7 @@ def test_what_was_in_the_region_makes_no_difference(fill: Fill) -> None:
     assert (first[mask] != rgb[mask]).any(axis=-1).mean() > 0.95
 
 
+@pytest.mark.slow
 @blanked
 def test_what_is_made_does_not_resemble_what_was_there(fill: Fill) -> None:
     rgb, mask = face()
@@ -75,6 +77,7 @@ def test_nothing_known_and_tiny_images(fill: Fill) -> None:
         assert filled(rgb, all_but_one, fill)[0, 0].tolist() == rgb[0, 0].tolist()
 
 
+@pytest.mark.slow
 @every
 def test_one_patch_a_crop_in_order_and_of_its_size(fill: Fill) -> None:
     rgb, mask = face()
@@ -96,6 +99,7 @@ def test_specs_are_picklable_and_need_no_weights(fill: Fill) -> None:
     assert fill.active
 
 
+@pytest.mark.slow
 def test_the_same_bytes_in_every_process() -> None:
     program = "import cv2; cv2.setNumThreads(1); from tests.unit.fill.test_every_fill import digest; print(digest())"
     other = subprocess.run(

@@ -89,6 +89,7 @@ def test_a_caption_changes_only_its_place() -> None:
     assert rows.min() > 0.8 * plain.shape[0]
 
 
+@pytest.mark.slow
 def test_bench_images_in_tars_and_files_are_the_same(tmp_path: Path) -> None:
     demo_shards.build_bench(tmp_path, 130)
     files = files_of(tmp_path / "files")

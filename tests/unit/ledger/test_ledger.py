@@ -182,7 +182,7 @@ def test_an_output_of_another_format_is_refused_in_one_line(tmp_path: Path, caps
     for ask in (ledger.check, ledger.begin):
         with pytest.raises(OutputError, match=r"manifest\.json is of format 1, written by Segfill 0\.1\.0; expected"):
             ask(IDENTITY)
-    assert main("annotate", [f"source.uri={source}", f"sink.uri={ledger.store.uri}"]) == 2
+    assert main("annotate", [f"source.uri={source}", f"sink.uri={ledger.store.uri}", "execute=local"]) == 2
     said = capsys.readouterr()
     assert (said.out, said.err.count("\n")) == ("", 1)
     assert f"expected format {FORMAT}" in said.err
@@ -402,6 +402,7 @@ def outputs(root: str) -> dict[str, bytes]:
     return {name: p.read_bytes() for name, p in files.items() if not name.startswith(("_commit/", seals.RUN))}
 
 
+@pytest.mark.slow
 def test_killed_before_any_write_the_same_command_ends_like_an_undisturbed_run(tmp_path: Path) -> None:
     whole_run(Ledger(open_store(str(tmp_path / "undisturbed"))))
     expected = outputs(str(tmp_path / "undisturbed"))

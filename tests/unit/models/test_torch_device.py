@@ -50,6 +50,7 @@ def test_compiled_it_answers_as_it_does_without() -> None:
     assert (one.ids == other.ids).mean() > 0.999
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_without_a_compiler_it_is_refused_as_it_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torch._inductor import config

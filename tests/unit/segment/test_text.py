@@ -23,6 +23,7 @@ def drawn(quads: list[list[list[int]]], height: int, width: int) -> np.ndarray:
     return masks > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PHOTOS)
 def test_the_same_regions_as_rapidocr(name: str) -> None:
     pixels = photo(name)
@@ -37,6 +38,7 @@ def test_the_same_regions_as_rapidocr(name: str) -> None:
     np.testing.assert_allclose(sorted(s.score for s in found.segments), scores, atol=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["chelsea", "coffee", "astronaut"])
 def test_a_drawn_caption_is_covered(name: str) -> None:
     pixels = photo(f"{name}-captioned")
@@ -54,6 +56,7 @@ def test_regions_come_from_above_to_below() -> None:
     assert tops == sorted(tops)
 
 
+@pytest.mark.slow
 def test_answers_keep_the_order_of_views() -> None:
     views = [view_of(photo(name), spec_of("text").view, name) for name in ("page", "astronaut", "chelsea-captioned")]
     found = loaded("text", batch=2)(views)

@@ -50,6 +50,7 @@ def test_damage() -> None:
     assert drain(data + data[:5], 1000) == (NOISE, "gzip_truncated")
 
 
+@pytest.mark.slow
 def test_all_bytes_before_a_corrupt_one_are_returned() -> None:
     text = b"".join(b"%d " % i for i in range(60_000))
     data = bytearray(gzip.compress(text))

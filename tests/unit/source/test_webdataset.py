@@ -352,6 +352,7 @@ def test_wrong_values_name_their_key(key: str, value: object, expected: str) -> 
     assert re.fullmatch(rf"source\.{key}(\[0\])?: expected .*{re.escape(expected)}, got .*", str(caught.value))
 
 
+@pytest.mark.slow
 def test_presets_list_their_suffixes_in_conf_alone() -> None:
     files, shards = preset("source", "files"), preset("source", "webdataset")
     assert files == Files(uri=GIVEN[0].partition("=")[2], image_suffixes=shards.image_suffixes)

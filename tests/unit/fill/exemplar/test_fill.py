@@ -25,6 +25,7 @@ def test_a_pattern_goes_on_through_the_hole() -> None:
     assert (np.abs(made.astype(int) - board).max(axis=-1) < 10)[mask].mean() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [64, 256])
 def test_texture_stays_as_sharp_as_its_surroundings_at_every_size_of_the_search(side: int) -> None:
     grass = photograph("grass.png")
@@ -48,6 +49,7 @@ def test_only_colours_that_are_known_are_copied() -> None:
     assert ((made[:, 0] == 200) | (made[:, 0] == 60)).mean() > 0.8
 
 
+@pytest.mark.slow
 def test_another_image_id_may_draw_other_numbers_the_same_one_does_not() -> None:
     grass = photograph("grass.png")[:200, :200]
     mask = ellipse(200, 200, 100, 100, 30, 30)

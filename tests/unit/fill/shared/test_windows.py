@@ -157,6 +157,7 @@ def test_what_is_hidden_makes_no_difference(windowing: Windowing) -> None:
         assert (a.pixels[crop.known] == crop.pixels[crop.known]).all()
 
 
+@pytest.mark.slow
 @fits
 def test_the_same_bytes_one_by_one_and_all_at_once(windowing: Windowing) -> None:
     rgb, mask = face()

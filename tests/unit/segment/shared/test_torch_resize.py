@@ -42,6 +42,7 @@ def test_every_pixel_is_pillows(resample: str, size: tuple[int, int]) -> None:
     np.testing.assert_array_equal(found.permute(1, 2, 0).numpy(), wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", PROCESSORS)
 def test_every_reference_processor_shows_a_network_the_same(family: str) -> None:
     module = importlib.import_module(f"transformers.models.{family}.image_processing_pil_{family}")

@@ -44,6 +44,7 @@ def state(folder: Path) -> dict[str, torch.Tensor]:
     return {**found["average"], **{f"discriminator.{name}": value for name, value in found["discriminator"].items()}}
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(drawn: Path, tmp_path: Path) -> None:
     assert train_fill.main(overrides(drawn, tmp_path / "whole", "steps=5")) == 0
     assert train_fill.main(overrides(drawn, tmp_path / "parts", "steps=3")) == 0
@@ -63,6 +64,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(drawn: Path, tmp_path: Path)
     ]
 
 
+@pytest.mark.slow
 def test_what_was_used_is_listed_and_what_is_held_out_is_not_learnt_from(drawn: Path, tmp_path: Path) -> None:
     assert train_fill.main(overrides(drawn, tmp_path, "steps=1")) == 0
     listed = json.loads((tmp_path / "data.json").read_text())
@@ -75,6 +77,7 @@ def test_what_was_used_is_listed_and_what_is_held_out_is_not_learnt_from(drawn: 
     assert "small" in listed["left_out"][0]
 
 
+@pytest.mark.slow
 def test_it_learns_what_it_is_shown(drawn: Path, tmp_path: Path) -> None:
     training = train_fill.configured(overrides(drawn, tmp_path, "warm_up=1000", "lr=0.0005"))
     torch.set_num_threads(1)
@@ -95,6 +98,7 @@ def test_the_discriminator_begins_after_the_warm_up(drawn: Path, tmp_path: Path)
     assert np.isfinite(list(second.values())).all()
 
 
+@pytest.mark.slow
 def test_a_new_run_begins_from_weights(drawn: Path, tmp_path: Path) -> None:
     assert train_fill.main(overrides(drawn, tmp_path / "first", "steps=1")) == 0
     run = loop.Run(train_fill.configured(overrides(drawn, tmp_path)), [])
@@ -107,6 +111,7 @@ def test_a_new_run_begins_from_weights(drawn: Path, tmp_path: Path) -> None:
     assert train_fill.main(overrides(drawn, tmp_path / "third", "steps=2", f"start={tmp_path}/none.safetensors")) == 1
 
 
+@pytest.mark.slow
 def test_mixed_precision_runs(drawn: Path, tmp_path: Path) -> None:
     training = replace(
         train_fill.configured(overrides(drawn, tmp_path, "steps=2")), precision="bfloat16", warm_up=0, penalty_every=1
@@ -115,6 +120,7 @@ def test_mixed_precision_runs(drawn: Path, tmp_path: Path) -> None:
     assert np.isfinite(list(run.advance().values())).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
