@@ -120,10 +120,10 @@ def test_annotate_finds_things_and_renders_nothing(demo_shards: Path, tmp_path: 
 )
 @pytest.mark.promise("A run that cannot work is refused in one line and writes nothing")
 def test_a_run_that_cannot_work_is_refused_in_one_line_and_writes_nothing(
-    overrides: list[str], expected: str, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    overrides: list[str], expected: str, demo_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
-    filled_in = [o.format(tmp=tmp_path, shards=shards) for o in overrides]
+    filled_in = [o.format(tmp=tmp_path, shards=demo_shards) for o in overrides]
     assert main("anonymize", [*filled_in, f"sink.uri={tmp_path / 'out'}", "execute=local"]) == 2
     message = capsys.readouterr().err
     assert expected in message
@@ -132,7 +132,7 @@ def test_a_run_that_cannot_work_is_refused_in_one_line_and_writes_nothing(
 
 
 def test_help_names_every_choice_and_cfg_shows_the_config(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main("clean", ["--help"]) == 0
+    assert main("anonymize", ["--help"]) == 0
     page = capsys.readouterr().out
     for group, choices in build.groups().items():
         assert f"{group}:" in page
