@@ -215,6 +215,7 @@ def test_a_missing_value_names_its_key_and_an_example() -> None:
         build.build(build.compose("clean", ["source.uri=in"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "target",
     [

@@ -88,6 +88,7 @@ MORE_OUTSIDE = [
 """For tests/chaos/test_more_names.py: composing takes a while."""
 
 
+@pytest.mark.slow
 @pytest.mark.promise("a class outside the allowed packages is never named by a config")
 @pytest.mark.parametrize("overrides", OUTSIDE)
 def test_no_code_outside_the_allowed_packages(
@@ -275,6 +276,7 @@ def test_the_audit_refuses_them_too(
     assert SECRET not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "override",
     ["sink.uri=s3://bucket/a:b@c", "sink.uri='s3://bucket/key=1/sign'", "sink.uri=/data/tokens/out", "sink.uri=author",

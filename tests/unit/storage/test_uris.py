@@ -47,6 +47,7 @@ def test_it_is_refused_in_one_line(uri: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.promise(PROMISE)
 @pytest.mark.parametrize("key", ["source.uri", "sink.uri"])
