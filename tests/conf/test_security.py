@@ -85,12 +85,14 @@ MORE_OUTSIDE = [
     ["+fill._anything_=1"],
     ["plugins=[subprocess]", "fill._target_=subprocess.Popen"],
 ]
-"""For tests/chaos/test_more_names.py: composing takes a while."""
+"""Tried by make chaos: composing takes a while."""
 
 
 @pytest.mark.slow
 @pytest.mark.promise("a class outside the allowed packages is never named by a config")
-@pytest.mark.parametrize("overrides", OUTSIDE)
+@pytest.mark.parametrize(
+    "overrides", [*OUTSIDE, *(pytest.param(more, marks=pytest.mark.chaos) for more in MORE_OUTSIDE)]
+)
 def test_no_code_outside_the_allowed_packages(
     overrides: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 from pipeline import build
 from pipeline.fill.generative.fill import Generative
 from pipeline.fill.generative.train.export import export, load
+from tests.fakes.captioned_slide import run, slide
 from tests.fakes.published_output import pixels, published
-from tests.flow.test_network_fills import run, slide
 
 
 def fill() -> Generative:

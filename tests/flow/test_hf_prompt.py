@@ -1,7 +1,6 @@
 """Text prompts: wiring only. The networks are real ones of their class, tiny and random, so what they find means
 nothing; what is tested is that words, boxes and masks arrive where they belong, and that a run goes through."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,91 +16,10 @@ from pipeline.segment.hf.prompt import HfClipSeg, HfSam3
 from pipeline.segment.hf.prompt_nets import ClipSegNet, GroundedSamNet, Sam3Net
 from pipeline.segment.shared.preprocess import Preprocess
 from pipeline.segment.shared.torch_runner import Net
-from tests.fakes import hf_checkpoints
 from tests.fakes.drawn_images import annotate, folder_of
+from tests.fakes.hf_checkpoints import clipseg, grounding_dino, sam2, sam3
 from tests.fakes.specs import made
-from tests.fakes.word_tokenizer import BEGIN, END, STOP, WORDS, add_tokenizer
-
-
-def clipseg(folder: Path) -> Path:
-    torch.manual_seed(0)
-    tiny = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
-    config = transformers.CLIPSegConfig(
-        text_config={**tiny, "vocab_size": 1100, "eos_token_id": END, "bos_token_id": BEGIN},
-        vision_config={**tiny, "image_size": 64, "patch_size": 16}, projection_dim=16, reduce_dim=8,
-        extract_layers=[0, 1, 2], decoder_num_attention_heads=2, decoder_intermediate_size=16,
-    )  # fmt: skip
-    hf_checkpoints.saved(transformers.CLIPSegForImageSegmentation(config), folder, {"height": 64, "width": 64})
-    add_tokenizer(folder)
-    return folder
-
-
-def grounding_dino(folder: Path) -> Path:
-    torch.manual_seed(0)
-    config = transformers.GroundingDinoConfig(
-        backbone_config=transformers.SwinConfig(
-            image_size=64, embed_dim=16, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4], window_size=4,
-            out_features=["stage2", "stage3", "stage4"],
-        ),
-        text_config={
-            "model_type": "bert", "vocab_size": 1100, "hidden_size": 32, "num_hidden_layers": 1,
-            "num_attention_heads": 2, "intermediate_size": 32,
-        },
-        d_model=32, encoder_layers=1, decoder_layers=2, encoder_ffn_dim=32, decoder_ffn_dim=32,
-        encoder_attention_heads=2, decoder_attention_heads=2, num_queries=10, num_feature_levels=4,
-    )  # fmt: skip
-    hf_checkpoints.saved(
-        transformers.GroundingDinoForObjectDetection(config), folder, {"shortest_edge": 64, "longest_edge": 128}
-    )
-    add_tokenizer(folder)
-    return folder
-
-
-def sam2(folder: Path) -> Path:
-    torch.manual_seed(0)
-    backbone = transformers.Sam2HieraDetConfig(
-        hidden_size=8, num_attention_heads=1, image_size=[128, 128], blocks_per_stage=[1, 1, 1, 1],
-        embed_dim_per_stage=[8, 16, 32, 64], num_attention_heads_per_stage=[1, 1, 1, 1],
-        window_size_per_stage=[4, 4, 4, 4], global_attention_blocks=[],
-        window_positional_embedding_background_size=[4, 4],
-    )  # fmt: skip
-    config = transformers.Sam2Config(
-        vision_config=transformers.Sam2VisionConfig(
-            backbone_config=backbone, backbone_channel_list=[64, 32, 16, 8], fpn_hidden_size=32,
-            backbone_feature_sizes=[[32, 32], [16, 16], [8, 8]],
-        ),
-        prompt_encoder_config={"hidden_size": 32, "image_size": 128, "patch_size": 16},
-        mask_decoder_config={"hidden_size": 32, "mlp_dim": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
-                             "iou_head_hidden_dim": 32, "attention_downsample_rate": 2},
-    )  # fmt: skip
-    return hf_checkpoints.saved(transformers.Sam2Model(config), folder, {"height": 128, "width": 128})
-
-
-def sam3(folder: Path) -> Path:
-    torch.manual_seed(0)
-    backbone = {
-        "model_type": "sam3_vit_model", "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "image_size": 56, "patch_size": 14, "window_size": 2, "global_attn_indexes": [1],
-        "pretrain_image_size": 28,
-    }  # fmt: skip
-    tiny = {"hidden_size": 32, "num_attention_heads": 2}
-    layer = {**tiny, "num_layers": 1, "intermediate_size": 32}
-    config = transformers.Sam3Config(
-        vision_config={
-            "backbone_config": backbone, "fpn_hidden_size": 32, "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
-        },
-        text_config={
-            **tiny, "vocab_size": 1100, "intermediate_size": 32, "projection_dim": 16, "num_hidden_layers": 1,
-            "max_position_embeddings": 32, "eos_token_id": END, "bos_token_id": BEGIN,
-        },
-        geometry_encoder_config=layer, detr_encoder_config=layer, detr_decoder_config={**layer, "num_queries": 5},
-        mask_decoder_config=tiny,
-    )  # fmt: skip
-    transformers.Sam3Model(config).save_pretrained(folder)
-    seen = {"size": {"height": 56, "width": 56}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 2}
-    (folder / "processor_config.json").write_text(json.dumps({"image_processor": seen, "processor_class": "Sam3"}))
-    add_tokenizer(folder)
-    return folder
+from tests.fakes.word_tokenizer import BEGIN, END, STOP, WORDS
 
 
 def test_sam3_runs_through_the_chain_a_segment_a_thing(tmp_path: Path) -> None:

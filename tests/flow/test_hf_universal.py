@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import transformers
 from transformers.models.eomt.image_processing_pil_eomt import EomtImageProcessorPil
 from transformers.models.mask2former.image_processing_pil_mask2former import Mask2FormerImageProcessorPil
 
@@ -19,6 +18,7 @@ from pipeline.segment.shared.preprocess import Preprocess
 from pipeline.segment.shared.torch_runner import Net
 from tests.fakes import hf_checkpoints
 from tests.fakes.drawn_images import annotate, drawing, folder_of, mean_overlap
+from tests.fakes.hf_checkpoints import SPLIT, checkpoint, mask2former, small
 from tests.fakes.network_training import train
 from tests.fakes.specs import made
 from tests.fakes.word_tokenizer import BEGIN, END, add_tokenizer
@@ -39,21 +39,6 @@ class Answers(torch.nn.Module):
 
 def queries(logits: torch.Tensor, masks: torch.Tensor) -> QueryNet:
     return QueryNet(Net(Answers(logits, masks), "cpu", 1, TorchOptions()), Preprocess())
-
-
-def mask2former() -> transformers.Mask2FormerForUniversalSegmentation:
-    torch.manual_seed(0)
-    backbone = transformers.SwinConfig(
-        image_size=64, embed_dim=16, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4], window_size=4, drop_path_rate=0.0,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    )  # fmt: skip
-    config = transformers.Mask2FormerConfig(
-        backbone_config=backbone, feature_size=32, mask_feature_size=32, hidden_dim=32, encoder_feedforward_dim=64,
-        dim_feedforward=64, encoder_layers=1, decoder_layers=2, num_attention_heads=2, num_queries=8, dropout=0.0,
-        train_num_points=1024, id2label=hf_checkpoints.ID2LABEL,
-        label2id={name: number for number, name in hf_checkpoints.ID2LABEL.items()},
-    )  # fmt: skip
-    return transformers.Mask2FormerForUniversalSegmentation(config)
 
 
 @pytest.fixture(scope="module")
@@ -79,36 +64,6 @@ def test_mask2former_learns_the_drawings(task: str, trained: Path, tmp_path: Pat
         for seed in HELD_OUT:
             masks = [row["mask"] for row in rows if row["seed"] == seed]
             assert np.sum(masks, axis=0).max() == 1
-
-
-def small(kind: str) -> transformers.PreTrainedModel:
-    torch.manual_seed(0)
-    labels = {"id2label": hf_checkpoints.ID2LABEL, "label2id": {n: i for i, n in hf_checkpoints.ID2LABEL.items()}}
-    if kind == "eomt":
-        config = transformers.EomtConfig(
-            hidden_size=16, num_hidden_layers=3, num_attention_heads=2, image_size=64, patch_size=16, num_blocks=1,
-            num_queries=6, mlp_ratio=2, num_upscale_blocks=1, **labels,
-        )  # fmt: skip
-        return transformers.EomtForUniversalSegmentation(config)
-    backbone = transformers.SwinConfig(
-        image_size=64, embed_dim=16, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4], window_size=4,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    )  # fmt: skip
-    if kind == "oneformer":
-        config = transformers.OneFormerConfig(
-            backbone_config=backbone, num_queries=6, hidden_dim=32, conv_dim=32, mask_dim=32, encoder_layers=1,
-            decoder_layers=3, encoder_feedforward_dim=32, dim_feedforward=32, num_attention_heads=2,
-            query_dec_layers=1, text_encoder_width=16, text_encoder_num_layers=1, text_encoder_n_ctx=4, **labels,
-        )  # fmt: skip
-        return transformers.OneFormerForUniversalSegmentation(config)
-    decoder = transformers.DetrConfig(
-        d_model=32, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=32, decoder_ffn_dim=32,
-        encoder_attention_heads=2, decoder_attention_heads=2, num_queries=6,
-    )  # fmt: skip
-    config = transformers.MaskFormerConfig(
-        backbone_config=backbone, decoder_config=decoder, fpn_feature_size=32, mask_feature_size=32, **labels
-    )
-    return transformers.MaskFormerForInstanceSegmentation(config)
 
 
 @pytest.mark.parametrize(
@@ -186,9 +141,6 @@ def test_a_oneformer_without_its_words_is_refused(tmp_path: Path) -> None:
         )
 
 
-SPLIT = {"do_split_image": True, "image_processor_type": "EomtImageProcessor"}
-
-
 @pytest.mark.parametrize(("height", "width"), [(48, 130), (130, 48), (40, 40), (48, 128)])
 def test_eomt_sees_squares_of_an_image_as_its_reference_does(height: int, width: int, tmp_path: Path) -> None:
     """The merging of the squares is transformers' own; the squares are cut by its `_split_image`."""
@@ -217,12 +169,6 @@ def test_squares_are_for_classes_not_for_things(tmp_path: Path) -> None:
         HfUniversal(model=checkpoint(folder, words=False), task="panoptic")
     with pytest.raises(ConfigError, match=r"^model: preprocessor_config\.json: do_split_image is not supported"):
         preprocess("model", checkpoint(folder, words=False))
-
-
-def checkpoint(folder: Path, words: bool = True) -> Checkpoint:
-    files = ("config.json", "preprocessor_config.json", "model.safetensors")
-    more = ("tokenizer.json", "tokenizer_config.json") if words else ()
-    return Checkpoint(folder=str(folder), licence="MIT", files=(*files, *more))
 
 
 def test_classes_win_as_in_the_reference_post_processing() -> None:

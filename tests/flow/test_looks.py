@@ -16,10 +16,9 @@ from pipeline.segment.hf.universal import HfUniversal
 from pipeline.segment.shared.sliding_window import SlidingWindow
 from tests.fakes import hf_checkpoints
 from tests.fakes.drawn_images import annotate, folder_of
+from tests.fakes.hf_checkpoints import SPLIT, checkpoint, clipseg, mask2former, small
+from tests.fakes.onnx_segmenter import described, network
 from tests.fakes.specs import made
-from tests.flow.test_hf_prompt import clipseg
-from tests.flow.test_hf_universal import SPLIT, checkpoint, mask2former, small
-from tests.flow.test_onnx_model import described, network
 
 TWICE = "sliding_window.scales=[1.0,1.0]"
 

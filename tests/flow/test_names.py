@@ -140,16 +140,18 @@ def tree(folder: Path, without: Path) -> list[str]:
     return sorted(str(path) for path in folder.rglob("*") if not path.is_relative_to(without))
 
 
+MORE = [("tar", "parquet"), ("folder", "tar"), ("folder", "parquet"), ("parquet", "tar")]
+
+
 @pytest.mark.promise(KEPT)
 @pytest.mark.parametrize(
     ("source", "sink"),
-    [("tar", "tar"), ("tar", "files"), ("folder", "files"), ("parquet", "parquet"), ("parquet", "files")],
+    [
+        *(("tar", "tar"), ("tar", "files"), ("folder", "files"), ("parquet", "parquet"), ("parquet", "files")),
+        *(pytest.param(source, sink, marks=pytest.mark.chaos) for source, sink in MORE),
+    ],
 )
 def test_hostile_names(source: str, sink: str, tmp_path: Path) -> None:
-    stay_inside(source, sink, tmp_path)
-
-
-def stay_inside(source: str, sink: str, tmp_path: Path) -> None:
     box, given = tmp_path / "box", tmp_path / "in"
     out = box / "deep" / "deeper" / "out"
     given.mkdir()

@@ -17,13 +17,11 @@ from pipeline.records import EncodedImage, ImageRef, Mask, Selected, Unit, UnitB
 from tests.fakes import hanging_run
 from tests.fakes.leak_scan import blobs, leaks, pictures
 from tests.fakes.metadata_samples import SECRET, jpeg, photo, png, saved, tiff
+from tests.fakes.planted_originals import COLOUR, MARKS, marked, plant
 from tests.fakes.published_output import index
 
-COLOUR = (255, 0, 160)
-"""Of squares painted on the planted face: no photograph here holds it, and no fill can invent it."""
 FACE = (195, 70, 255, 160)
 """left, top, right, bottom, upright: within the astronaut's face, and well inside of what is found."""
-MARKS = (SECRET, bytes(COLOUR[::-1]) * 9)
 
 FAULTS = {
     "decode": ["raise_views", "raise_full", "no_views", "other_size_views", "other_size_full", "float_full"],
@@ -54,24 +52,10 @@ def anonymize(source: Path, out: Path, *overrides: str) -> int:
     return main("anonymize", [f"source.uri={source}", f"sink.uri={out}", "execute=local", "audit=none", *overrides])
 
 
-def marked() -> Image.Image:
-    """The astronaut with two squares on her face that are nowhere else."""
-    array = np.array(photo())
-    for x, y in ((210, 85), (228, 110)):
-        array[y : y + 9, x : x + 9] = COLOUR
-    return Image.fromarray(array)
-
-
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[bytes, ...]]:
-    """A folder of three, and what must not be seen again of images that are rejected: the metadata marker, the planted
-    colour as it lies in a BMP, and a piece of each pixel stream."""
     folder = tmp_path_factory.mktemp("originals")
-    picture = marked().crop((96, 0, 352, 256))
-    files = {"a.jpg": jpeg(picture, subsampling=0), "b.png": png(picture), "c.bmp": saved(picture, "BMP")}
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    return folder, (*MARKS, *(data[len(data) // 2 :][:48] for data in files.values()))
+    return folder, plant(folder)
 
 
 @pytest.mark.filterwarnings("ignore:Image appears to be a malformed MPO")  # it is: a secret stands in its index

@@ -17,7 +17,7 @@ from pipeline.segment.shared.onnx_runner import Model
 from pipeline.segment.shared.preprocess import Preprocess
 from pipeline.segment.shared.torch_runner import ClassNet, Net, winners
 from tests.fakes.drawn_images import drawing
-from tests.flow.test_onnx_model import network as onnx_network
+from tests.fakes.onnx_segmenter import network as onnx_network
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
