@@ -220,6 +220,8 @@ def made(cls: type[object], path: str, values: Mapping[str, object]) -> object:
     """An instance of a spec, or of a dataclass of a plugin. Errors name the key by its whole path."""
     try:
         if "__is_pydantic_dataclass__" not in vars(cls):
+            if hasattr(cls, "__is_pydantic_dataclass__"):
+                raise ConfigError(f"{cls.__name__} derives from a spec: decorate it with @spec of pipeline.spec too")
             spec(cls)(**values)  # a plain dataclass checks nothing by itself
         return cls(**values)
     except FieldError as error:

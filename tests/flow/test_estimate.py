@@ -83,8 +83,11 @@ def test_tars_are_counted_by_their_bytes(drawings: Path, tmp_path: Path, capsys:
         ([], "expected a job first (annotate, clean, anonymize), got nothing"),
         (["anonymise"], "got anonymise"),
         (["anonymize", "source.uri=/nowhere", "sample=0"], "sample: expected a whole number of at least 1"),
-        (["anonymize", "source.uri=/nowhere", "sample=many"], "sample: expected a whole number, got many"),
-        (["anonymize", "source.uri=/nowhere", "device=tpu"], "device: expected cpu or cuda, got tpu"),
+        (
+            ["anonymize", "source.uri=/nowhere", "sample=many"],
+            "sample: expected a whole number of at least 1, got 'many'",
+        ),
+        (["anonymize", "source.uri=/nowhere", "device=tpu"], "device: expected cpu or cuda, got 'tpu'"),
         (["anonymize"], "source.uri is required"),
         (["anonymize", "source.uri=/nowhere", "sampel=3"], "there is no key sampel"),
     ],

@@ -76,6 +76,24 @@ def test_a_config_names_the_whole_path_and_the_nearest_key() -> None:
         made("fill", Inner, sid=1)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plain:
+    side: Annotated[int, Field(ge=8)] = 32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Derived(Inner):
+    more: int = 1
+
+
+def test_a_plain_dataclass_of_a_plugin_is_checked_too() -> None:
+    assert made("fill", Plain, side=9) == Plain(side=9)
+    with pytest.raises(ConfigError, match=r"^fill\.side: expected a whole number of at least 8, got 7"):
+        made("fill", Plain, side=7)
+    with pytest.raises(ConfigError, match=r"^fill: Derived derives from a spec: decorate it with @spec"):
+        made("fill", Derived, side=8)
+
+
 def test_a_spec_is_frozen_hashable_and_travels() -> None:
     one = outer(share=1, names=("a",))
     with pytest.raises(dataclasses.FrozenInstanceError):
