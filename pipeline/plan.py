@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import RunError
-from pipeline.image.header import IMAGE_SUFFIXES
+from pipeline.image.kinds import IMAGE_SUFFIXES
 from pipeline.records import Committed, Counts, Shard
 from pipeline.source.keys import packed
 from pipeline.storage.store import Store

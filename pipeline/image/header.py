@@ -37,11 +37,6 @@ SUFFIX: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The suffix of published files of each format."""
 
-IMAGE_SUFFIXES: Final[frozenset[str]] = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".avif"}
-)
-"""Lower-case suffixes of images, with which a source separates them from sidecars."""
-
 Image.MAX_IMAGE_PIXELS = None
 
 _EXIF_ORIENTATION = 0x0112

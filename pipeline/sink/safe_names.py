@@ -13,7 +13,7 @@ import unicodedata
 from hashlib import blake2b, sha256
 from typing import Final
 
-from pipeline.image.header import IMAGE_SUFFIXES
+from pipeline.image.kinds import IMAGE_SUFFIXES
 from pipeline.records import ImageRef, OutputFile
 
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff\u2028-\u202e\u2066-\u2069]")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 from pipeline.errors import SourceError
-from pipeline.image.header import IMAGE_SUFFIXES
+from pipeline.image.kinds import IMAGE_SUFFIXES
 from pipeline.records import EncodedImage, Shard, UnitBatch
 from pipeline.source.files import Files
 from pipeline.source.listing import find

@@ -23,7 +23,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from pipeline.image.header import IMAGE_SUFFIXES
+from pipeline.image.kinds import IMAGE_SUFFIXES
 from pipeline.records import EncodedImage, ImageRef, Member, Shard, Sidecar, UnitBatch, image_id
 from pipeline.source import names
 from pipeline.source.listing import DETAILS, Listing, find

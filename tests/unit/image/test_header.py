@@ -12,7 +12,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from pipeline.errors import ImageError
-from pipeline.image.header import FORMATS, IMAGE_SUFFIXES, SUFFIX, Header, identify, open_image, read_header
+from pipeline.image.header import FORMATS, SUFFIX, Header, identify, open_image, read_header
+from pipeline.image.kinds import IMAGE_SUFFIXES
 
 WIDTH, HEIGHT = 53, 37
 WITH_EXIF = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from pipeline.errors import ConfigError, SourceError
-from pipeline.image.header import IMAGE_SUFFIXES
+from pipeline.image.kinds import IMAGE_SUFFIXES
 from pipeline.records import EncodedImage, Sidecar, image_id, unit_id
 from pipeline.source import keys as hashes
 from pipeline.source.files import Files
