@@ -1,4 +1,4 @@
-"""`segfill demo [FOLDER]`: the three jobs on real photographs, through Ray here.
+"""`segfill demo [FOLDER]`: the three jobs on real photographs, one of them on Ray Data.
 
 Each job reads another kind of source; `clean` runs a second time, for an object that is in the way. FOLDER/in holds the
 sources, FOLDER/before_mask_after.jpg a picture of what the jobs wrote (docs/before_mask_after.jpg is a copy of one).
@@ -22,7 +22,6 @@ from jobs import entry
 from jobs.demo_shards import build as build_shards
 from pipeline import build, driver
 from pipeline.errors import EXIT_OK, RefusedError
-from pipeline.execute.ray_data import RayData
 from pipeline.image import rle
 from pipeline.spec import spec
 
@@ -33,7 +32,10 @@ RUNS = (
         "annotate", "webdataset", "annotate", "the salient object, faces and text, from WebDataset tars",
         ["render=overlay", "sink=files"],
     ),
-    ("clean", "parquet", "clean", "drawn captions removed, from Parquet", ["sink=files", "fill=generative"]),
+    (
+        "clean", "parquet", "clean", "drawn captions removed, from Parquet, on Ray Data",
+        ["sink=files", "fill=generative", "execute=ray"],
+    ),
     (
         "clean", "folder/things", "clean-objects", "small objects removed too, from a folder",
         ["sink=files", "fill=generative", *OBJECTS],
@@ -71,13 +73,12 @@ def run(config: DictConfig) -> int:
     build_shards(source)
     print(f"{folder}: real photographs of scikit-image as tars, Parquet and a folder; two are cut off on purpose\n")
     codes = []
-    with RayData().session():
-        for name, kind, into, what, options in RUNS:
-            print(f"--- segfill {name}: {what}", flush=True)
-            overrides = [f"source.uri={source / kind}", f"sink.uri={folder / into}", "execute=ray", *options]
-            overrides.append("max_reject_share=0.1")  # one broken image of twelve is planted
-            codes.append(driver.run(build.build(build.compose(name, overrides)), sys.stdout, sys.stderr))
-            print()
+    for name, kind, into, what, options in RUNS:
+        print(f"--- segfill {name}: {what}", flush=True)
+        overrides = [f"source.uri={source / kind}", f"sink.uri={folder / into}", *options]
+        overrides.append("max_reject_share=0.1")  # one broken image of twelve is planted
+        codes.append(driver.run(build.build(build.compose(name, overrides)), sys.stdout, sys.stderr))
+        print()
     picture(folder).save(folder / "before_mask_after.jpg", quality=88)
     print(f"before, mask, after: {folder}/before_mask_after.jpg")
     print(f"took {time.monotonic() - started:.0f} s; the same on your own data: segfill anonymize --help")

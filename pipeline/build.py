@@ -28,8 +28,9 @@ import conf
 from pipeline import credentials
 from pipeline.audit.run_audit import Auditor
 from pipeline.contracts import Segmenter
-from pipeline.driver import Executor, Job
+from pipeline.driver import Job
 from pipeline.errors import ConfigError, WeightsError, nearest, one_line
+from pipeline.execute.base import Executor
 from pipeline.flow import Flow
 from pipeline.models.licence import Policy
 from pipeline.spec import FieldError, spec

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import TextIO
 
 import pipeline
 from pipeline import plan as planning
@@ -16,6 +16,7 @@ from pipeline.audit.run_audit import Auditor, NoAudit
 from pipeline.contracts import Checked
 from pipeline.credentials import redact
 from pipeline.errors import EXIT_REJECTED, RunError, TooManyRejected
+from pipeline.execute.base import Executor
 from pipeline.flow import Flow
 from pipeline.ledger.ledger import Identity, Ledger
 from pipeline.plan import Plan
@@ -27,14 +28,6 @@ from pipeline.storage.store import open_store
 
 _JUDGED_AFTER = 500
 """Images after which a run stops when too many of them were rejected: enough to tell a bad config from a bad image."""
-
-
-class Executor(Protocol):
-    def check(self) -> None:
-        """Raise ConfigError when its cluster or machine is out of reach. Called before anything is written."""
-
-    def run(self, flow: Flow, plan: Plan) -> Iterator[Committed]:
-        """Yield every pending unit as it is committed, in any order."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,25 @@
-"""What every executor has: threads of the models, and the limits of one image."""
+"""What every executor does and has: threads of the models, and the limits of one image."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Protocol
 
 from pydantic import Field
 
 from pipeline.execute.isolate import ImageLimits
+from pipeline.flow import Flow
+from pipeline.plan import Plan
+from pipeline.records import Committed
 from pipeline.spec import spec
+
+
+class Executor(Protocol):
+    def check(self) -> None:
+        """Raise ConfigError when its cluster or machine is out of reach. Called before anything is written."""
+
+    def run(self, flow: Flow, plan: Plan) -> Iterator[Committed]:
+        """Yield every pending unit as it is committed, in any order."""
 
 
 @spec

@@ -7,17 +7,12 @@ goes on with the next one. The rows and bytes of all other images are the same a
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +20,7 @@ from typing import Any, Final
 import cv2
 
 from pipeline.errors import ImageError, RunError, SegfillError
+from pipeline.execute.child import Child
 from pipeline.flow import STAGES, Process, Stage, Worker, commit_unit, process
 from pipeline.records import Committed, Rejected, UnitBatch
 from pipeline.stage import watching
@@ -125,8 +121,7 @@ class IsolatedWorker:
     def __init__(self, worker: Worker, limits: ImageLimits, stages: tuple[Stage, ...]) -> None:
         self._worker, self._limits, self._stages = worker, limits, stages
         self._memory = limits.memory_mib << 20 or _free() // 2
-        self._process: subprocess.Popen[bytes] | None = None
-        self._pipe: Connection
+        self._child: Child | None = None
 
     def __enter__(self) -> IsolatedWorker:
         return self
@@ -149,14 +144,13 @@ class IsolatedWorker:
 
     def _one(self, batch: UnitBatch[Any]) -> UnitBatch[Any]:
         stage = "start"
+        child = self._child = self._child or self._started()
         try:
-            if self._process is None:
-                self._start()
-            self._pipe.send(batch)
-            deadline, before = time.monotonic() + self._limits.seconds, self._resident()
+            child.pipe.send(batch)
+            deadline, before = time.monotonic() + self._limits.seconds, child.resident()
             while True:
-                if self._pipe.poll(_POLL_SECONDS):
-                    answer = self._pipe.recv()
+                if child.pipe.poll(_POLL_SECONDS):
+                    answer = child.pipe.recv()
                     if isinstance(answer, SegfillError):
                         raise answer
                     if isinstance(answer, UnitBatch):
@@ -164,64 +158,40 @@ class IsolatedWorker:
                     stage = answer
                 elif time.monotonic() > deadline:
                     raise ImageError("timed_out", f"not done within {self._limits.seconds:g} s, alone in a process")
-                elif self._memory and self._resident() - before > self._memory:
+                elif self._memory and child.resident() - before > self._memory:
                     raise ImageError("out_of_memory", f"took more than {self._memory >> 20} MiB, alone in a process")
         except (EOFError, ConnectionError):
-            error = ImageError("killed_worker", f"its process ended with {self._ending()}, with this image alone")
+            error = ImageError("killed_worker", f"its process ended with {child.ending()}, with this image alone")
         except ImageError as found:
             error = found
         self._stop()
         rejected = Rejected(ref=batch.items[0].ref, stage=stage, reason=error.reason, detail=error.detail)
         return replace(batch, items=(rejected,))
 
-    def _start(self) -> None:
-        self._pipe, theirs = Pipe()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", f"from {__name__} import serve; serve({theirs.fileno()})"],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            )
-        worker = self._worker
+    def _started(self) -> Child:
+        child, worker = Child(serve), self._worker
         try:
-            self._pipe.send((worker.flow, worker.device, worker.threads, self._stages, self._limits.seconds))
-            if not self._pipe.poll(_START_SECONDS):
+            child.pipe.send((worker.flow, worker.device, worker.threads, self._stages, self._limits.seconds))
+            if not child.pipe.poll(_START_SECONDS):
+                child.stop()
                 raise RunError(f"a process for single images was not up within {_START_SECONDS:g} s")
-            self._pipe.recv()
+            child.pipe.recv()
         except (EOFError, ConnectionError) as error:
             raise RunError(
-                f"a process for single images ended with {self._ending()} before it had loaded the models; "
+                f"a process for single images ended with {child.ending()} before it had loaded the models; "
                 "the same command resumes the run"
             ) from error
-
-    def _resident(self) -> int:
-        """Bytes of memory that the child holds; 0 where the system does not tell."""
-        if self._process is None:
-            return 0
-        try:
-            pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
-        except (OSError, IndexError):
-            return 0
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-    def _ending(self) -> str:
-        code = self._process.wait() if self._process else 0
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return child
 
     def _stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._pipe.close()
-            self._process = None
+        if self._child is not None:
+            self._child.stop()
+            self._child = None
 
 
-def serve(descriptor: int) -> None:
+def serve(pipe: Connection) -> None:
     """The child: loads the models that its stages need, then takes images until no more come."""
     cv2.setNumThreads(1)  # as the workers do: with more, some of its sums round otherwise and the bytes differ
-    pipe = Connection(descriptor)
     flow, device, threads, stages, seconds = pipe.recv()
     worker: Worker = flow.load(device, threads)
     _load(worker, stages)

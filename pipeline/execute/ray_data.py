@@ -16,11 +16,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import cv2
 import pyarrow as pa
-from pydantic import Field
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before ray is imported: it reads this once
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters of a dead worker comes back as an exception
@@ -32,10 +31,10 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources
 from ray.exceptions import RayError, RayTaskError
 
 from pipeline.errors import ConfigError, DeviceError, RunError, SegfillError
-from pipeline.execute.base import ExecutorBase
 from pipeline.execute.isolate import WHOLE, ImageLimits, Part, part, run_attempt, run_attempts
-from pipeline.execute.ray_pools import Size, check_share, check_sizes, ends, pools
+from pipeline.execute.ray_pools import Size, ends, pools
 from pipeline.execute.ray_rows import record_of, shard_of, shard_row, unit_row, units_of
+from pipeline.execute.ray_settings import RaySettings
 from pipeline.flow import Flow
 from pipeline.plan import Plan
 from pipeline.records import Committed, Device
@@ -45,35 +44,10 @@ MiB = 1 << 20
 
 
 @spec
-class RayData(ExecutorBase):
+class RayData(RaySettings):
     layout: Literal["auto", "fused", "staged"] = "auto"
     """`fused` runs all stages of a unit in one actor; `staged` gives the models actor pools of their own; `auto` is
     staged when the cluster has GPUs on which the models load, else fused."""
-    address: str = ""
-    """Of a running cluster (`auto`, `ray://...`, host:port), which must ask for a token unless it is on loopback.
-    Empty: start Ray on this machine alone, on loopback, whatever RAY_ADDRESS says."""
-    cpus: Annotated[int, Field(ge=0)] = 0
-    """Cores to start Ray with on this machine; 0: all."""
-    workers: Annotated[int, Field(ge=0)] = 0
-    """Actors of the fused layout; 0: one a core."""
-    readers: Annotated[int, Field(ge=0)] = 0
-    """Shards that are read at the same time; 0: a quarter of the cores, at least 1."""
-    segment_actors: Size = 0
-    """Actors of the staged layout that segment: a number, or [min, max] between which the pool scales with the load; 0:
-    one a GPU, or one."""
-    fill_actors: Size = 0
-    """Actors of the staged layout that fill, in the same way."""
-    gpus: Annotated[float, Field(ge=0)] = 0.0
-    """GPUs for each actor that has a network: a share up to 1, or a whole number; 0: a whole one where there are any, a
-    half where segment and fill both have a network."""
-    units: Annotated[int, Field(ge=1)] = 1
-    """Units that such an actor takes at a time, so that its batches are full. No result depends on it on the CPU."""
-    store_mib: Annotated[int, Field(ge=80)] = 512
-    """Memory in MiB of Ray's object store on this machine."""
-
-    def __post_init__(self) -> None:
-        check_sizes(segment_actors=self.segment_actors, fill_actors=self.fill_actors)
-        check_share(self.gpus)
 
     def check(self) -> None:
         """Raises ConfigError when no cluster takes us, or anybody in the network could give it code to run.

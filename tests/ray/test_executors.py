@@ -1,4 +1,4 @@
-"""Local, fused and staged write the same bytes; Ray ends with the run."""
+"""Every executor writes the same bytes; Ray ends with the run."""
 
 from pathlib import Path
 
@@ -24,20 +24,21 @@ ONCE = "segment.faces.thorough=false"
         ("clean", "parquet", ["sink=parquet", "render=everything", "fill=lama"]),
     ],
 )
-@pytest.mark.promise("local, fused and staged write the same bytes")
-def test_local_fused_and_staged_write_the_same_bytes(
+@pytest.mark.promise("local, processes, fused and staged write the same bytes")
+def test_every_executor_writes_the_same_bytes(
     name: str, kind: str, options: list[str], demo_shards: Path, tmp_path: Path
 ) -> None:
     if "fill=lama" in options:
         model = fill_networks.weights(fill_networks.lama(tmp_path / "lama.onnx"))
         options = [*options, f"fill.model.uri={model.uri}", f"fill.model.sha256={model.sha256}"]
     outputs = {}
-    for executor in ("local", "ray", "staged"):
+    for executor in ("local", "processes", "ray", "staged"):
         out = tmp_path / executor
         assert run(name, demo_shards / kind, out, *SMALL_UNITS, f"execute={executor}", *options).code == 0
         outputs[executor] = published(str(out))
         assert totals(str(out))["images"] == 12
     assert len(outputs["local"]) > 3
+    assert outputs["processes"] == outputs["local"]
     assert outputs["ray"] == outputs["local"]
     assert outputs["staged"] == outputs["local"]
 

@@ -33,7 +33,7 @@ COMMON = ("audit=none", "plugins=[tests]")
 
 
 @pytest.mark.usefixtures("one_gpu")
-@pytest.mark.promise("local, fused and staged write the same bytes")
+@pytest.mark.promise("local, processes, fused and staged write the same bytes")
 def test_both_stages_share_one_gpu_and_more_than_fits_is_refused(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", range(8))
     model = fill_networks.weights(fill_networks.lama(tmp_path / "lama.onnx"))
@@ -44,7 +44,7 @@ def test_both_stages_share_one_gpu_and_more_than_fits_is_refused(tmp_path: Path)
         f"fill.model.sha256={model.sha256}",
     ]  # fmt: skip
     assert run("anonymize", source, tmp_path / "local", "execute=local", *common).code == 0
-    assert run("anonymize", source, tmp_path / "auto", "execute=auto", *common).code == 0
+    assert run("anonymize", source, tmp_path / "auto", "execute=ray", "execute.layout=auto", *common).code == 0
     assert published(str(tmp_path / "auto")) == published(str(tmp_path / "local"))
     assert totals(str(tmp_path / "auto"))["written"] == 8
     with pytest.raises(ConfigError, match=r"execute\.gpus: 3 actors of 0\.5 GPUs each do not fit on 1"):
@@ -57,8 +57,8 @@ def test_a_gpu_that_the_models_cannot_use_is_left_alone_and_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = folder_of(tmp_path / "in", range(2))
-    for executor in ("local", "auto"):
-        assert run("annotate", source, tmp_path / executor, *COMMON, f"execute={executor}", "segment=[faces]").code == 0
+    for name, executor in (("local", ["execute=local"]), ("auto", ["execute=ray", "execute.layout=auto"])):
+        assert run("annotate", source, tmp_path / name, *COMMON, *executor, "segment=[faces]").code == 0
     assert published(str(tmp_path / "auto")) == published(str(tmp_path / "local"))
     said = capsys.readouterr().err
     assert said.count("execute=auto: the GPU is not used (device cuda: onnxruntime has only") == 1

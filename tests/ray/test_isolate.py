@@ -70,6 +70,7 @@ def fates(out: Path) -> dict[str, tuple[str, str]]:
 @pytest.mark.parametrize(
     "layout",
     [
+        ["execute=processes", "execute.workers=2"],
         ["execute=ray"],
         pytest.param(["execute=staged"], marks=pytest.mark.chaos),
         pytest.param(["execute=staged", "execute.units=3"], marks=pytest.mark.chaos),
@@ -77,7 +78,7 @@ def fates(out: Path) -> dict[str, tuple[str, str]]:
     ids=" ".join,
 )
 @pytest.mark.timeout(900)  # each hang costs its limit, and each death a worker that starts anew
-def test_a_run_on_ray_survives_every_kind_of_deadly_image(layout: list[str], folder: Path, tmp_path: Path) -> None:
+def test_a_run_survives_every_kind_of_deadly_image(layout: list[str], folder: Path, tmp_path: Path) -> None:
     out, quiet = tmp_path / "out", tmp_path / "quiet"
     ended = run("anonymize", folder, out, *SETTINGS, *layout, *DEADLY)
     assert ended.code == 0, ended.err

@@ -53,6 +53,7 @@ def killed_in_the_middle(source: str, out: str, executor: str) -> int:
     ("executor", "where"),
     [
         ("local", "disk"),
+        ("processes", "disk"),
         ("ray", "s3"),
         pytest.param("local", "s3", marks=pytest.mark.chaos),
         pytest.param("ray", "disk", marks=pytest.mark.chaos),

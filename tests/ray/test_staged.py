@@ -22,7 +22,7 @@ def most_at_once(log: Path) -> int:
 
 
 @pytest.mark.usefixtures("ray_here")
-@pytest.mark.promise("local, fused and staged write the same bytes")
+@pytest.mark.promise("local, processes, fused and staged write the same bytes")
 def test_an_actor_that_holds_several_units_shows_the_model_all_and_writes_the_same_bytes(tmp_path: Path) -> None:
     """12 images in units of 2: the model sees up to 6 at once, and an image that it refuses affects no other."""
     source, log = folder_of(tmp_path / "in", range(12)), tmp_path / "log"
