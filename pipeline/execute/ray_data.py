@@ -13,10 +13,10 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 import cv2
 import pyarrow as pa
@@ -27,20 +27,24 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 from ray._private import ray_constants
-from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources, TaskPoolStrategy
+from ray.data import ActorPoolStrategy, DataContext, Dataset, Datasource, ExecutionResources, ReadTask
+from ray.data.block import BlockMetadata
 from ray.exceptions import RayError, RayTaskError
 
 from pipeline.errors import ConfigError, DeviceError, RunError, SegfillError
 from pipeline.execute.isolate import WHOLE, ImageLimits, Part, part, run_attempt, run_attempts
 from pipeline.execute.ray_pools import Size, ends, pools
-from pipeline.execute.ray_rows import record_of, shard_of, shard_row, unit_row, units_of
+from pipeline.execute.ray_rows import record_of, unit_row, units_of
 from pipeline.execute.ray_settings import RaySettings
 from pipeline.flow import Flow
-from pipeline.plan import Plan
+from pipeline.plan import Pending, Plan
 from pipeline.records import Committed, Device
 from pipeline.spec import spec
 
 MiB = 1 << 20
+_SHARDS_A_TASK: Final = 256
+_TASKS_A_READER: Final = 8
+"""At least, where there are shards enough: so that readers end at about the same time."""
 
 
 @spec
@@ -89,7 +93,7 @@ class RayData(RaySettings):
     def _run(self, flow: Flow, plan: Plan) -> Iterator[Committed]:
         _quiet()
         try:
-            _settings(self.store_mib * MiB // 2)
+            _settings(0 if self.address else self.store_mib * MiB // 2)
             done = self._staged(flow, plan) if self._is_staged(flow) else self._fused(flow, plan)
             for row in done.iter_rows():
                 yield record_of(row)
@@ -132,10 +136,11 @@ class RayData(RaySettings):
 
     def _read(self, flow: Flow, plan: Plan) -> Dataset:
         readers = self.readers or max(1, _count("CPU") // 4)
-        shards = ray.data.from_arrow([shard_row(pending) for pending in plan.pending])
-        return shards.map_batches(
-            Read(flow), batch_size=1, batch_format="pyarrow", num_cpus=0.05, compute=TaskPoolStrategy(size=readers)
+        source = Shards(flow, plan, readers)
+        units: Dataset = ray.data.read_datasource(
+            source, num_cpus=0.05, concurrency=readers, override_num_blocks=len(source.tasks)
         )
+        return units
 
     def _fused(self, flow: Flow, plan: Plan) -> Dataset:
         # All cores as whole CPUs would starve the readers, and the job would hang without a word.
@@ -199,15 +204,36 @@ def _tasks(rows: Dataset, part: Part, flow: Flow, limits: ImageLimits) -> Datase
     return rows.map_batches(Task(part, flow, limits), batch_size=1, batch_format="pyarrow", num_cpus=0.2)
 
 
-@dataclass(frozen=True)
-class Read:
-    """A shard's row in, a row for each of its units out, as they are read."""
+class Shards(Datasource):
+    """The pending shards of a plan, some of them a read task, which yields a row for each unit as it is read. A shard
+    costs the driver its plan's bytes, not a task: 100,000 are ready in a moment."""
 
-    flow: Flow
+    def __init__(self, flow: Flow, plan: Plan, readers: int) -> None:
+        each = min(_SHARDS_A_TASK, max(1, len(plan.pending) // (_TASKS_A_READER * readers)))
+        starts = range(0, len(plan.pending), each)
+        self.tasks = [_ReadShards(flow, plan.pending[start : start + each]) for start in starts]
 
-    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
-        for row in table.to_pylist():
-            yield from map(unit_row, self.flow.source.units(*shard_of(row)))
+    def get_name(self) -> str:
+        return "Read"
+
+    def estimate_inmemory_data_size(self) -> None:
+        return None
+
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: object = None
+    ) -> list[ReadTask]:
+        return self.tasks
+
+
+class _ReadShards(ReadTask):
+    def __init__(self, flow: Flow, shards: Sequence[Pending]) -> None:
+        self.shards = shards
+
+        def read() -> Iterator[pa.Table]:
+            for pending in shards:
+                yield from map(unit_row, flow.source.units(pending.shard, pending.done))
+
+        super().__init__(read, BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None))
 
 
 @dataclass(frozen=True)
@@ -296,6 +322,7 @@ def _quiet() -> None:
 
 
 def _settings(store_bytes: int) -> None:
+    """store_bytes: of blocks in flight; 0 leaves it to Ray: the limit holds for the whole cluster, not for a node."""
     context = DataContext.get_current()
     context.target_max_block_size = 1  # every row is its own block: one unit is one piece of work
     context.enable_progress_bars = False
@@ -303,7 +330,8 @@ def _settings(store_bytes: int) -> None:
     context.max_consecutive_actor_init_deaths = 3  # the default of 0 ends the run at the first hiccup
     context.raise_original_map_exception = True  # else the cause, and with it our own message, is lost on its way here
     context.execution_no_progress_timeout_s = 3600  # a unit of large images may take long; half an hour fails the job
-    context.execution_options.resource_limits = ExecutionResources(object_store_memory=store_bytes)
+    limits = ExecutionResources.for_limits(object_store_memory=store_bytes or None)
+    context.execution_options.resource_limits = limits
 
 
 def _count(kind: str) -> int:

@@ -6,9 +6,6 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.execute.ray_data import RayData
-from pipeline.execute.ray_rows import shard_of, shard_row
-from pipeline.plan import Pending
-from pipeline.records import Member, Shard
 from tests.fakes.drawn_images import folder_of
 from tests.fakes.job_run import run
 from tests.fakes.published_output import index, published, totals
@@ -36,7 +33,7 @@ def test_an_actor_that_holds_several_units_shows_the_model_all_and_writes_the_sa
     assert 4 <= most_at_once(log) <= 6
     assert published(str(tmp_path / "staged")) == published(str(tmp_path / "local"))
     assert totals(str(tmp_path / "staged")) == {"images": 13, "written": 12, "unchanged": 0, "rejected": 1}
-    assert not list((tmp_path / "staged").glob("_attempts/*"))
+    assert not list((tmp_path / "staged").glob("_attempt/*"))
 
 
 @pytest.mark.usefixtures("ray_here")
@@ -49,15 +46,6 @@ def test_what_the_listing_tells_reaches_the_readers(tmp_path: Path) -> None:
         assert run("anonymize", source, tmp_path / executor, *COMMON, f"execute={executor}", *faces).code == 0
         assert index(tmp_path / executor)["gone.png"]["reason"] == "dangling_link"
     assert published(str(tmp_path / "ray")) == published(str(tmp_path / "local"))
-
-
-def test_a_shard_reaches_its_reader_as_the_plan_made_it() -> None:
-    members = (Member(path="a.png", size=3, etag="e"), Member(path="b.png", size=0, etag="", problem="link_loop"))
-    keys = ((0, b"\x00" * 16), (512, b"\xff" * 32))
-    shard = Shard(path="s", uri="/s", size=3, etag="x", members=members, problem="not_a_file", keys=keys)
-    row = shard_row(Pending(shard=shard, done={0: 512})).to_pylist()[0]
-    assert shard_of(row) == (shard, {0: 512})
-    assert (row["starts"], row["stops"]) == ([0], [512])
 
 
 @pytest.mark.parametrize("size", [-1, 1.5, "2,8", (2,), (3, 2), (0, 2), (1, 2, 3), True])
