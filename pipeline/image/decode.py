@@ -114,7 +114,7 @@ class Decoder:
         return self._cached_pixels(image) or self._decode(image, *self._open(image))
 
     def header(self, image: EncodedImage) -> Header:
-        """Read the header, once for each of the last images: that of an animation's frame or a JPEG XL costs a decode."""
+        """Read the header. The last ones are kept: that of a frame of an animation, or of a JPEG XL, costs a decode."""
         return self._headers.get(image.ref.image_id) or self._open(image)[1]
 
     def preview(self, image: EncodedImage, side: int) -> Rgb:

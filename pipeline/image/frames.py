@@ -45,9 +45,7 @@ def source_key(key: str) -> str:
     return _HASHED.sub("", key) if _HASHED.search(key) else _ENDING.sub("", key)
 
 
-def _expanded(
-    item: EncodedImage | Rejected, unit: Unit, decode: Decode
-) -> Iterator[EncodedImage | Rejected]:
+def _expanded(item: EncodedImage | Rejected, unit: Unit, decode: Decode) -> Iterator[EncodedImage | Rejected]:
     frames = 1
     if isinstance(item, EncodedImage) and decode.frames == "all":
         try:

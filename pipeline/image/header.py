@@ -282,18 +282,20 @@ def _name_of(data: bytes) -> str:
 
 
 def _missing_bytes(data: bytes, kind: Format) -> int:
-    """Bytes that the data lacks of the size that a WebP or AVIF container declares: their parsers do not check it."""
+    """Bytes that the data lacks of the size that a WebP, AVIF or HEIC container declares: their parsers do not check
+    it."""
     if kind == "WEBP":
         return 8 + int.from_bytes(data[4:8], "little") - len(data)
+    boxed = kind in ("AVIF", "HEIF")
     at = 0
-    while kind == "AVIF" and at + 8 <= len(data):
+    while boxed and at + 8 <= len(data):
         size = int.from_bytes(data[at : at + 4], "big")
         if size == 1:
             size = int.from_bytes(data[at + 8 : at + 16], "big")
         if size < 8:  # 0: to the end of the file; 1 to 7: broken, which the parser reports
             return 0
         at += size
-    return at - len(data) if kind == "AVIF" else 0
+    return at - len(data) if boxed else 0
 
 
 def _refuse_raw(image: TiffImagePlugin.TiffImageFile) -> None:

@@ -1,7 +1,7 @@
 """Formats that Pillow does not read, or not rightly: one file a family, each opened as an image of Pillow.
 
-The packages of the extras are imported when the first such image is met. None is registered with Pillow, so that no
-other code of the process reads more formats than before.
+The packages of the extras are imported when the first such image is met. They are called, not found by `Image.open`:
+whether one has registered itself with Pillow makes no other format readable.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ _NEEDED: Final = ("Rows", "Columns", "PhotometricInterpretation", "BitsStored")
 
 
 def open_bytes(data: bytes) -> ImageFile.ImageFile:
-    """Open without decoding a pixel. Raises ImageError `unsupported_mode` and `undecodable`, and what pydicom raises."""
+    """Open without decoding a pixel. Raises ImageError `unsupported_mode`, `undecodable`, and what pydicom raises."""
     return DicomImage(io.BytesIO(data))
 
 
@@ -44,7 +44,9 @@ class DicomImage(LazyImage):
         self._dataset = dataset = dcmread(self.fp)
         missing = [name for name in _NEEDED if dataset.get(name) is None]
         if "PixelData" not in dataset or missing:
-            raise ImageError("undecodable", f"expected a DICOM with an image, got one without {missing or 'pixel data'}")
+            raise ImageError(
+                "undecodable", f"expected a DICOM with an image, got one without {missing or 'pixel data'}"
+            )
         self._size = int(dataset.Columns), int(dataset.Rows)
         self._mode = "L" if dataset.PhotometricInterpretation in _GREY else "RGB"
         self.n_frames = max(1, int(dataset.get("NumberOfFrames") or 1))

@@ -7,11 +7,11 @@ orientation, and no EXIF or XMP box reaches it. Of an animation it returns the l
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterator
 from typing import Any, Final
 
-import io
 import numpy as np
 import pillow_jxl
 from numpy.typing import NDArray

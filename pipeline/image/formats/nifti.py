@@ -9,6 +9,7 @@ slope and intercept) are shown from `cal_min` to `cal_max` where the header give
 from __future__ import annotations
 
 import io
+import zlib
 from functools import lru_cache
 from math import prod
 from typing import Any, Final
@@ -26,6 +27,8 @@ from pipeline.image.kinds import unpacked
 _HEADER_BYTES: Final = 544
 _LARGEST: Final = 2 << 30
 """Bytes of all voxels of a file: gzip can unpack to a thousand times its size."""
+_BEHIND: Final = 1 << 20
+"""Bytes that may follow the voxels."""
 _SAMPLED: Final = 4_000_000
 """Voxels at most, evenly spaced, that the percentiles are taken from."""
 _RGB: Final = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
@@ -45,9 +48,7 @@ class NiftiImage(LazyImage):
         packed = self._data[:2] == b"\x1f\x8b"
         head = unpacked(self._data[: 1 << 16], _HEADER_BYTES) if packed else self._data[:_HEADER_BYTES]
         is_first = head[344:348] == b"n+1\0"
-        self._header = (Nifti1Header if is_first else Nifti2Header).from_fileobj(
-            io.BytesIO(head), check=False
-        )
+        self._header = (Nifti1Header if is_first else Nifti2Header).from_fileobj(io.BytesIO(head), check=False)
         shape = tuple(int(side) for side in self._header.get_data_shape())
         if len(shape) < 2 or min(shape) < 1:
             raise ImageError("undecodable", f"expected at least two axes of at least 1 voxel, got {shape}")
@@ -93,7 +94,13 @@ def _scaling(header: Any) -> tuple[float, float]:
 
 @lru_cache(maxsize=1)  # the slices of a file come one after the other
 def _content(data: bytes, stop: int) -> bytes:
-    return unpacked(data, stop) if data[:2] == b"\x1f\x8b" else data
+    """The file's first `stop` bytes, unpacked; fewer when it is cut. The checksum of gzip stands at the end."""
+    if data[:2] != b"\x1f\x8b":
+        return data[:stop]
+    stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    content = stream.decompress(data, stop)
+    stream.decompress(stream.unconsumed_tail, _BEHIND)
+    return content if stream.eof else b""
 
 
 @lru_cache(maxsize=1)
