@@ -38,7 +38,8 @@ def expand(*items: EncodedImage | Rejected, decode: Decode = ALL) -> tuple[Any, 
 
 
 def film(kind: str, **options: Any) -> bytes:
-    return saved(PICTURES[0].copy(), kind, save_all=True, append_images=PICTURES[1:], **options)
+    first, *others = (Image.fromarray(np.asarray(picture)) for picture in PICTURES)  # Pillow leaves its options in them
+    return saved(first, kind, save_all=True, append_images=others, **options)
 
 
 def reference(data: bytes) -> list[NDArray[np.uint8]]:
