@@ -20,7 +20,7 @@ from pipeline.contracts import Fill, FillModel, Segmenter, SegmentModel, Source
 from pipeline.errors import ConfigError, ImageError, RunError, SegfillError, one_line
 from pipeline.fill.shared.crops import cut
 from pipeline.image.decode import Decode, Decoder
-from pipeline.image.header import read_header
+from pipeline.image.header import open_image
 from pipeline.image.view import Tiles
 from pipeline.ledger.ledger import Ledger
 from pipeline.models.weights import Weights
@@ -198,14 +198,15 @@ _TILED_PIXELS: Final = 32_000_000
 
 def _pixels(item: object) -> int:
     try:
-        return prod(read_header(item.data).upright) if isinstance(item, EncodedImage) else 0
+        return prod(open_image(item.data).size) if isinstance(item, EncodedImage) else 0
     except ImageError:  # decode finds it again, and says so
         return 0
 
 
 def _bytes(items: Iterable[object]) -> int:
     images = (item.image if isinstance(item, ImageRecord) else item for item in items)
-    return sum(len(image.data) for image in images if isinstance(image, EncodedImage))
+    # The frames of a file share its bytes.
+    return sum(len(image.data) for image in images if isinstance(image, EncodedImage) and image.frame <= 1)
 
 
 def _united(item: Viewed, answers: Sequence[Segments]) -> Segments:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import RunError
+from pipeline.image.frames import source_key
 from pipeline.image.kinds import IMAGE_SUFFIXES
 from pipeline.records import Committed, Counts, Shard
 from pipeline.source.keys import packed
@@ -86,7 +87,8 @@ def with_keys(plan: Plan, store: Store, committed: Collection[Committed]) -> Pla
 def _keys(store: Store, record: Committed) -> bytes:
     index = next(entry.path for entry in record.files if entry.path.startswith("images/"))
     try:
-        return packed(pq.read_table(io.BytesIO(store.read(index)), columns=["key"])["key"].to_pylist())
+        keys = pq.read_table(io.BytesIO(store.read(index)), columns=["key"])["key"].to_pylist()
+        return packed(map(source_key, keys))
     except (OSError, pa.ArrowException) as error:
         raise RunError(
             f"{store.join(index)} cannot be read ({' '.join(str(error).split())[:200]}); delete the record of unit "

@@ -137,6 +137,8 @@ class EncodedImage:
     ref: ImageRef
     data: bytes
     sidecars: tuple[Sidecar, ...] = ()
+    frame: int = 0
+    """The picture of `data` that this image is, from 1, where `decode.frames` is all; 0: its only or main one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

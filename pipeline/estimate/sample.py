@@ -21,6 +21,7 @@ import cv2
 from pipeline import plan as planning
 from pipeline.errors import ConfigError, SourceError
 from pipeline.flow import TIMED, Flow, Worker, process
+from pipeline.image.frames import expanded
 from pipeline.records import Device, EncodedImage, Rejected, Shard, UnitBatch
 
 _SHARDS: Final = 8
@@ -139,7 +140,8 @@ def _chosen(
     quota, left = -(-images // min(len(shards), _SHARDS)), images
     for shard in rng.sample(list(shards), len(shards)):
         wanted = min(quota, left)
-        for batch in flow.source.units(shard, {}):
+        for read in flow.source.units(shard, {}):
+            batch = expanded(read, flow.decode)
             if not batch.items:
                 continue
             where = sorted(rng.sample(range(len(batch.items)), min(wanted, len(batch.items))))

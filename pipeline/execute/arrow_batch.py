@@ -6,7 +6,7 @@ Every field becomes a typed Arrow column, derived from the record's own annotati
 | --- | --- |
 | bool, int, float | bool, int64, float64 |
 | str, Literal of strings | binary: UTF-8 with surrogateescape, because member names of a tar need not be UTF-8 |
-| bytes | large_binary |
+| bytes | dictionary of large_binary: an object that several records share is written once |
 | NDArray[np.uint8], NDArray[np.bool_] | struct(shape: list<int64>, data: large_binary), one byte a pixel |
 | tuple[X, ...] | large_list |
 | tuple[X, X, X, X] | fixed_size_list |
@@ -110,7 +110,7 @@ def _column(hint: Any, values: Sequence[Any]) -> pa.Array:
     if hint is str or origin is Literal:
         return pa.array([value.encode("utf-8", "surrogateescape") for value in values], pa.binary())
     if hint is bytes:
-        return _blobs(values)
+        return _shared_blobs(values)
     if origin is np.ndarray:
         shapes = _column(tuple[int, ...], [value.shape for value in values])
         return pa.StructArray.from_arrays([shapes, _blobs([_flat(value, hint) for value in values])], ["shape", "data"])
@@ -154,6 +154,14 @@ def _blobs(values: Sequence[bytes | memoryview]) -> pa.Array:
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(values), buffers)
 
 
+def _shared_blobs(values: Sequence[bytes]) -> pa.Array:
+    """A dictionary of large_binary: the frames of a file are one object, which is written once."""
+    distinct = {id(value): value for value in values}
+    places = {identity: place for place, identity in enumerate(distinct)}
+    indices = pa.array([places[id(value)] for value in values], pa.int32())
+    return pa.DictionaryArray.from_arrays(indices, _blobs(list(distinct.values())))
+
+
 def _union(kinds: Sequence[type], values: Sequence[Any]) -> pa.Array:
     codes = [kinds.index(type(value)) for value in values]
     seen = [0] * len(kinds)
@@ -172,8 +180,11 @@ def _union(kinds: Sequence[type], values: Sequence[Any]) -> pa.Array:
 def _values(hint: Any, column: pa.Array) -> list[Any]:
     """The inverse of `_column`. Columns come whole out of an IPC message, never sliced: offsets start at 0."""
     origin, args = get_origin(hint), get_args(hint)
-    if hint in (bool, int, float, bytes):
+    if hint in (bool, int, float):
         return list(column.to_pylist())
+    if hint is bytes:
+        blobs = column.dictionary.to_pylist()
+        return [blobs[place] for place in column.indices.to_pylist()]
     if hint is str or origin is Literal:
         return [value.decode("utf-8", "surrogateescape") for value in column.to_pylist()]
     if origin is np.ndarray:

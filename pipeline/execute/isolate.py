@@ -22,6 +22,7 @@ import cv2
 from pipeline.errors import ImageError, RunError, SegfillError
 from pipeline.execute.child import Child
 from pipeline.flow import STAGES, Process, Stage, Worker, commit_unit, process
+from pipeline.image.frames import expanded
 from pipeline.records import Committed, Rejected, UnitBatch
 from pipeline.stage import watching
 
@@ -89,6 +90,9 @@ def run_attempts(
 def _run(
     part: Part, worker: Worker, batch: UnitBatch[Any], limits: ImageLimits, attempt: int
 ) -> UnitBatch[Any] | Committed:
+    if part.stages[:1] == STAGES[:1]:
+        batch = expanded(batch, worker.flow.decode)
+
     def run(stages: Process) -> UnitBatch[Any] | Committed:
         return commit_unit(worker, batch, stages) if part.commits else stages(worker, batch)
 

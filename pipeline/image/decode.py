@@ -16,7 +16,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import cv2
 import numpy as np
@@ -25,7 +25,7 @@ from PIL import Image, ImageFile
 from pydantic import Field
 
 from pipeline.errors import ConfigError, ImageError
-from pipeline.image.header import Header, header_of, open_image, undecodable
+from pipeline.image.header import Header, header_of, open_image, seek_frame, undecodable
 from pipeline.image.jpeg_scan import ScanStream
 from pipeline.image.to_rgb import load_rgb
 from pipeline.image.view import Fit, Resample, ViewSpec, Window
@@ -42,6 +42,8 @@ _FLIPS: Final = {
     8: (False, True),
 }
 
+_HEADERS: Final = 512
+
 _STRETCH: Final = 1.1
 """A tile may exceed its part of a draft by this factor in one direction: a side that is rounded up to a multiple is
 only stretched, which is no reason to decode four times the pixels."""
@@ -55,6 +57,14 @@ class Decode:
     """Maximum width times height in pixels. A larger image is rejected by its header, before it is decoded."""
     max_bytes: Annotated[int, Field(ge=1)] = 256 << 20
     """Maximum encoded bytes of an image."""
+    frames: Literal["reject", "first", "all"] = "reject"
+    """Animations, TIFFs of several pages, HEICs of several pictures and volumes: reject them; read only the first frame
+    (of a HEIC its primary picture); or make an image of each frame, `name#frame=1` and so on. Of an MPO always only the
+    first picture."""
+    max_frames: Annotated[int, Field(ge=1)] = 1000
+    """Maximum number of frames of a file for frames=all; a file with more is rejected."""
+    max_frame_pixels: Annotated[int, Field(ge=1)] = 1_000_000_000
+    """Maximum pixels of all frames of a file together for frames=all."""
     float_range: tuple[float, float] = (0.0, 1.0)
     """Black and white of floating-point TIFFs that declare no range."""
     cache_bytes: Annotated[int, Field(ge=0)] = 256 << 20
@@ -79,6 +89,8 @@ class Decoder:
         self._config = config
         self._cache: OrderedDict[str, Pixels] = OrderedDict()
         self._cached = 0
+        self._headers: OrderedDict[str, Header] = OrderedDict()
+        self._opened: tuple[bytes, int, ImageFile.ImageFile] | None = None
         ImageFile.LOAD_TRUNCATED_IMAGES = False  # another library may have set it
 
     def views(self, image: EncodedImage, specs: Sequence[ViewSpec]) -> tuple[View, ...]:
@@ -101,6 +113,10 @@ class Decoder:
         """Decode the upright full-size image; recent ones come from a cache."""
         return self._cached_pixels(image) or self._decode(image, *self._open(image))
 
+    def header(self, image: EncodedImage) -> Header:
+        """Read the header. The last ones are kept: that of a frame of an animation, or of a JPEG XL, costs a decode."""
+        return self._headers.get(image.ref.image_id) or self._open(image)[1]
+
     def preview(self, image: EncodedImage, side: int) -> Rgb:
         """Decode the whole image, shrunk until its longer side has at most `side` pixels."""
         (view,) = self.views(image, (Fit(side=side, multiple=1, resample="area"),))
@@ -112,18 +128,38 @@ class Decoder:
             raise ImageError(
                 "too_many_bytes", f"expected at most {self._config.max_bytes} (decode.max_bytes), got {len(image.data)}"
             )
-        encoded = open_image(image.data)
-        header = header_of(encoded)
-        if header.width * header.height > self._config.max_pixels:
+        encoded = self._opened_at(image)
+        width, height = encoded.size
+        if width * height > self._config.max_pixels:
             raise ImageError(
                 "too_many_pixels",
-                f"expected at most {self._config.max_pixels} (decode.max_pixels), got {header.width}x{header.height}",
+                f"expected at most {self._config.max_pixels} (decode.max_pixels), got {width}x{height}",
             )
-        if header.frames > 1 and header.format != "JPEG":  # further pictures of an MPO are dropped when it is published
+        header = header_of(encoded, image.frame)
+        if header.format == "JPEG" or image.frame:  # further pictures of an MPO are dropped when it is published
+            several = False
+        else:
+            several = header.frames > 1 and self._config.frames != "first"
+        if several:
             raise ImageError(
-                "many_frames", f"expected one frame, got {header.frames} in a {header.format}: split it before the run"
+                "many_frames",
+                f"expected one frame, got {header.frames} in a {header.format}: decode.frames=first reads the first, "
+                "decode.frames=all makes an image of each",
             )
+        self._headers[image.ref.image_id] = header
+        if len(self._headers) > _HEADERS:
+            self._headers.popitem(last=False)
         return encoded, header
+
+    def _opened_at(self, image: EncodedImage) -> ImageFile.ImageFile:
+        """Open an image. The file of the frame before is still open: an animation decodes from its start only."""
+        data, before, encoded = self._opened or (b"", 0, None)
+        if encoded is None or not image.frame or data is not image.data or before != image.frame - 1:
+            encoded = open_image(image.data, image.frame)
+        else:
+            seek_frame(encoded, image.frame)
+        self._opened = (image.data, image.frame, encoded) if image.frame else None
+        return encoded
 
     def _cached_pixels(self, image: EncodedImage) -> Pixels | None:
         pixels = self._cache.get(image.ref.image_id)

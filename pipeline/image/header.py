@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -18,11 +18,19 @@ from typing import Final, Literal, TypeAlias, cast
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from pipeline.errors import ImageError, one_line
+from pipeline.image import formats
 from pipeline.image.jpeg_scan import ScanStream
+from pipeline.image.kinds import HEAD_BYTES, by_bytes
 
-Format: TypeAlias = Literal["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF"]
+Format: TypeAlias = Literal[
+    "JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "HEIF", "JXL", "DICOM", "NIFTI"
+]
 
-FORMATS: Final[tuple[Format, ...]] = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
+FORMATS: Final[tuple[Format, ...]] = (
+    "JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "HEIF", "JXL", "DICOM", "NIFTI"
+)  # fmt: skip
+ENCODED_ANEW: Final = ("JPEG2000", "HEIF", "JXL", "DICOM", "NIFTI")
+"""Formats that are read and never written: each is published in a format that everybody reads."""
 
 SUFFIX: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -35,12 +43,19 @@ SUFFIX: Final[Mapping[str, str]] = MappingProxyType(
         "AVIF": ".avif",
     }
 )
-"""The suffix of published files of each format."""
+"""The suffix of published files of each format that is written."""
 
 Image.MAX_IMAGE_PIXELS = None
 
 _EXIF_ORIENTATION = 0x0112
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_SUBFILE, _TIFF_DNG = 256, 257, 258, 254, 50706
+_SMALLER_OR_MASK: Final = 1 | 4
+"""Bits of the subfile type (TIFF 6.0, tag 254)."""
+
+_OTHERS: Final[Mapping[str, Format]] = MappingProxyType(
+    {"JPEG 2000": "JPEG2000", "HEIC": "HEIF", "JPEG XL": "JXL", "DICOM": "DICOM", "NIfTI": "NIFTI"}
+)
+"""Name in `kinds` -> format."""
 
 # Other formats that image names often hide, to name them in the message: (offset, magic, name)
 _FOREIGN: Final = (
@@ -49,10 +64,6 @@ _FOREIGN: Final = (
     (0, b"%PDF-", "PDF"),
     (0, b"8BPS", "PSD"),
     (0, b"SIMPLE", "FITS"),
-    (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
-    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
-    (0, b"\xff\x0a", "JPEG XL"),
     (0, b"\x76\x2f\x31\x01", "OpenEXR"),
     (0, b"\x89HDF", "HDF5"),
     (0, b"\x00\x00\x01\x00", "ICO"),
@@ -65,10 +76,6 @@ _FOREIGN: Final = (
     (0, b"version https://git-lfs", "a Git LFS pointer (fetch the real file)"),
     (8, b"WAVE", "WAV"),
     (8, b"AVI ", "AVI"),
-    (4, b"ftyphei", "HEIC"),
-    (4, b"ftyphev", "HEIC"),
-    (4, b"ftypmif1", "HEIF"),
-    (4, b"ftypmsf1", "HEIF"),
     (4, b"ftyp", "MP4 or a relative"),
 )
 
@@ -86,7 +93,7 @@ class Header:
     mode: str
     """Pillow's, as decoded: `RGB`, `P`, `I;16`, ..."""
     bits: int
-    """Per sample as stored; 8 for AVIF and WebP, as they are decoded."""
+    """Per sample as stored; as decoded, mostly 8, for AVIF, WebP and formats that Pillow does not read."""
     has_alpha: bool
     """An alpha channel or a transparent colour exists, used or not."""
     icc: bytes
@@ -96,12 +103,22 @@ class Header:
     subsampling: int
     """JPEG only: Pillow's 0 = 4:4:4, 1 = 4:2:2, 2 = 4:2:0; -1 for any other."""
     frames: int
-    """Pages of a TIFF, frames of an animation, pictures of an MPO (format `JPEG`)."""
+    """Pages of a TIFF (without thumbnails and masks), frames of an animation, slices of a volume, pictures of an MPO
+    (format `JPEG`) or a HEIC."""
+    frame: int = 0
+    """The picture of the file that this is the header of, from 1; 0: its only or main one."""
 
     @property
     def upright(self) -> tuple[int, int]:
         """(height, width) with the orientation applied."""
         return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
+
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether the container, less its metadata, is the picture: a format that is written, and not one frame of a
+        file that only holds animations whole."""
+        whole = self.frames == 1 or (not self.frame and self.format not in ("WEBP", "AVIF"))
+        return whole and self.format not in ENCODED_ANEW
 
 
 @contextmanager
@@ -148,31 +165,66 @@ def identify(data: bytes) -> Format:
         return "GIF"
     if data[4:8] == b"ftyp" and _is_avif(data):
         return "AVIF"
+    kind = by_bytes(data[:HEAD_BYTES])
+    if kind is not None and kind.name in _OTHERS:
+        return _OTHERS[kind.name]
     raise _not_allowed(_name_of(data))
 
 
-def open_image(data: bytes) -> ImageFile.ImageFile:
-    """Open an image without decoding it. An MPO opens as its first picture, a JPEG.
+def open_image(data: bytes, frame: int = 0) -> ImageFile.ImageFile:
+    """Open an image without decoding it. frame: of a file of several, from 1; 0: its only or main picture, which is the
+    first one of a JPEG (MPO), a TIFF, an animation or a volume, and the primary one of a HEIC.
 
-    Raises ImageError `empty`, `format_not_allowed`, `undecodable` or `truncated`.
+    Raises ImageError `empty`, `format_not_allowed`, `undecodable`, `truncated` and what `formats` raises.
     """
     kind = identify(data)
     if (missing := _missing_bytes(data, kind)) > 0:
         raise ImageError("truncated", f"expected {len(data) + missing} bytes of {kind}, got {len(data)}")
     with undecodable(f"{kind} data"):
-        stream = ScanStream(data) if kind == "JPEG" else io.BytesIO(data)
-        image = Image.open(stream, formats=(kind,))
+        if (other := formats.opener(kind)) is not None:
+            image = other(data)
+        else:
+            stream = ScanStream(data) if kind == "JPEG" else io.BytesIO(data)
+            image = Image.open(stream, formats=(kind,))
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             _refuse_raw(image)
         elif kind == "PNG" and (exif := _png_exif(data)):
             image.info["exif"] = exif  # Pillow would decode all pixels to find a chunk behind them
-        return image
+    if frame:
+        seek_frame(image, frame)
+    return image
 
 
-def header_of(image: ImageFile.ImageFile) -> Header:
-    """Read the header of an image from `open_image` before it is loaded: loading a TIFF turns it and drops the tag."""
+def seek_frame(image: ImageFile.ImageFile, frame: int) -> None:
+    """Go to a frame, counted from 1, of an image from `open_image`. Raises ImageError `undecodable`, `truncated`."""
+    with undecodable(f"frame {frame} of a {image.format}"):
+        image.seek(full_pages(image)[frame - 1])
+
+
+def full_pages(image: ImageFile.ImageFile) -> Sequence[int]:
+    """Return Pillow's positions of the pictures of a file: all, but of a TIFF not smaller copies (the levels of a
+    pyramid, thumbnails) and masks."""
+    count = int(getattr(image, "n_frames", 1))
+    if count == 1 or not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return range(count)
+    known: list[int] = vars(image).setdefault("full_pages", [])
+    if not known:  # every page's tags are read once
+        here = image.tell()
+        for page in range(count):
+            image.seek(page)
+            if page == 0 or not int(image.tag_v2.get(_TIFF_SUBFILE, 0)) & _SMALLER_OR_MASK:
+                known.append(page)
+        image.seek(here)
+    return known
+
+
+def header_of(image: ImageFile.ImageFile, frame: int = 0) -> Header:
+    """Read the header of an image from `open_image` before it is loaded: loading a TIFF turns it and drops the tag. A
+    JPEG XL is decoded: check its size before. frame: as it was opened with."""
     kind = cast(Format, "JPEG" if image.format == "MPO" else image.format)
     with undecodable(f"a {kind} header"):
+        if kind == "JXL":
+            image.load()
         width, height = image.size
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             width, height = int(image.tag_v2[_TIFF_WIDTH]), int(image.tag_v2[_TIFF_HEIGHT])
@@ -183,20 +235,21 @@ def header_of(image: ImageFile.ImageFile) -> Header:
             format=kind,
             width=width,
             height=height,
-            orientation=_orientation(image),
+            orientation=1 if kind in ENCODED_ANEW else _orientation(image),  # they are decoded upright
             mode=image.mode,
             bits=_bits(image),
             has_alpha=image.has_transparency_data,
             icc=bytes(image.info.get("icc_profile") or b""),
             quantization=_quantization(jpeg) if jpeg else (),
             subsampling=JpegImagePlugin.get_sampling(jpeg) if jpeg else -1,
-            frames=int(getattr(image, "n_frames", 1)),
+            frames=len(full_pages(image)),
+            frame=frame,
         )
 
 
-def read_header(data: bytes) -> Header:
-    """Read a header without decoding a pixel. Raises ImageError as `open_image` does."""
-    return header_of(open_image(data))
+def read_header(data: bytes, frame: int = 0) -> Header:
+    """Read a header, in most formats without decoding a pixel. Raises ImageError as `open_image` does."""
+    return header_of(open_image(data, frame), frame)
 
 
 def _not_allowed(found: str) -> ImageError:
@@ -229,18 +282,20 @@ def _name_of(data: bytes) -> str:
 
 
 def _missing_bytes(data: bytes, kind: Format) -> int:
-    """Bytes that the data lacks of the size that a WebP or AVIF container declares: their parsers do not check it."""
+    """Bytes that the data lacks of the size that a WebP, AVIF or HEIC container declares: their parsers do not check
+    it."""
     if kind == "WEBP":
         return 8 + int.from_bytes(data[4:8], "little") - len(data)
+    boxed = kind in ("AVIF", "HEIF")
     at = 0
-    while kind == "AVIF" and at + 8 <= len(data):
+    while boxed and at + 8 <= len(data):
         size = int.from_bytes(data[at : at + 4], "big")
         if size == 1:
             size = int.from_bytes(data[at + 8 : at + 16], "big")
         if size < 8:  # 0: to the end of the file; 1 to 7: broken, which the parser reports
             return 0
         at += size
-    return at - len(data) if kind == "AVIF" else 0
+    return at - len(data) if boxed else 0
 
 
 def _refuse_raw(image: TiffImagePlugin.TiffImageFile) -> None:
@@ -274,6 +329,8 @@ def _orientation(image: Image.Image) -> int:
 def _bits(image: ImageFile.ImageFile) -> int:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return max(int(bits) for bits in image.tag_v2.get(_TIFF_BITS, (1,)))
+    if image.mode.startswith("I;16") and image.format != "PNG":
+        return 16
     if image.format == "PNG":
         # IHDR comes first: 8 bytes of signature, 8 of length and type, 8 of width and height, then the depth.
         return cast(io.BytesIO, image.fp).getbuffer()[24]

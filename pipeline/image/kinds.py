@@ -5,7 +5,9 @@ Sources use it to find images, and to count what they pass over; `header.identif
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Final, Literal, TypeAlias
 
 Holds: TypeAlias = Literal["image", "images", "other"]
@@ -47,17 +49,32 @@ KINDS: Final = (
     ),
     Kind(
         name="HEIC",
-        suffixes=(".heic", ".heif", ".hif"),
+        suffixes=(".heic", ".heif", ".hif", ".heics", ".heifs"),
         magic=((4, b"ftyphei"), (4, b"ftyphev"), (4, b"ftypmif1"), (4, b"ftypmsf1")),
+        read=True,
+        extra="heif",
     ),
-    Kind(name="JPEG XL", suffixes=(".jxl",), magic=((0, b"\xff\x0a"), (0, b"\0\0\0\x0cJXL "))),
+    Kind(
+        name="JPEG XL",
+        suffixes=(".jxl",),
+        magic=((0, b"\xff\x0a"), (0, b"\0\0\0\x0cJXL ")),
+        read=True,
+        extra="jxl",
+    ),
     Kind(
         name="JPEG 2000",
         suffixes=(".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc"),
         magic=((0, b"\0\0\0\x0cjP  "), (0, b"\xff\x4f\xff\x51")),
+        read=True,
     ),
-    Kind(name="DICOM", suffixes=(".dcm", ".dicom"), magic=((128, b"DICM"),)),
-    Kind(name="NIfTI", suffixes=(".nii",), magic=((344, b"n+1\0"), (344, b"ni1\0"), (4, b"n+2\0"))),
+    Kind(name="DICOM", suffixes=(".dcm", ".dicom"), magic=((128, b"DICM"),), read=True, extra="medical"),
+    Kind(
+        name="NIfTI",
+        suffixes=(".nii", ".nii.gz"),
+        magic=((344, b"n+1\0"), (4, b"n+2\0")),
+        read=True,
+        extra="medical",
+    ),
     Kind(name="PSD", suffixes=(".psd", ".psb"), magic=((0, b"8BPS"),)),
     Kind(name="ICO", suffixes=(".ico", ".cur"), magic=((0, b"\0\0\1\0"), (0, b"\0\0\2\0"))),
     Kind(name="ICNS", suffixes=(".icns",), magic=((0, b"icns"),)),
@@ -108,9 +125,36 @@ IMAGE_SUFFIXES: Final = frozenset(suffix for kind in KINDS if kind.read for suff
 """Lower-case suffixes of the images that are read: the one list of all sources."""
 
 
+_PACKAGES: Final = {"heif": ("pillow_heif",), "jxl": ("pillow_jxl",), "medical": ("pydicom", "nibabel")}
+"""Extra -> the modules that it installs."""
+_IN_GZIP: Final = ("NIfTI", "tar")
+
+
 def by_bytes(head: bytes) -> Kind | None:
-    """Return the kind that the first `HEAD_BYTES` bytes of a file tell, or None."""
+    """Return the kind that the first `HEAD_BYTES` bytes of a file tell, or None. A NIfTI and a tar are told in gzip,
+    too."""
+    if head[:3] == b"\x1f\x8b\x08":
+        inner = _told(unpacked(head, HEAD_BYTES))
+        return inner if inner and inner.name in _IN_GZIP else None
+    return _told(head)
+
+
+def _told(head: bytes) -> Kind | None:
     return next((k for k in KINDS for at, magic in k.magic if head[at : at + len(magic)] == magic), None)
+
+
+def unpacked(data: bytes, length: int) -> bytes:
+    """Return at most the first `length` bytes of gzip data, which may be cut; empty when it is damaged."""
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data, length)
+    except zlib.error:
+        return b""
+
+
+def missing_extra(kind: Kind) -> str:
+    """Return the extra of the package that this kind needs and that is not installed; empty when nothing is missing."""
+    missing = any(find_spec(module) is None for module in _PACKAGES.get(kind.extra, ()))
+    return kind.extra if missing else ""
 
 
 def by_suffix(path: str) -> Kind | None:

@@ -33,7 +33,8 @@ def like_source(kind: str, pixels: Pixels, data: bytes, header: Header, *, icc: 
     JPEG: the source's quantisation tables, subsampling and progression (baseline when Pillow cannot); grey stays grey,
     CMYK becomes RGB (with the tables). WebP: lossless when the source was. PNG, TIFF (deflate) and BMP: lossless, 8
     bits a channel, palettes and CMYK as RGB, grey as grey. AVIF: `quality`, 4:4:4. A GIF becomes a PNG, because a new
-    palette of 256 colours would change pixels outside the region; so does a BMP with alpha.
+    palette of 256 colours would change pixels outside the region; so do a BMP with alpha, JPEG 2000, JPEG XL, DICOM,
+    NIfTI and HEIC with alpha. HEIC: a JPEG of `quality`. A frame of several: as a still of its format.
     pixels.alpha: written if present; `pixels.rgb` is then straight, not composited.
     Raises ImageError `too_large_to_encode` and `cannot_encode`.
     """
@@ -48,6 +49,8 @@ def like_source(kind: str, pixels: Pixels, data: bytes, header: Header, *, icc: 
                 if not options.pop("progressive") or max(image.size) > _LONGEST["JPEG"]:
                     raise
                 return _file(kind, "JPEG", image, profile, **options)
+        case "HEIF" if image.mode in ("L", "RGB"):
+            return _file(kind, "JPEG", image, profile, quality=quality)
         case "WEBP" if webp.is_lossless(data):
             return _file(kind, "WEBP", image, profile, lossless=True, exact=True)  # exact: keep colours under alpha 0
         case "WEBP":
@@ -92,7 +95,7 @@ def straight(data: bytes, header: Header, pixels: Pixels) -> Pixels:
     every pixel keeps its exact RGBA. Pillow cannot convert 16-bit grey with one transparent value; its composite is
     returned, which is exact for every visible pixel because alpha is 0 or 255. Raises ImageError `shape_mismatch`.
     """
-    image: Image.Image = open_image(data)
+    image: Image.Image = open_image(data, header.frame)
     with undecodable(f"{header.format} data with alpha"):
         image.load()
         if header.mode.startswith("I"):

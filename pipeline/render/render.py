@@ -12,7 +12,7 @@ from pydantic import Field
 from pipeline.errors import ImageError
 from pipeline.image import rle
 from pipeline.image.feather import fade, nearest_known
-from pipeline.image.header import SUFFIX, Header, read_header
+from pipeline.image.header import SUFFIX, Header
 from pipeline.image.jpeg_scan import hides
 from pipeline.image.strip import CannotStrip, strip
 from pipeline.records import (
@@ -42,6 +42,7 @@ class FullPictures(Protocol):
     """The part of a decoder that render uses."""
 
     def full(self, image: EncodedImage) -> Pixels: ...
+    def header(self, image: EncodedImage) -> Header: ...
     def preview(self, image: EncodedImage, side: int) -> Rgb:
         """Decode upright, the longer side at most `side` pixels."""
 
@@ -124,7 +125,7 @@ class _Picture:
 
     @cached_property
     def header(self) -> Header:
-        return read_header(self.image.data)
+        return self.decoder.header(self.image)
 
     @cached_property
     def full(self) -> Pixels:
@@ -191,7 +192,7 @@ class _Picture:
             )
         hidden = render.private and header.has_alpha and bool((self.full.alpha < 255).any())
         other_colours = render.icc == "srgb" and not encode.is_srgb(header.icc)
-        if header.orientation == 1 and not hidden and not other_colours:
+        if header.can_be_cut and header.orientation == 1 and not hidden and not other_colours:
             keep_icc = render.icc == "keep" and encode.profile_of(header.icc) is not None
             try:
                 data = strip(self.image.data, header, keep_icc=keep_icc)

@@ -39,8 +39,8 @@ def strip(data: bytes, *, keep_icc: bool) -> bytes:
 
 
 def is_lossless(data: bytes) -> bool:
-    """Whether the pixels of a WebP are coded without loss."""
-    return any(kind == b"VP8L" for kind, _ in chunks(data))
+    """Whether the pixels of a WebP, or of a frame of it, are coded without loss."""
+    return any(kind == b"VP8L" or (kind == b"ANMF" and body[16:20] == b"VP8L") for kind, body in chunks(data))
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

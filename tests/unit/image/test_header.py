@@ -12,10 +12,12 @@ import pytest
 from PIL import Image, ImageCms
 
 from pipeline.errors import ImageError
-from pipeline.image.header import FORMATS, SUFFIX, Header, identify, open_image, read_header
+from pipeline.image.header import ENCODED_ANEW, FORMATS, SUFFIX, Header, identify, open_image, read_header
 from pipeline.image.kinds import IMAGE_SUFFIXES
 
 WIDTH, HEIGHT = 53, 37
+SAVED = tuple(kind for kind in FORMATS if kind not in ENCODED_ANEW[1:])
+"""Formats that Pillow itself writes; the others: tests/unit/image/formats."""
 WITH_EXIF = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")
 
 
@@ -43,7 +45,7 @@ def png_with(chunk: bytes, payload: bytes, *, behind_pixels: bool) -> bytes:
     return data[:at] + struct.pack(">I", len(payload)) + body + struct.pack(">I", zlib.crc32(body)) + data[at:]
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", SAVED)
 def test_the_header_of_every_format(kind: str) -> None:
     header = read_header(encode(picture(), kind))
     assert (header.format, header.width, header.height) == (kind, WIDTH, HEIGHT)
@@ -54,7 +56,7 @@ def test_the_header_of_every_format(kind: str) -> None:
 
 
 def test_every_format_has_a_suffix_that_sources_know() -> None:
-    assert set(SUFFIX) == set(FORMATS)
+    assert set(SUFFIX) == set(FORMATS) - set(ENCODED_ANEW)
     assert set(SUFFIX.values()) <= IMAGE_SUFFIXES
 
 
@@ -195,11 +197,8 @@ FOREIGN = [
     (b"<!DOCTYPE html><title>404</title>", "HTML"),
     (encode(picture(), "ICO"), "ICO"),
     (encode(picture(), "PPM"), "netpbm"),
-    (encode(picture(), "JPEG2000"), "JPEG 2000"),
     (encode(picture(), "DDS"), "DDS"),
     (encode(picture(), "TGA"), "unknown bytes"),
-    (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
-    (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIF"),
     (b"\0\0\0\x18ftypisom\0\0\0\0isommp42", "MP4"),
     (b"II*\0\x10\0\0\0CR\x02\0" + bytes(32), "CR2"),
     (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
@@ -231,7 +230,7 @@ def test_no_bytes_are_empty() -> None:
     assert caught.value.reason == "empty"
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", SAVED)
 def test_a_magic_without_an_image_is_an_image_error(kind: str) -> None:
     data = encode(picture(), kind)
     for tail in (b"", bytes(64), b"\xff" * 64):
@@ -242,7 +241,7 @@ def test_a_magic_without_an_image_is_an_image_error(kind: str) -> None:
         assert "\n" not in caught.value.detail
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", SAVED)
 def test_damaged_headers_raise_image_errors_only(kind: str) -> None:
     """Warnings are errors here, so none may escape either."""
     data = encode(picture(), kind, **({"exif": exif(3)} if kind in WITH_EXIF else {}))

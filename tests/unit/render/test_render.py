@@ -13,7 +13,7 @@ from PIL import Image, ImageCms, ImageOps
 from pipeline.errors import ConfigError, ImageError
 from pipeline.image import rle
 from pipeline.image.decode import Decode
-from pipeline.image.header import open_image, read_header
+from pipeline.image.header import Header, open_image, read_header
 from pipeline.records import (
     EncodedImage,
     Filled,
@@ -377,6 +377,9 @@ class NoPixels:
         raise AssertionError("decoded")
 
     preview = full
+
+    def header(self, image: EncodedImage) -> Header:
+        return read_header(image.data)
 
 
 def test_passing_through_decodes_nothing() -> None:
