@@ -80,6 +80,26 @@ def resized_jpeg(data: bytes, width: int, height: int) -> bytes:
     return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
 
 
+def scan_by_scan(image: Image.Image, *, small_colours: bool = False, quality: int = 90) -> bytes:
+    """A sequential JPEG with a scan for each of Y, Cb and Cr, as `jpegtran -scans` writes it: three grey JPEGs in one
+    frame. small_colours: Cb and Cr of half the size (4:2:0)."""
+    planes = list(image.convert("YCbCr").split())
+    if small_colours:
+        half = (-(-image.width // 2), -(-image.height // 2))
+        planes[1:] = [plane.resize(half) for plane in planes[1:]]
+    greys = [saved(plane, "JPEG", quality=quality) for plane in planes]
+    frame_at, scan_at = (greys[0].index(mark) for mark in (b"\xff\xc0", b"\xff\xda"))
+    frame = struct.pack(">BHHB", 8, image.height, image.width, 3)
+    for number in (1, 2, 3):
+        frame += bytes((number, 0x22 if small_colours and number == 1 else 0x11, 0))
+    scans = b""
+    for number, grey in enumerate(greys, 1):
+        at = grey.index(b"\xff\xda")
+        scans += grey[at : at + 5] + bytes((number,)) + grey[at + 6 : -2]
+    tables = greys[0][frame_at + 13 : scan_at]
+    return greys[0][:frame_at] + _segment(0xC0, frame) + tables + scans + b"\xff\xd9"
+
+
 def _segment(code: int, body: bytes) -> bytes:
     return bytes((0xFF, code)) + (len(body) + 2).to_bytes(2, "big") + body
 
