@@ -6,10 +6,10 @@ the scan to libjpeg in pieces, and libjpeg stops reading when its last row is co
 the last bytes of the scan, or a few bytes behind it, where zeros are inserted; no pixel of a sound file uses them.
 
 This works for files with one scan. Of files with several, libjpeg reads every scan to its end. `hides` finds those with
-a hidden part: of a sequential file whose first scan holds one component it reads that scan alone, as a grey picture; of
-the others (progressive ones) it changes the last bytes and looks for a change, at the cost of two or more small decodes.
-Bytes of one kind, 00 or FF, that fill up a scan are padding: devices write their buffers whole, and no picture but a
-flat one could hide in them.
+a hidden part, at the cost of two or more decodes at an eighth of the size: of a sequential file whose first scan holds
+one component it reads that scan alone, as a grey picture; of the others (progressive ones) it changes the last bytes
+and looks for a change. Bytes of one kind, 00 or FF, that fill up a scan are padding: devices write their buffers whole,
+and no picture but a flat one could hide in them.
 """
 
 from __future__ import annotations

@@ -100,10 +100,20 @@ def _declared_range(tiff: TiffImagePlugin.TiffImageFile | None) -> tuple[float, 
     """Read black and white from the tags of a TIFF; None when it has no usable pair."""
     for low, high in _RANGE_TAGS if tiff else ():
         ends = [tiff.tag_v2.get(tag) for tag in (low, high)] if tiff else []
-        first = [float(end[0] if isinstance(end, tuple) else end) for end in ends if end is not None]
+        first = [number for end in ends if (number := _first(end)) is not None]
         if len(first) == 2 and np.isfinite(first).all() and first[0] < first[1]:
             return first[0], first[1]
     return None
+
+
+def _first(end: object) -> float | None:
+    """The first number of a tag: Pillow gives one, a tuple, or bytes where the tag is typed BYTE or UNDEFINED."""
+    while isinstance(end, tuple | bytes) and end:
+        end = end[0]
+    try:
+        return float(end)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
 
 
 def _range_of_type(header: Header, unsigned: bool, float_range: tuple[float, float]) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Sequence
 
 from PIL import Image
@@ -26,6 +27,26 @@ def directory(entries: Sequence[Entry], after: int) -> bytes:
 def tiff_entries(width: int, height: int) -> list[Entry]:
     tags = [(256, width), (257, height), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, height), (279, 64)]
     return [(tag, 4, 1, value) for tag, value in tags]
+
+
+def tiff_picture(image: Image.Image, *, count: int | None, deflate: bool = False, more: Sequence[Entry] = ()) -> bytes:
+    """RGB in one strip, little-endian. count: of its bytes, as declared (None: no such tag). more: entries besides; the
+    value of one of fewer than four bytes a number holds them in order, the lowest first."""
+    pixels = zlib.compress(image.tobytes()) if deflate else image.tobytes()
+    tags = [
+        (256, image.width),
+        (257, image.height),
+        (259, 8 if deflate else 1),
+        (262, 2),
+        (277, 3),
+        (278, image.height),
+    ]
+    tags += [] if count is None else [(279, count)]
+    entries = [*((tag, 4, 1, value) for tag, value in tags), (258, 3, 3, 0), (273, 4, 1, 0), *more]
+    bits_at = 8 + len(directory(entries, 0))
+    places = {258: bits_at, 273: bits_at + 6}
+    placed = [(tag, kind, number, places.get(tag, value)) for tag, kind, number, value in entries]
+    return b"II*\0" + struct.pack("<I", 8) + directory(placed, 0) + struct.pack("<3H", 8, 8, 8) + pixels
 
 
 def tiff_ring(length: int) -> bytes:

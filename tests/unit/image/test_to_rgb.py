@@ -19,6 +19,7 @@ from pipeline.image.decode import Decode
 from pipeline.image.to_rgb import scale_grey
 from pipeline.image.view import Fit
 from pipeline.records import EncodedImage, ImageRef, Pixels
+from tests.fakes.crafted_images import tiff_picture
 
 HEIGHT, WIDTH = 6, 8
 RGB = np.random.default_rng(5).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
@@ -260,6 +261,16 @@ def test_twelve_bits_in_sixteen_by_the_declared_range(tags: tuple[int, int]) -> 
     grey = grey_of(full(tiff(ramp, extratags=extra)))
     assert np.array_equal(grey, np.rint(ramp * (255 / 4095)))
     assert full(tiff(ramp)).rgb.max() == 16  # undeclared: the type's own range, dark but not clipped
+
+
+@pytest.mark.parametrize("kind", [1, 2, 7])
+def test_a_range_of_another_type_does_not_cost_the_image(kind: int) -> None:
+    """Typed BYTE, ASCII or UNDEFINED, as some writers have it."""
+    image = Image.fromarray(RGB)
+    more = [(280, kind, 3, 0), (281, kind, 3, 0xFFFFFF)]
+    assert np.array_equal(full(tiff_picture(image, count=RGB.size, more=more)).rgb, RGB)
+    grey = tiff(GREY.astype(np.uint16), extratags=[(280, kind, 1, b"\0", True), (281, kind, 1, b"\xff", True)])
+    assert np.array_equal(grey_of(full(grey)), GREY) or kind == 2
 
 
 def test_packed_twelve_bits_use_their_own_range() -> None:
