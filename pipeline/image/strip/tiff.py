@@ -28,6 +28,7 @@ _KEPT: Final = {
 _PLAIN_CODECS: Final = (1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 50000)
 """None, fax, LZW, deflate, PackBits, LZMA, Zstandard: streams that hold only samples."""
 _UNCOMPRESSED, _JPEG, _YCBCR, _PLANES = 1, 7, 6, 2
+_OF_A_PLANE: Final = (_WIDTH, _LENGTH, _COMPRESSION, 266, _ROWS_PER_STRIP, 317, _TILE_WIDTH, _TILE_LENGTH)
 _FORMATS: Final = {1: "B", 3: "H", 4: "I", 5: "2I", 6: "b", 7: "B", 8: "h", 9: "i", 10: "2i", 11: "f", 12: "d", 16: "Q"}
 _BYTE, _SHORT, _LONG, _UNDEFINED, _LONG8 = 1, 3, 4, 7, 16
 
@@ -57,6 +58,21 @@ def strip(data: bytes, *, keep_icc: bool) -> bytes:
     tiled = _TILE_OFFSETS in page
     pieces = _pieces(data, order, page, tiled=tiled)
     return _write(order, kept, pieces, tiled=tiled)
+
+
+def planes(data: bytes) -> list[bytes]:
+    """Make a grey TIFF of each plane of a TIFF whose colours stand apart (PlanarConfiguration 2). Raises as `strip`."""
+    order, page = _first_page(data)
+    tiled = _TILE_OFFSETS in page
+    pieces = _pieces(data, order, page, tiled=tiled)
+    count = _one(order, page, _SAMPLES, 1)
+    if len(pieces) % count:
+        raise malformed("tiff", f"{len(pieces)} pieces of {count} planes")
+    kept = {tag: field for tag, field in page.items() if tag in _OF_A_PLANE}
+    for tag, number in ((_BITS, _numbers(order, page[_BITS])[0]), (_PHOTOMETRIC, 1), (_SAMPLES, 1)):
+        kept[tag] = _long(order, [number])
+    each = len(pieces) // count
+    return [_write(order, kept, pieces[at : at + each], tiled=tiled) for at in range(0, len(pieces), each)]
 
 
 def _first_page(data: bytes) -> tuple[str, dict[int, _Field]]:
