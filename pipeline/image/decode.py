@@ -1,8 +1,8 @@
 """Decode encoded bytes to the views of segmenters, to the full-size image, or to a preview.
 
 All arrays are upright (EXIF orientation applied), HWC uint8 RGB. Pixels of more than 8 bits are scaled by the range
-that they declare, or the image is rejected with a reason: one that reached a detector all white or all black would be
-published unseen. Colours stay as stored; ICC profiles are left to render.
+that they declare or use, or the image is rejected with a reason: one that reached a detector all white or all black
+would be published unseen. Colours stay as stored; ICC profiles are left to render.
 
 JPEGs are decoded at 1/2, 1/4 or 1/8 of their size in the DCT domain (libjpeg's scaled IDCT, Pillow's `draft`) when the
 views need no more. Measured on a 1.4 MP JPEG, one core: Pillow 5.9 ms at full and 4.0 ms at half size, cv2.imdecode 4.8
@@ -25,22 +25,14 @@ from PIL import Image, ImageFile
 from pydantic import Field
 
 from pipeline.errors import ConfigError, ImageError
+from pipeline.image.deep import Deep, is_deep, load_deep
 from pipeline.image.header import Header, header_of, open_image, seek_frame, undecodable
 from pipeline.image.jpeg_scan import ScanStream
 from pipeline.image.to_rgb import load_rgb
+from pipeline.image.turn import FLIPS, turn
 from pipeline.image.view import Fit, Resample, ViewSpec, Window
 from pipeline.records import Box, EncodedImage, Pixels, Rgb, Tile, View
 from pipeline.spec import spec
-
-# Orientation -> flip left-right, flip upside down; for 5 to 8 after a transpose.
-_FLIPS: Final = {
-    2: (True, False),
-    3: (True, True),
-    4: (False, True),
-    6: (True, False),
-    7: (True, True),
-    8: (False, True),
-}
 
 _HEADERS: Final = 512
 
@@ -116,6 +108,15 @@ class Decoder:
     def header(self, image: EncodedImage) -> Header:
         """Read the header. The last ones are kept: that of a frame of an animation, or of a JPEG XL, costs a decode."""
         return self._headers.get(image.ref.image_id) or self._open(image)[1]
+
+    def deep(self, image: EncodedImage) -> Deep | None:
+        """Decode the upright full-size image to its own numbers, if it has more than 8 bits a sample; else None."""
+        encoded, header = self._open(image)
+        if not is_deep(header):
+            return None
+        with undecodable(f"{header.format} pixels"):
+            deep = load_deep(encoded, header, self._config.float_range)
+            return deep if header.format == "TIFF" else deep.turned(header.orientation)
 
     def preview(self, image: EncodedImage, side: int) -> Rgb:
         """Decode the whole image, shrunk until its longer side has at most `side` pixels."""
@@ -208,7 +209,7 @@ def _draft(encoded: ImageFile.ImageFile, header: Header, scale: int) -> _Scaled:
     encoded.draft(None, (header.width // scale, header.height // scale))
     height, width = (-(-side // scale) for side in header.upright)
     rgb, _ = _load_upright(encoded, header, (0.0, 1.0), (height, width))
-    left_right, upside_down = _FLIPS.get(header.orientation, (False, False))
+    left_right, upside_down = FLIPS.get(header.orientation, (False, False))
     return _Scaled(
         rgb=rgb,
         scale=scale,
@@ -234,16 +235,6 @@ def _load_upright(
         rgb.setflags(write=False)
         alpha.setflags(write=False)
         return rgb, alpha
-
-
-def turn(array: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Turn a stored array (HW or HWC) upright. orientation: EXIF 1..8; 5 to 8 swap the sides."""
-    if orientation >= 5:
-        array = np.asarray(cv2.transpose(array), dtype=np.uint8)
-    left_right, upside_down = _FLIPS.get(orientation, (False, False))
-    if left_right or upside_down:
-        array = np.asarray(cv2.flip(array, -1 if left_right and upside_down else int(left_right)), dtype=np.uint8)
-    return array
 
 
 def _cut(source: _Scaled, window: Window, resample: Resample) -> Rgb:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, cast
@@ -318,12 +318,24 @@ def _png_exif(data: bytes) -> bytes:
 
 
 def _orientation(image: Image.Image) -> int:
-    try:
-        # Of the base class: PNG's own getexif decodes the pixels first.
-        value = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
-    except Exception:  # broken metadata says nothing about the pixels
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+    """Read EXIF's orientation, typed as any whole number. Of several Exif segments of a JPEG the first that has one
+    counts, before XMP, as exiftool and OpenCV read them."""
+    segments = [body for _, body in getattr(image, "applist", ()) if body.startswith(b"Exif\0\0")]
+    blocks: list[Image.Exif] = []
+    for segment in segments if len(segments) > 1 else ():
+        blocks.append(Image.Exif())
+        with suppress(Exception):  # broken metadata says nothing about the pixels
+            blocks[-1].load(segment)
+    with suppress(Exception):
+        blocks.append(Image.Image.getexif(image))  # of the base class: PNG's own getexif decodes the pixels first
+    for block in blocks:
+        with suppress(Exception):
+            value = block.get(_EXIF_ORIENTATION)
+            if isinstance(value, bytes) and len(value) == 1:
+                value = block[_EXIF_ORIENTATION] = value[0]  # by which Pillow turns a TIFF while it loads
+            if value is not None:
+                return value if isinstance(value, int) and 1 <= value <= 8 else 1
+    return 1
 
 
 def _bits(image: ImageFile.ImageFile) -> int:

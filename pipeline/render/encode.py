@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from pipeline.errors import ImageError
-from pipeline.image.decode import turn
 from pipeline.image.header import SUFFIX, Header, open_image, undecodable
 from pipeline.image.strip import webp
+from pipeline.image.turn import turn
 from pipeline.records import Pixels, RenderedFile, Rgb
 
 Icc: TypeAlias = Literal["keep", "srgb"]

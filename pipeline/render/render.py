@@ -27,7 +27,7 @@ from pipeline.records import (
     Rgb,
     seed_of,
 )
-from pipeline.render import draw, encode
+from pipeline.render import draw, encode, same_pixels
 from pipeline.render.encode import Icc
 from pipeline.render.seam import seam
 from pipeline.render.sidecars import harmless
@@ -52,8 +52,9 @@ class Render:
     """Makes the files of an image and removes metadata.
 
     `filled` is the image with its region filled, in the source's own format (a GIF with a region becomes a PNG). An
-    image without a region keeps its compressed pixels byte for byte and loses its metadata; it is encoded anew only to
-    bake its orientation, to convert its colours, or to remove its alpha in a private run.
+    image without a region keeps its compressed pixels byte for byte and loses its metadata; it is encoded anew to bake
+    its orientation, to convert its colours, to remove its alpha in a private run, and where its container cannot be
+    cut: PNG, TIFF, BMP and GIF to the same pixels, AVIF and WebP with `quality`. The index says so (`detail`).
     `overlay` is a JPEG with every segment tinted and outlined.
     `cutout` is a PNG with alpha: opaque inside the selected segments, transparent black elsewhere.
     `labels` is a grey PNG: 0 is background, other values are positions in `labels` + 1.
@@ -89,9 +90,10 @@ class Render:
 
         Raises ImageError: `region_not_filled` if an output shows the region and the patches do not cover it;
         `bad_patch`, `bad_region`, `shape_mismatch`, `unknown_label`, `bad_icc`, `bad_sidecar`; `malformed_...`,
-        `strip_unsupported`, `too_large_to_encode`, `cannot_encode`; and what the decoder raises.
+        `strip_unsupported`, `changed_pixels`, `too_large_to_encode`, `cannot_encode`; and what the decoder raises.
         """
         picture = _Picture(self, filled, decoder)
+        files = tuple(picture.file(kind) for kind in self.outputs)
         sidecars = filled.image.sidecars if self.keep_sidecars else ()
         return Rendered(
             ref=filled.image.ref,
@@ -99,10 +101,11 @@ class Render:
             segments=filled.segments,
             region=filled.region,
             seed=seed_of(filled.image.ref.image_id),
-            files=tuple(picture.file(kind) for kind in self.outputs),
+            files=files,
             sidecars=harmless(sidecars) if self.private else sidecars,
             previews=(picture.preview(),) if preview else (),
             seam=picture.seam(),
+            detail="; ".join(picture.details),
         )
 
     def picture(self, image: EncodedImage, decoder: FullPictures) -> bytes:
@@ -116,12 +119,12 @@ class Render:
 
 
 class _Picture:
-    """One image to render. Its expensive parts are computed on first use: an image that passes through unchanged is
-    never decoded."""
+    """One image to render. Its expensive parts are computed on first use."""
 
     def __init__(self, render: Render, filled: Filled, decoder: FullPictures) -> None:
         self.render, self.filled, self.decoder = render, filled, decoder
         self.image, self.segments = filled.image, filled.segments
+        self.details: list[str] = []
 
     @cached_property
     def header(self) -> Header:
@@ -192,19 +195,32 @@ class _Picture:
             )
         hidden = render.private and header.has_alpha and bool((self.full.alpha < 255).any())
         other_colours = render.icc == "srgb" and not encode.is_srgb(header.icc)
-        if header.can_be_cut and header.orientation == 1 and not hidden and not other_colours:
-            keep_icc = render.icc == "keep" and encode.profile_of(header.icc) is not None
+        upright = header.can_be_cut and header.orientation == 1 and not hidden and not other_colours
+        if upright:
             try:
-                data = strip(self.image.data, header, keep_icc=keep_icc)
-                return RenderedFile(kind="filled", suffix=SUFFIX[header.format], data=data)
-            except CannotStrip:
-                if header.format not in _LOSSLESS or header.bits > 8:
-                    raise  # encoding anew would change pixels of an unchanged image
+                return self._stripped()
+            except ImageError as error:
+                if header.bits > 8 or not (header.format in _LOSSLESS or isinstance(error, CannotStrip)):
+                    raise
+                self.details.append(f"encoded anew: {error}")
         pixels = self.full
         if pixels.alpha.size:
             flat = Pixels(rgb=pixels.rgb, alpha=_OPAQUE)
             pixels = flat if render.private else encode.straight(self.image.data, header, pixels)
-        return self._encoded(pixels)
+        file = self._encoded(pixels)
+        if upright and header.format in _LOSSLESS:
+            self._check(file.data)
+        return file
+
+    def _stripped(self) -> RenderedFile:
+        """The file without its metadata, checked: the compressed pixels stay the same bytes."""
+        keep_icc = self.render.icc == "keep" and encode.profile_of(self.header.icc) is not None
+        data = strip(self.image.data, self.header, keep_icc=keep_icc)
+        self._check(data)
+        return RenderedFile(kind="filled", suffix=SUFFIX[self.header.format], data=data)
+
+    def _check(self, data: bytes) -> None:
+        same_pixels.check(data, self.image.data, self.header, lambda: self.decoder.full(self.image))
 
     def _encoded(self, pixels: Pixels) -> RenderedFile:
         render = self.render

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Sequence
 
 from PIL import Image
@@ -26,6 +27,26 @@ def directory(entries: Sequence[Entry], after: int) -> bytes:
 def tiff_entries(width: int, height: int) -> list[Entry]:
     tags = [(256, width), (257, height), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, height), (279, 64)]
     return [(tag, 4, 1, value) for tag, value in tags]
+
+
+def tiff_picture(image: Image.Image, *, count: int | None, deflate: bool = False, more: Sequence[Entry] = ()) -> bytes:
+    """RGB in one strip, little-endian. count: of its bytes, as declared (None: no such tag). more: entries besides; the
+    value of one of fewer than four bytes a number holds them in order, the lowest first."""
+    pixels = zlib.compress(image.tobytes()) if deflate else image.tobytes()
+    tags = [
+        (256, image.width),
+        (257, image.height),
+        (259, 8 if deflate else 1),
+        (262, 2),
+        (277, 3),
+        (278, image.height),
+    ]
+    tags += [] if count is None else [(279, count)]
+    entries = [*((tag, 4, 1, value) for tag, value in tags), (258, 3, 3, 0), (273, 4, 1, 0), *more]
+    bits_at = 8 + len(directory(entries, 0))
+    places = {258: bits_at, 273: bits_at + 6}
+    placed = [(tag, kind, number, places.get(tag, value)) for tag, kind, number, value in entries]
+    return b"II*\0" + struct.pack("<I", 8) + directory(placed, 0) + struct.pack("<3H", 8, 8, 8) + pixels
 
 
 def tiff_ring(length: int) -> bytes:
@@ -78,6 +99,26 @@ def resized_jpeg(data: bytes, width: int, height: int) -> bytes:
     """The same compressed data under a header that declares another height and width."""
     at = next(data.index(mark) for mark in (b"\xff\xc0", b"\xff\xc2") if mark in data) + 5
     return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
+
+
+def scan_by_scan(image: Image.Image, *, small_colours: bool = False, quality: int = 90) -> bytes:
+    """A sequential JPEG with a scan for each of Y, Cb and Cr, as `jpegtran -scans` writes it: three grey JPEGs in one
+    frame. small_colours: Cb and Cr of half the size (4:2:0)."""
+    planes = list(image.convert("YCbCr").split())
+    if small_colours:
+        half = (-(-image.width // 2), -(-image.height // 2))
+        planes[1:] = [plane.resize(half) for plane in planes[1:]]
+    greys = [saved(plane, "JPEG", quality=quality) for plane in planes]
+    frame_at, scan_at = (greys[0].index(mark) for mark in (b"\xff\xc0", b"\xff\xda"))
+    frame = struct.pack(">BHHB", 8, image.height, image.width, 3)
+    for number in (1, 2, 3):
+        frame += bytes((number, 0x22 if small_colours and number == 1 else 0x11, 0))
+    scans = b""
+    for number, grey in enumerate(greys, 1):
+        at = grey.index(b"\xff\xda")
+        scans += grey[at : at + 5] + bytes((number,)) + grey[at + 6 : -2]
+    tables = greys[0][frame_at + 13 : scan_at]
+    return greys[0][:frame_at] + _segment(0xC0, frame) + tables + scans + b"\xff\xd9"
 
 
 def _segment(code: int, body: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pipeline.image.strip import jpeg
@@ -13,11 +13,13 @@ _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANAR = 273, 277, 278, 279, 284
 _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_COUNTS = 322, 323, 324, 325
 _JPEG_TABLES, _ICC = 347, 34675
+_RANGE: Final = (280, 281)
+"""Range of the samples. Some writers type it UNDEFINED; it is written as BYTE."""
 _KEPT: Final = {
     # Tag -> maximum number of its values. All are numbers, so that no text can hide in them.
     _WIDTH: 1, _LENGTH: 1, _BITS: 16, _COMPRESSION: 1, _PHOTOMETRIC: 1,
     266: 1, _SAMPLES: 1, _ROWS_PER_STRIP: 1, 282: 1, 283: 1, _PLANAR: 1,  # fill order, resolution
-    280: 16, 281: 16,  # range of the samples
+    **dict.fromkeys(_RANGE, 16),
     292: 1, 293: 1, 296: 1, 317: 1, 318: 2, 319: 6,  # fax options, resolution unit, predictor, white point, primaries
     320: 3 << 16, _TILE_WIDTH: 1, _TILE_LENGTH: 1, 332: 1,  # palette, ink set
     338: 16, 339: 16, 340: 16, 341: 16, _JPEG_TABLES: 1 << 16,  # extra samples, sample format, its range
@@ -26,6 +28,7 @@ _KEPT: Final = {
 _PLAIN_CODECS: Final = (1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 50000)
 """None, fax, LZW, deflate, PackBits, LZMA, Zstandard: streams that hold only samples."""
 _UNCOMPRESSED, _JPEG, _YCBCR, _PLANES = 1, 7, 6, 2
+_OF_A_PLANE: Final = (_WIDTH, _LENGTH, _COMPRESSION, 266, _ROWS_PER_STRIP, 317, _TILE_WIDTH, _TILE_LENGTH)
 _FORMATS: Final = {1: "B", 3: "H", 4: "I", 5: "2I", 6: "b", 7: "B", 8: "h", 9: "i", 10: "2i", 11: "f", 12: "d", 16: "Q"}
 _BYTE, _SHORT, _LONG, _UNDEFINED, _LONG8 = 1, 3, 4, 7, 16
 
@@ -42,6 +45,8 @@ def strip(data: bytes, *, keep_icc: bool) -> bytes:
     order, page = _first_page(data)
     kept = {tag: field for tag, field in page.items() if tag in _KEPT or (tag == _ICC and keep_icc)}
     for tag, field in kept.items():
+        if field.kind == _UNDEFINED and tag in _RANGE:
+            field = kept[tag] = replace(field, kind=_BYTE)
         opaque = tag in (_JPEG_TABLES, _ICC)
         if field.count > _KEPT.get(tag, 1 << 24) or (field.kind == _UNDEFINED) != opaque:
             raise CannotStrip(f"TIFF tag {tag} holds {field.count} values of type {field.kind}")
@@ -53,6 +58,21 @@ def strip(data: bytes, *, keep_icc: bool) -> bytes:
     tiled = _TILE_OFFSETS in page
     pieces = _pieces(data, order, page, tiled=tiled)
     return _write(order, kept, pieces, tiled=tiled)
+
+
+def planes(data: bytes) -> list[bytes]:
+    """Make a grey TIFF of each plane of a TIFF whose colours stand apart (PlanarConfiguration 2). Raises as `strip`."""
+    order, page = _first_page(data)
+    tiled = _TILE_OFFSETS in page
+    pieces = _pieces(data, order, page, tiled=tiled)
+    count = _one(order, page, _SAMPLES, 1)
+    if len(pieces) % count:
+        raise malformed("tiff", f"{len(pieces)} pieces of {count} planes")
+    kept = {tag: field for tag, field in page.items() if tag in _OF_A_PLANE}
+    for tag, number in ((_BITS, _numbers(order, page[_BITS])[0]), (_PHOTOMETRIC, 1), (_SAMPLES, 1)):
+        kept[tag] = _long(order, [number])
+    each = len(pieces) // count
+    return [_write(order, kept, pieces[at : at + each], tiled=tiled) for at in range(0, len(pieces), each)]
 
 
 def _first_page(data: bytes) -> tuple[str, dict[int, _Field]]:
@@ -111,6 +131,8 @@ def _pieces(data: bytes, order: str, page: dict[int, _Field], *, tiled: bool) ->
         raise malformed("tiff", f"{len(offsets)} offsets, {len(counts)} sizes of {sum(counts)} bytes in all")
     if any(offset + count > len(data) for offset, count in zip(offsets, counts, strict=True)):
         raise malformed("tiff", f"pixel data runs over the end of the file at byte {len(data)}")
+    if 0 in counts:
+        raise CannotStrip(f"TIFF with a size of 0 in tag {keys[1]}")  # decoders work the size out by themselves
     pieces = [data[offset : offset + count] for offset, count in zip(offsets, counts, strict=True)]
     codec = _one(order, page, _COMPRESSION, 1)
     if codec == _JPEG:
@@ -119,6 +141,8 @@ def _pieces(data: bytes, order: str, page: dict[int, _Field], *, tiled: bool) ->
         raise CannotStrip(f"TIFF with compression {codec}")
     if codec == _UNCOMPRESSED:
         sizes = _sizes(order, page, len(pieces), tiled=tiled)
+        if any(len(piece) < size for piece, size in zip(pieces, sizes, strict=True)):
+            raise CannotStrip(f"TIFF whose tag {keys[1]} is too small for its pixels")
         return [piece[:size] for piece, size in zip(pieces, sizes, strict=True)]
     return pieces
 

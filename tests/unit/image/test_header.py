@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
+import subprocess
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +15,18 @@ import pytest
 from PIL import Image, ImageCms
 
 from pipeline.errors import ImageError
-from pipeline.image.header import ENCODED_ANEW, FORMATS, SUFFIX, Header, identify, open_image, read_header
+from pipeline.image.header import (
+    ENCODED_ANEW,
+    FORMATS,
+    SUFFIX,
+    Header,
+    header_of,
+    identify,
+    open_image,
+    read_header,
+)
 from pipeline.image.kinds import IMAGE_SUFFIXES
+from tests.fakes.exiftool import EXIFTOOL, MISSING
 
 WIDTH, HEIGHT = 53, 37
 SAVED = tuple(kind for kind in FORMATS if kind not in ENCODED_ANEW[1:])
@@ -91,6 +104,82 @@ def test_broken_exif_does_not_cost_the_image(kind: str, broken: bytes) -> None:
     data = encode(picture(), kind, exif=broken)
     assert read_header(data).orientation == 1
     open_image(data).load()
+
+
+def exif_block(*entries: tuple[int, int, int, bytes], order: str = "<") -> bytes:
+    """EXIF with these entries (tag, type, count, four bytes of value)."""
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "IH", 8, len(entries))
+    return head + b"".join(struct.pack(order + "HHI", *entry[:3]) + entry[3] for entry in entries) + bytes(4)
+
+
+def with_segments(*bodies: bytes) -> bytes:
+    """A JPEG with these APP1 segments."""
+    plain = encode(picture(), "JPEG")
+    return plain[:2] + b"".join(b"\xff\xe1" + struct.pack(">H", len(b) + 2) + b for b in bodies) + plain[2:]
+
+
+BYTE, SHORT, LONG, SIGNED = 1, 3, 4, 8
+MAKE = (0x10F, 2, 2, b"A\0\0\0")
+XMP_8 = (
+    b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x='adobe:ns:meta/'>"
+    b"<rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'><rdf:Description tiff:Orientation=\"8\" "
+    b"xmlns:tiff='http://ns.adobe.com/tiff/1.0/'/></rdf:RDF></x:xmpmeta>"
+)
+
+
+def turned(kind: int, value: int = 6, order: str = "<") -> bytes:
+    packed = struct.pack(order + {BYTE: "B3x", SHORT: "H2x", LONG: "I", SIGNED: "h2x"}[kind], value)
+    return b"Exif\0\0" + exif_block(MAKE, (0x112, kind, 1, packed), order=order)
+
+
+FORMS: dict[str, tuple[list[bytes], int]] = {
+    "short": ([turned(SHORT)], 6),
+    "short_big_endian": ([turned(SHORT, order=">")], 6),
+    "long": ([turned(LONG)], 6),
+    "signed": ([turned(SIGNED)], 6),
+    "byte": ([turned(BYTE)], 6),
+    "byte_big_endian": ([turned(BYTE, order=">")], 6),
+    "byte_out_of_range": ([turned(BYTE, 9)], 1),
+    "first_of_two": ([turned(SHORT), turned(SHORT, 1)], 6),
+    "second_of_two": ([b"Exif\0\0" + exif_block(MAKE), turned(SHORT)], 6),
+    "second_of_two_bytes": ([b"Exif\0\0" + exif_block(MAKE), turned(BYTE, 3)], 3),
+    "second_behind_a_broken_one": ([b"Exif\0\0garbage", turned(SHORT)], 6),
+    "third_before_xmp": ([XMP_8, b"Exif\0\0" + exif_block(MAKE), b"Exif\0\0" + exif_block(MAKE), turned(SHORT)], 6),
+    "exif_before_xmp": ([XMP_8, turned(SHORT, 1)], 1),
+    "xmp_alone": ([XMP_8], 8),
+}
+"""Name -> APP1 segments, the orientation."""
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_an_orientation_is_read_in_every_form_that_cameras_write(name: str) -> None:
+    segments, orientation = FORMS[name]
+    assert read_header(with_segments(*segments)).orientation == orientation
+
+
+@pytest.mark.skipif(EXIFTOOL is None, reason=MISSING)
+def test_exiftool_reads_the_same_orientations(tmp_path: Path) -> None:
+    for name, (segments, _) in FORMS.items():
+        (tmp_path / name).write_bytes(with_segments(*segments))
+    command = [str(EXIFTOOL), "-n", "-j", "-q", "-G0", "-Orientation", *FORMS]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    found = {
+        answer["SourceFile"]: answer.get("EXIF:Orientation", answer.get("XMP:Orientation"))
+        for answer in json.loads(done.stdout)
+    }
+    assert found.pop("byte_out_of_range") == 9
+    assert found == {name: value for name, (_, value) in FORMS.items() if name != "byte_out_of_range"}
+
+
+@pytest.mark.parametrize("kind", [BYTE, SHORT, LONG])
+def test_a_tiff_is_turned_by_an_orientation_of_any_type(kind: int) -> None:
+    """Pillow turns a TIFF while it loads it; of 6, its rows become columns."""
+    data = bytearray(encode(picture(), "TIFF", tiffinfo={274: 6}))
+    at = data.index(struct.pack("<HHI", 274, SHORT, 1))
+    data[at + 2 : at + 4] = struct.pack("<H", kind)
+    image = open_image(bytes(data))
+    assert header_of(image).orientation == 6
+    assert np.array_equal(np.asarray(image), np.rot90(np.asarray(picture()), -1))
 
 
 @pytest.mark.parametrize("behind_pixels", [False, True])

@@ -13,7 +13,7 @@ from pipeline.image.decode import Decode
 from pipeline.image.jpeg_scan import hides
 from pipeline.image.view import Fit
 from pipeline.records import EncodedImage, ImageRef
-from tests.fakes.crafted_images import resized_jpeg
+from tests.fakes.crafted_images import resized_jpeg, scan_by_scan
 from tests.fakes.metadata_samples import jpeg, mpo, photo, saved
 
 WAYS: list[dict[str, object]] = [
@@ -68,11 +68,54 @@ def test_a_header_of_another_size_is_found(way: int, share: float, side: int) ->
     assert f"300x{round(200 * share)}, but {'more' if share < 1 else 'fewer'} pixels" in caught.value.detail
 
 
-def test_some_padding_behind_the_last_block_is_allowed() -> None:
+@pytest.mark.parametrize("size", [1, 20, 31, 33, 64, 511, 4096])
+@pytest.mark.parametrize("filler", [b"\0", b"\xff"])
+def test_padding_behind_the_last_block_is_allowed(filler: bytes, size: int) -> None:
     data = saved(photo(), "JPEG")
-    view_of(data[:-2] + bytes(20) + data[-2:], 640)
+    padded = data[:-2] + filler * size + data[-2:]
+    np.testing.assert_array_equal(view_of(padded, 640), view_of(data, 640))
+    progressive = saved(photo(), "JPEG", progressive=True)
+    assert not hides(progressive[:-2] + filler * size + progressive[-2:])
+
+
+def test_other_bytes_behind_the_last_block_are_not_padding() -> None:
+    data = saved(photo(), "JPEG")
+    for more in (bytes(range(1, 200)), b"\0\1" * 100, bytes(range(1, 200)) + bytes(500)):
+        with pytest.raises(ImageError, match="more pixels"):
+            view_of(data[:-2] + more + data[-2:], 640)
+
+
+@pytest.mark.promise("A JPEG whose header hides or invents a part of the picture is rejected")
+def test_padding_does_not_cover_a_hidden_part() -> None:
+    whole = saved(photo(), "JPEG")
     with pytest.raises(ImageError, match="more pixels"):
-        view_of(data[:-2] + bytes(200) + data[-2:], 640)
+        view_of(resized_jpeg(whole[:-2] + bytes(4096) + whole[-2:], 512, 256), 640)
+    progressive = saved(photo(), "JPEG", progressive=True)
+    end = progressive.index(b"\xff\xc4", progressive.index(b"\xff\xda"))  # of the first scan: its tables follow
+    padded = progressive[:end] + bytes(64) + progressive[end:]
+    assert not hides(padded)
+    assert hides(resized_jpeg(padded, 512, 256))
+
+
+@pytest.mark.parametrize("small_colours", [False, True])
+@pytest.mark.parametrize("quality", [5, 90, 100])
+@pytest.mark.parametrize("kind", ["photo", "noise", "white"])
+def test_a_sequential_file_of_several_scans_hides_nothing(kind: str, quality: int, small_colours: bool) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (243, 317, 3), np.uint8)
+    picture = {"photo": photo().crop((0, 0, 317, 243)), "noise": Image.fromarray(noise)}.get(kind)
+    data = scan_by_scan(picture or Image.new("RGB", (317, 243), "white"), small_colours=small_colours, quality=quality)
+    shown = view_of(data, 1000)
+    assert shown.shape == (243 + 13, 317 + 3, 3)
+    assert not hides(data)
+    assert not hides(data[:-2] + bytes(4096) + data[-2:])
+
+
+@pytest.mark.promise("A JPEG whose header hides or invents a part of the picture is rejected")
+@pytest.mark.parametrize("small_colours", [False, True])
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.9])
+def test_a_sequential_file_of_several_scans_that_hides_a_part_is_found(share: float, small_colours: bool) -> None:
+    data = scan_by_scan(photo(), small_colours=small_colours)
+    assert hides(resized_jpeg(data, 512, round(512 * share)))
 
 
 @pytest.mark.promise("A JPEG whose header hides or invents a part of the picture is rejected")

@@ -12,7 +12,7 @@ from PIL import Image
 from pipeline.errors import ImageError
 from pipeline.image.header import open_image, read_header
 from pipeline.image.strip import CannotStrip, strip
-from tests.fakes import metadata_samples
+from tests.fakes import crafted_images, metadata_samples
 from tests.fakes.exiftool import EXIFTOOL, MISSING, beyond_the_picture, tags
 
 NAMES = sorted(metadata_samples.every())
@@ -214,6 +214,27 @@ def test_nothing_can_be_stuffed_behind_an_uncompressed_strip() -> None:
     after = strip(bytes(data), read_header(bytes(data)), keep_icc=False)
     assert metadata_samples.SECRET not in after
     np.testing.assert_array_equal(decoded(plain)[1], decoded(after)[1])
+
+
+@pytest.mark.parametrize(("count", "deflate"), [(0, False), (0, True), (40, False), (None, False), (None, True)])
+def test_a_strip_of_another_size_than_its_pixels_is_refused(count: int | None, deflate: bool) -> None:
+    """Pillow and libtiff work the size out by themselves; what is cut by such a count would be no picture."""
+    image = metadata_samples.small()
+    data = crafted_images.tiff_picture(image, count=count, deflate=deflate)
+    np.testing.assert_array_equal(decoded(data)[1], np.asarray(image))
+    with pytest.raises(CannotStrip, match=r"TIFF w(ith|hose)"):
+        strip(data, read_header(data), keep_icc=False)
+
+
+@pytest.mark.parametrize("kind", [1, 7])
+def test_the_range_of_the_samples_may_be_typed_as_bytes(kind: int) -> None:
+    image = metadata_samples.small()
+    more = [(280, kind, 3, 0), (281, kind, 3, 0xFFFFFF)]
+    data = crafted_images.tiff_picture(image, count=image.width * image.height * 3, more=more)
+    after = strip(data, read_header(data), keep_icc=False)
+    np.testing.assert_array_equal(decoded(after)[1], np.asarray(image))
+    page = open_image(after).tag_v2  # type: ignore[attr-defined]
+    assert (page[280], page[281], page.tagtype[280]) == (b"\0\0\0", b"\xff\xff\xff", 1)
 
 
 @pytest.mark.parametrize("bits", [8, 4])

@@ -14,6 +14,7 @@ from pipeline.errors import ConfigError, ImageError
 from pipeline.image import rle
 from pipeline.image.decode import Decode
 from pipeline.image.header import Header, open_image, read_header
+from pipeline.image.strip import strip
 from pipeline.records import (
     EncodedImage,
     Filled,
@@ -31,7 +32,7 @@ from pipeline.records import (
 from pipeline.render.draw import colour_of
 from pipeline.render.render import Render, paste
 from pipeline.render.seam import FLOOR
-from tests.fakes import metadata_samples
+from tests.fakes import crafted_images, metadata_samples
 from tests.fakes.specs import made, preset
 
 NAMES = sorted(metadata_samples.every())
@@ -382,11 +383,68 @@ class NoPixels:
         return read_header(image.data)
 
 
-def test_passing_through_decodes_nothing() -> None:
-    for name in ("jpeg", "png-alpha", "tiff"):
+def test_a_jpeg_that_passes_through_is_never_decoded_at_full_size() -> None:
+    for name in ("jpeg", "jpeg-cmyk", "mpo"):
         result = Render()(item(corpus()[name]), NoPixels())  # type: ignore[arg-type]
         assert result.status == "unchanged"
+    for data in (metadata_samples.saved(Image.new("RGB", (9, 9)), fmt) for fmt in ("JPEG", "PNG", "WEBP")):
+        assert one(Render()(item(data), NoPixels())) == data  # type: ignore[arg-type]
     assert Render(outputs=())(item(corpus()["jpeg"], disc(90, 121)), NoPixels()).files == ()  # type: ignore[arg-type]
+
+
+TIFF_COUNTS = {
+    "none": (None, False),
+    "zero": (0, False),
+    "half": (121 * 90 * 3 // 2, False),
+    "huge": (1 << 20, False),
+    "deflate zero": (0, True),
+}
+
+
+@pytest.mark.parametrize("private", [False, True])
+@pytest.mark.parametrize("name", TIFF_COUNTS)
+def test_a_tiff_with_wrong_sizes_is_encoded_anew_to_the_same_pixels(name: str, private: bool) -> None:
+    count, deflate = TIFF_COUNTS[name]
+    image = metadata_samples.small()
+    data = crafted_images.tiff_picture(image, count=count, deflate=deflate)
+    result = rendered(item(data), private=private)
+    assert result.status == "unchanged"
+    assert result.detail.startswith("encoded anew: ")
+    np.testing.assert_array_equal(np.asarray(open_image(one(result))), np.asarray(image))
+
+
+def png_of(*, between: bytes = b"", drop_end: int = 0, spoil: bytes = b"") -> bytes:
+    """The small photograph as PNG: chunks behind the header, bytes cut off its end, a chunk's CRC made 0."""
+    data = metadata_samples.saved(Image.fromarray(np.asarray(metadata_samples.small())), "PNG")
+    data = data[:33] + between + data[33 : len(data) - drop_end]
+    if spoil:
+        at = data.index(spoil)
+        end = at + 4 + int.from_bytes(data[at - 4 : at], "big")
+        data = data[:end] + bytes(4) + data[end + 4 :]
+    return data
+
+
+GAMMA = metadata_samples.chunk(b"gAMA", (45455).to_bytes(4, "big"))
+PNGS = {
+    "no_end": png_of(drop_end=12),
+    "cut_end": png_of(drop_end=4),
+    "end_bad_crc": png_of(spoil=b"IEND"),
+    "pixels_bad_crc": png_of(spoil=b"IDAT"),
+    "two_gammas": png_of(between=GAMMA + GAMMA),
+    "long_srgb": png_of(between=metadata_samples.chunk(b"sRGB", b"\0" + metadata_samples.SECRET)),
+    "text_bad_crc_behind": png_of(drop_end=12) + b"\0\0\0\x05tEXta\0bcd\0\0\0\0" + metadata_samples.SECRET,
+}
+
+
+@pytest.mark.parametrize("private", [False, True])
+@pytest.mark.parametrize("name", PNGS)
+def test_a_png_that_cannot_be_cut_is_encoded_anew_to_the_same_pixels(name: str, private: bool) -> None:
+    result = rendered(item(PNGS[name]), private=private)
+    assert (result.status, result.detail[:27]) == ("unchanged", "encoded anew: malformed_png")
+    assert metadata_samples.SECRET not in one(result)
+    np.testing.assert_array_equal(np.asarray(open_image(one(result))), np.asarray(metadata_samples.small()))
+    header = read_header(one(result))
+    assert strip(one(result), header, keep_icc=True) == one(result)
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))

@@ -1,0 +1,130 @@
+"""A published file is compared with its source by what a decoder makes of both."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from pipeline.errors import ImageError
+from pipeline.image.decode import Decode
+from pipeline.image.header import read_header
+from pipeline.image.strip import strip
+from pipeline.records import EncodedImage, ImageRef
+from pipeline.render.same_pixels import check
+from tests.fakes import metadata_samples
+from tests.fakes.crafted_images import scan_by_scan
+from tests.fakes.metadata_samples import saved, small, with_alpha
+
+LOSSLESS = ("PNG", "TIFF", "BMP")
+
+
+def checked(published: bytes, data: bytes) -> None:
+    image = EncodedImage(ref=ImageRef(image_id="a", key="a", member="a"), data=data)
+    check(published, data, read_header(data), lambda: Decode().load().full(image))
+
+
+def changed(published: bytes, data: bytes) -> str:
+    with pytest.raises(ImageError, match="changed_pixels") as caught:
+        checked(published, data)
+    return caught.value.detail
+
+
+@pytest.mark.parametrize("name", sorted(metadata_samples.every()))
+def test_what_strip_makes_is_the_same(name: str) -> None:
+    data = metadata_samples.every()[name]
+    published = strip(data, read_header(data), keep_icc=False)
+    assert published != data
+    checked(published, data)
+
+
+@pytest.mark.parametrize("fmt", LOSSLESS)
+def test_one_level_of_one_pixel_shows(fmt: str) -> None:
+    pixels = np.asarray(small()).copy()
+    data = saved(Image.fromarray(pixels), fmt)
+    pixels[40, 60, 2] ^= 1
+    assert "shows other ones" in changed(saved(Image.fromarray(pixels), fmt), data)
+
+
+def test_one_level_of_alpha_shows_and_of_sixteen_bits() -> None:
+    rgba = np.asarray(with_alpha(small())).copy()
+    data = saved(Image.fromarray(rgba), "PNG")
+    rgba[40, 60, 3] ^= 1
+    changed(saved(Image.fromarray(rgba), "PNG"), data)
+    deep = np.arange(120 * 90, dtype=np.uint16).reshape(90, 120)
+    one = deep.copy()
+    one[40, 60] ^= 1
+    for fmt in ("PNG", "TIFF"):
+        changed(saved(Image.fromarray(one), fmt), saved(Image.fromarray(deep), fmt))
+
+
+def test_another_size_or_a_turned_picture_shows() -> None:
+    image = Image.new("RGB", (40, 30), "red")
+    for fmt in (*LOSSLESS, "JPEG", "WEBP", "AVIF"):
+        changed(saved(image.resize((30, 40)), fmt), saved(image, fmt))
+    turned = saved(Image.new("RGB", (40, 40), "red"), "PNG", exif=metadata_samples.exif(6))
+    changed(turned, saved(Image.new("RGB", (40, 40), "red"), "PNG"))
+
+
+@pytest.mark.parametrize("fmt", [*LOSSLESS, "JPEG", "WEBP", "AVIF", "GIF"])
+def test_a_file_that_cannot_be_read_is_not_the_same(fmt: str) -> None:
+    data = saved(small(), fmt)
+    assert "it cannot be read" in changed(data[: len(data) // 2], data)
+
+
+def named(data: bytes, letters: bytes) -> bytes:
+    """A JPEG of one scan whose components have these names."""
+    frame, scan, renamed = data.index(b"\xff\xc0"), data.index(b"\xff\xda"), bytearray(data)
+    for number, letter in enumerate(letters):
+        renamed[frame + 10 + 3 * number] = letter
+        renamed[scan + 5 + 2 * number] = letter
+    return bytes(renamed)
+
+
+@pytest.mark.parametrize(("mark", "letters"), [(b"JFIF", b"RGB"), (b"Adobe", b"\1\2\3")])
+def test_a_jpeg_without_its_colour_transform_shows(mark: bytes, letters: bytes) -> None:
+    """JFIF says YCC, Adobe here RGB; without them a decoder goes by the names of the components."""
+    data = named(saved(small(), "JPEG", keep_rgb=mark == b"Adobe"), letters)
+    at = data.index(mark) - 4
+    without = data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4], "big") :]
+    assert "shows other ones" in changed(without, data)
+
+
+@pytest.mark.parametrize("kind", ["progressive", "scan by scan"])
+def test_a_jpeg_that_lost_a_scan_shows(kind: str) -> None:
+    """Only the last scan's bits are away, which refine what is there."""
+    data = saved(small(), "JPEG", progressive=True) if kind == "progressive" else scan_by_scan(small())
+    last = data.rindex(b"\xff\xda")
+    if kind == "progressive":
+        last = data.rindex(b"\xff\xc4", 0, last)
+    assert changed(data[:last] + b"\xff\xd9", data)
+
+
+def test_one_bit_of_a_scan_shows() -> None:
+    data = saved(small(), "JPEG")
+    start, seen = data.index(b"\xff\xda") + 14, 0
+    for at in range(start, len(data) - 40, 97):
+        other = bytearray(data)
+        other[at] ^= 0x10
+        if 0xFF in data[at - 1 : at + 1] or other[at] == 0xFF:
+            continue
+        assert changed(bytes(other), data)
+        seen += 1
+    assert seen > 10
+
+
+def test_floats_and_wide_numbers_are_compared_as_stored() -> None:
+    for dtype in (np.float32, np.uint32, np.int16):
+        values = np.linspace(0, 1, 48).reshape(6, 8).astype(dtype)
+        files = []
+        for nudge in (0, 1):
+            values = values.copy()
+            values.view({4: np.uint32, 2: np.uint16}[values.itemsize])[3, 3] += nudge
+            out = io.BytesIO()
+            tifffile.imwrite(out, values, metadata=None, photometric="minisblack")
+            files.append(out.getvalue())
+        checked(files[0] + b"tail", files[0])
+        changed(files[1], files[0])
