@@ -5,7 +5,7 @@ with the same ending, and its id a hash of both. A file of one frame stays as it
 header, so it is the same on every run and no pixel is decoded.
 
 Source keys that end like this, from files that were split before, get `~` and a hash, in every run and with any
-`decode.frames`: no two images share a key, and a resumed run knows which keys its source has given (`source_key`).
+`decode.frames`: no two images share a key, and a resumed run knows which keys its source has given (`source_row`).
 """
 
 from __future__ import annotations
@@ -38,11 +38,13 @@ def expanded(batch: UnitBatch[Any], decode: Decode) -> UnitBatch[Any]:
     return replace(batch, items=tuple(image for item in batch.items for image in _expanded(item, batch.unit, decode)))
 
 
-def source_key(key: str) -> str:
-    """Return the key that the source gave, from that of a frame or of any other image."""
+def source_row(key: str, member: str) -> tuple[str, str]:
+    """Return the key and the member that the source gave, from those of a frame or of any other image."""
     if not _RESERVED.search(key):
-        return key
-    return _HASHED.sub("", key) if _HASHED.search(key) else _ENDING.sub("", key)
+        return key, member
+    if _HASHED.search(key):
+        return _HASHED.sub("", key), member
+    return _ENDING.sub("", key), _ENDING.sub("", member)
 
 
 def _expanded(item: EncodedImage | Rejected, unit: Unit, decode: Decode) -> Iterator[EncodedImage | Rejected]:

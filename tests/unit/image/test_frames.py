@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageSequence, TiffImagePlugin
 
 from pipeline.image.decode import Decode
-from pipeline.image.frames import expanded, source_key
+from pipeline.image.frames import expanded, source_row
 from pipeline.image.header import open_image, read_header
 from pipeline.image.view import Fit
 from pipeline.records import EncodedImage, ImageRef, Rejected, Sidecar, Unit, UnitBatch
@@ -179,13 +179,13 @@ def test_a_key_of_the_source_is_never_that_of_a_frame(key: str) -> None:
         (kept,) = expand(still, decode=decode)
         assert kept.ref.key != key
         assert kept.ref.key.startswith(f"{key}~")
-        assert source_key(kept.ref.key) == key
+        assert source_row(kept.ref.key, kept.ref.member) == (key, still.ref.member)
     rejected = Rejected(ref=still.ref, stage="read", reason="x", detail="y")
-    assert source_key(expand(rejected)[0].ref.key) == key
+    assert source_row(expand(rejected)[0].ref.key, still.ref.member) == (key, still.ref.member)
 
 
 @given(st.text("a#frme=1~0b.", max_size=24))
 def test_every_key_leads_back_to_that_of_the_source(key: str) -> None:
     still = EncodedImage(ref=ImageRef(image_id=key, key=key, member=key), data=b"")
-    assert source_key(expand(still)[0].ref.key) == key
-    assert source_key(f"{key}#frame=7") == key
+    assert source_row(expand(still)[0].ref.key, key) == (key, key)
+    assert source_row(f"{key}#frame=7", f"{key}.gif#frame=7") == (key, f"{key}.gif")
