@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import RunError
-from pipeline.image.kinds import IMAGE_SUFFIXES
 from pipeline.records import Committed, Counts, Shard
 from pipeline.source.keys import packed
+from pipeline.source.unread import SIDECAR_SUFFIXES
 from pipeline.storage.store import Store
 
 
@@ -65,7 +65,7 @@ def make(shards: Collection[Shard], committed: Collection[Committed]) -> Plan:
         pending=pending,
         shards=len(shards),
         bytes=sum(s.size for s in shards),
-        images=sum(_is_image(m.path) for s in shards for m in s.members),
+        images=sum(not m.path.lower().endswith(SIDECAR_SUFFIXES) for s in shards for m in s.members),
         before=sum((r.counts for r in committed), Counts()),
         bytes_before=sum(r.bytes_in for r in committed),
     )
@@ -104,7 +104,3 @@ def finished(committed: Collection[Committed]) -> bool:
             return True
         position = unit.stop
     return False
-
-
-def _is_image(path: str) -> bool:
-    return path[path.rfind(".") :].lower() in IMAGE_SUFFIXES

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from pipeline.contracts import ALL_READ, Unread
 from pipeline.credentials import printable
 from pipeline.errors import EXIT_OK, EXIT_REJECTED
 from pipeline.flow import TIMED
@@ -23,7 +24,8 @@ class Summary:
 
     rejects: (stage, reason) -> images, the most frequent first. segments: label -> segments, the most frequent first.
     stages: stage -> seconds, summed over all workers, in the order of the chain. failed: (shard, reason code) of the
-    shards that could not be read to their end. bytes_in: encoded bytes. units: number of units.
+    shards that could not be read to their end. bytes_in: encoded bytes. units: number of units. unread: what the source
+    holds and does not read.
     """
 
     counts: Counts
@@ -35,9 +37,10 @@ class Summary:
     segments: Mapping[str, int]
     stages: Mapping[str, float]
     failed: tuple[tuple[str, str], ...]
+    unread: Unread = ALL_READ
 
     @classmethod
-    def of(cls, records: Iterable[Committed], *, seconds: float, before: int = 0) -> Summary:
+    def of(cls, records: Iterable[Committed], *, seconds: float, before: int = 0, unread: Unread = ALL_READ) -> Summary:
         """Sum up commit records. seconds: duration of this run. before: images that were committed before it."""
         counts = Counts()
         units = bytes_in = 0
@@ -67,6 +70,7 @@ class Summary:
             segments=dict(sorted(segments.items(), key=lambda pair: (-pair[1], pair[0]))),
             stages=dict(sorted(stages.items(), key=lambda pair: _position(pair[0]))),
             failed=tuple(sorted(failed)),
+            unread=unread,
         )
 
     @property
@@ -112,6 +116,8 @@ class Summary:
             named = [f"{shard} ({reason})" for shard, reason in self.failed[:SHOWN]]
             more = [f"and {len(self.failed) - SHOWN:,} more"] if len(self.failed) > SHOWN else []
             rows.append(("failed shards", f"{len(self.failed):,}", ", ".join(named + more)))
+        if self.unread.files:
+            rows.append(("not read", f"{self.unread.files:,}", self.unread.kinds()))
         return rows
 
 

@@ -22,15 +22,16 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
+from pipeline.contracts import Listed
 from pipeline.errors import ShardError, SourceError
 from pipeline.image.kinds import IMAGE_SUFFIXES
 from pipeline.records import EncodedImage, ImageRef, Shard, Sidecar, UnitBatch, image_id
 from pipeline.source import names
 from pipeline.source.keys import Keys
-from pipeline.source.listing import as_source_error, find, shards_of
+from pipeline.source.listing import Listing, as_source_error, find, not_found, shards_of
 from pipeline.source.stream import GzipStream, ObjectStream, Stream
 from pipeline.source.tar import TarMember, TarReader
-from pipeline.source.unit import ENDED, Suffix, UnitBuilder, UnitLimits, next_uncommitted, not_found
+from pipeline.source.unit import ENDED, Suffix, UnitBuilder, UnitLimits, next_uncommitted
 from pipeline.spec import spec
 
 TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
@@ -47,12 +48,15 @@ class WebDataset(UnitLimits):
     image_suffixes: Annotated[tuple[Suffix, ...], Field(min_length=1)] = tuple(sorted(IMAGE_SUFFIXES))
     """Suffixes of images, lower case, with the dot. Capital letters in a member's name do not matter."""
 
-    def shards(self) -> tuple[Shard, ...]:
+    def listed(self) -> Listed:
         """List the shards, sorted by path. Raises SourceError when there is none."""
-        listing = find(self.uri, TAR_SUFFIXES, follow_links=self.follow_links)
+        return self.of(find(self.uri, TAR_SUFFIXES, follow_links=self.follow_links))
+
+    def of(self, listing: Listing) -> Listed:
+        """The shards of a listing."""
         if not listing.found:
-            raise not_found(self.uri, "*.tar, *.tar.gz or *.tgz")
-        return shards_of(listing)
+            raise not_found(self.uri, "*.tar, *.tar.gz or *.tgz", listing)
+        return self._listed(shards_of(listing), listing)
 
     def resolve(self, shards: Sequence[Shard]) -> WebDataset:
         return self
