@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -13,9 +14,9 @@ from typing import TextIO
 import pipeline
 from pipeline import plan as planning
 from pipeline.audit.run_audit import Auditor, NoAudit
-from pipeline.contracts import Checked
+from pipeline.contracts import Checked, Listed, Source, TellsUnread, Unread
 from pipeline.credentials import redact
-from pipeline.errors import EXIT_REJECTED, RunError, TooManyRejected
+from pipeline.errors import EXIT_REJECTED, OutputError, RunError, TooManyRejected
 from pipeline.execute.base import Executor
 from pipeline.flow import Flow
 from pipeline.ledger.ledger import Identity, Ledger
@@ -24,6 +25,7 @@ from pipeline.records import Committed, Shard
 from pipeline.report.page import make_page
 from pipeline.report.progress import Progress
 from pipeline.report.summary import Summary
+from pipeline.source.listing import place_of
 from pipeline.storage.store import open_store
 
 _JUDGED_AFTER = 500
@@ -48,13 +50,16 @@ class Job:
 def run(job: Job, out: TextIO, err: TextIO) -> int:
     """Run or resume a job; return its exit code. Raises RefusedError before anything is written, RunError after."""
     started = time.monotonic()
-    shards = job.flow.source.shards()
+    _refuse_overlap(job.flow)
+    listed = _listed(job.flow.source)
+    shards, unread = listed.shards, listed.unread
     flow = replace(job.flow, source=job.flow.source.resolve(shards))
     ledger = Ledger(open_store(flow.sink.uri), single_writer=flow.sink.single_writer)
     identity = _identity(job, shards)
     before = ledger.committed() if ledger.check(identity) else {}
     plan = planning.with_keys(planning.make(shards, before.values()), ledger.store, before.values())
-    print(redact(_announcement(job, plan)), file=out, flush=True)
+    for line in (_announcement(job, plan), *_passed_over(unread)):
+        print(redact(line), file=out, flush=True)
     records = dict(before)
     if plan.pending:
         job.executor.check()
@@ -65,7 +70,7 @@ def run(job: Job, out: TextIO, err: TextIO) -> int:
             records[record.unit.unit_id] = record
     if plan.pending or not ledger.finished():
         ledger.finish()
-    summary = Summary.of(records.values(), seconds=time.monotonic() - started, before=plan.before.images)
+    summary = Summary.of(records.values(), seconds=time.monotonic() - started, before=plan.before.images, unread=unread)
     receipt = job.audit.receipt(flow, ledger.store, new=bool(plan.pending))
     code = EXIT_REJECTED if receipt.problems() else summary.exit_code(job.max_reject_share)
     if plan.pending or not ledger.reported():
@@ -77,7 +82,7 @@ def run(job: Job, out: TextIO, err: TextIO) -> int:
             private=flow.render.private,
             exit_code=code,
             digest=identity.digest,
-            facts={"source": flow.source.uri, "output": ledger.store.uri, "code": identity.code, **identity.weights},
+            facts=_facts(flow, ledger.store.uri, identity, unread),
             config=job.config,
             receipt=receipt,
             review_seam=job.review_seam,
@@ -91,6 +96,32 @@ def run(job: Job, out: TextIO, err: TextIO) -> int:
     if summary.exit_code(job.max_reject_share):
         print(redact(_why_rejected(job, summary)), file=err)
     return code
+
+
+def _refuse_overlap(flow: Flow) -> None:
+    """Refuse a sink that is the source, or holds it: what a run writes would be read or replaced as its input."""
+    if not isinstance(flow.source, TellsUnread):  # a plugin's URI may be none of a store
+        return
+    source, sink = place_of(flow.source.uri), open_store(flow.sink.uri)
+    place = os.path.realpath(sink.uri) if sink.is_local else sink.uri
+    if f"{source}/".startswith(f"{place.rstrip('/')}/"):
+        what = "is the source itself" if source == place else f"holds the source {flow.source.uri}"
+        raise OutputError(f"sink.uri={flow.sink.uri} {what}; choose a folder beside or below the source")
+
+
+def _listed(source: Source) -> Listed:
+    return source.listed() if isinstance(source, TellsUnread) else Listed(shards=source.shards())
+
+
+def _passed_over(unread: Unread) -> list[str]:
+    lines = [unread.outputs_text()] if unread.outputs else []
+    return lines + ([unread.text()] if unread.files else [])
+
+
+def _facts(flow: Flow, output: str, identity: Identity, unread: Unread) -> dict[str, str]:
+    """What made the output, for its page."""
+    passed = {"passed over": "; ".join(_passed_over(unread))} if unread.files or unread.outputs else {}
+    return {"source": flow.source.uri, **passed, "output": output, "code": identity.code, **identity.weights}
 
 
 def _prepare(flow: Flow, unread: tuple[Shard, ...]) -> None:

@@ -1,43 +1,42 @@
 """Read images from loose files: a folder with everything below it, a glob, or one file.
 
-The sorted listing is cut into slices; each is one shard with one unit. A file with an image suffix is an image. A
-`.txt` or `.json` file with the same name up to the last dot travels with it as its sidecar; so does an image that
-`sidecar_members` names with the images of the same sample key (`members.owners`). Other files are counted in the log
-and not read; hidden ones (a dot begins the name or a folder above) are not even counted. Reasons of rejected rows,
-which a sidecar that cannot be read gets too, once for each of its images:
+The sorted listing is cut into slices; each is one shard with one unit. A file with an image suffix, or with the first
+bytes of an image, is an image. A `.txt` or `.json` file with the same name up to the last dot travels with it as its
+sidecar; so does an image that `sidecar_members` names with the images of the same sample key (`members.owners`). Other
+files are counted and not read, see `unread`. Reasons of rejected rows, which a sidecar that cannot be read gets too,
+once for each of its images:
 
     no_image_member  source.sidecar_members names it, and there is no image that it could travel with
     source_changed   the file was replaced or removed after the plan (a changed tar or Parquet file fails as a shard)
     too_many_bytes   larger than source.max_image_bytes
-    unsafe_name      control characters, or too long to write
-    dangling_link, link_loop, link_outside, not_a_file   see `listing`
+    unsafe_name      control characters, empty parts, or too long to write
+    archived         in a storage class such as Glacier, from which it has to be restored first
+    no_read_right, no_list_right, bad_name, dangling_link, link_loop, link_outside, not_a_file   see `listing`
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import Final
 
+from pipeline.contracts import Listed
 from pipeline.records import EncodedImage, ImageRef, Member, Shard, Sidecar, UnitBatch, image_id
 from pipeline.source import names
 from pipeline.source.keys import Keys
-from pipeline.source.listing import DETAILS, Listing, find
+from pipeline.source.listing import DETAILS, Listing, find, not_found
 from pipeline.source.members import SampleMembers, owners
-from pipeline.source.stream import CHANGED
-from pipeline.source.unit import UnitBuilder, not_found
+from pipeline.source.object_errors import of_one_object
+from pipeline.source.unit import UnitBuilder
+from pipeline.source.unread import SIDECAR_SUFFIXES
 from pipeline.spec import spec
 from pipeline.storage.store import ObjectInfo, Store, open_store
 
-SIDECAR_SUFFIXES: Final = (".txt", ".json")
 _READS_AT_ONCE: Final = 16
 _ALONE: Final = "no_image_member"
 _DETAILS: Final = {**DETAILS, _ALONE: "source.sidecar_members names it, but no image of its sample key is there"}
-_LOG: Final = logging.getLogger(__name__)
 
 
 @spec
@@ -47,13 +46,14 @@ class Files(SampleMembers):
     sidecars: bool = True
     """A .txt or .json file of the same name travels with its image."""
 
-    def shards(self) -> tuple[Shard, ...]:
+    def listed(self) -> Listed:
         """Cut the listing into slices whose `members` are images, each followed by its sidecars. Raises SourceError."""
-        listing = find(self.uri, self.suffixes, follow_links=self.follow_links)
+        return self.of(find(self.uri, self.suffixes, follow_links=self.follow_links, images=True))
+
+    def of(self, listing: Listing) -> Listed:
+        """The slices of a listing."""
         if all(info.problem for info in listing.found):
-            raise not_found(self.uri, "images (by their suffix)", listing.found)
-        if listing.kind == "folder":
-            _log_others(self.uri, listing.others)
+            raise not_found(self.uri, "images", listing)
         slices: list[list[Member]] = [[]]
         images = size = 0
         for members in self._groups(listing):
@@ -63,7 +63,8 @@ class Files(SampleMembers):
             slices[-1] += members
             images += 1
             size += sum(m.size for m in members if m.size <= self.max_image_bytes)
-        return tuple(_shard(index, members, listing.store.uri) for index, members in enumerate(slices))
+        shards = tuple(_shard(index, members, listing.store.uri) for index, members in enumerate(slices))
+        return self._listed(shards, listing)
 
     def resolve(self, shards: Sequence[Shard]) -> Files:
         return self
@@ -96,8 +97,8 @@ class Files(SampleMembers):
         try:
             return store.read(member.path, etag=member.etag)
         except OSError as error:
-            if error.errno in CHANGED:
-                return "source_changed", "the file was changed, replaced or removed after the run was planned"
+            if found := of_one_object(store, member.path, error):
+                return found
             raise
 
     def _add(self, unit: UnitBuilder, members: Sequence[Member], contents: Sequence[bytes | tuple[str, str]]) -> None:
@@ -193,11 +194,3 @@ def _ref(member: Member) -> ImageRef:
     usual = member.path if member.sidecar else names.stem(member.path)
     place = (member.key or member.path) if member.sidecar else member.path
     return ImageRef(image_id=image_id("", place), key=member.key or usual, member=member.path)
-
-
-def _log_others(uri: str, others: Sequence[ObjectInfo]) -> None:
-    counts = Counter(names.split(o.path)[1].rpartition(".")[2].lower() or "no suffix" for o in others)
-    if counts:
-        listed = ", ".join(f"{suffix} {count}" for suffix, count in counts.most_common(5))
-        listed = listed.encode("utf-8", "backslashreplace").decode()
-        _LOG.info("%s: %d files have no image suffix (%s)", uri, len(others), listed)

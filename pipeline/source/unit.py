@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from pipeline.errors import ShardError, SourceError
+from pipeline.contracts import Listed
+from pipeline.errors import ShardError
 from pipeline.records import EncodedImage, ImageRef, Rejected, Shard, Sidecar, Unit, UnitBatch, image_id, unit_id
+from pipeline.source.listing import Listing
+from pipeline.source.unread import judged
 from pipeline.spec import spec
-from pipeline.storage.store import ObjectInfo
 
 MiB: Final = 1 << 20
 STAGE: Final = "read"
@@ -38,6 +40,21 @@ class UnitLimits:
     follow_links: bool = False
     """Read links that lead out of the source folder, too: only for a folder that you trust. False: each of them is a
     rejected row or a failed shard."""
+    unread: Literal["warn", "fail", "ignore"] = "warn"
+    """What files of the source mean that it does not read (HEIC without its package, ZIP, video, ...). warn: they are
+    counted by kind. fail: the run does not start when they are images, or may hold some. ignore: not a word."""
+
+    def shards(self) -> tuple[Shard, ...]:
+        """List every shard, sorted by path. Raises SourceError."""
+        return self.listed().shards
+
+    def listed(self) -> Listed:
+        """As `contracts.TellsUnread` says."""
+        raise NotImplementedError
+
+    def _listed(self, shards: tuple[Shard, ...], listing: Listing) -> Listed:
+        """Apply `unread` to what a listing holds besides its shards."""
+        return Listed(shards=shards, unread=judged(listing.unread, self.uri, self.unread))
 
 
 class UnitBuilder:
@@ -124,13 +141,3 @@ def next_uncommitted(position: int, done: Mapping[int, int]) -> int:
             return ENDED
         position = done[position]
     return position
-
-
-def not_found(uri: str, what: str, found: Iterable[ObjectInfo] = ()) -> SourceError:
-    """Make the error for a URI that holds no `what`. found: the objects that it holds instead."""
-    if links := sum(info.problem == "link_outside" for info in found):
-        where = f"no {what} there but {links} link{'s' if links > 1 else ''} to other folders"
-        return SourceError(
-            f"source.uri={uri}: {where}; source.follow_links=true reads them, if you trust who made them"
-        )
-    return SourceError(f"source.uri={uri}: no {what} there; check the URI, or choose source=webdataset|parquet|files")
