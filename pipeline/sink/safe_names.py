@@ -25,7 +25,7 @@ _SAME: Final = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".tiff": ".tif
 _PART_BYTES: Final = 180
 _PATH_BYTES: Final = 640
 _EXTENSION_BYTES: Final = 60
-_CONTAINERS: Final = (".tar", ".tar.gz", ".tgz", ".parquet", ".pq")
+_CONTAINERS: Final = (".tar", ".tar.gz", ".tgz", ".parquet", ".parq", ".pq")
 
 
 def addressed(folder: str, unit: str, suffix: str, data: bytes) -> OutputFile:
