@@ -31,7 +31,7 @@ def _harmless(sidecar: Sidecar) -> tuple[Sidecar, ...]:
     if not names:
         return ()
     out = pa.BufferOutputStream()
-    kept = table.select(names).replace_schema_metadata(None)
+    kept = table.select(names)  # its metadata names the classes of labels; the sink writes those of kept columns only
     with pa.ipc.new_stream(out, kept.schema) as writer:
         writer.write_table(kept)
     return (Sidecar(name=sidecar.name, data=out.getvalue().to_pybytes(), kind="columns"),)

@@ -26,8 +26,7 @@ from pipeline.sink.tables import parquet, utf8
 FILLED: Final = "filled"
 
 IMAGE: Final = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-"""Image column of Hugging Face datasets, which recognises it by the metadata below."""
-_HUGGING_FACE: Final = {"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}}}})}
+"""Image column of Hugging Face datasets, which recognises it by the metadata of `_as_metadata`."""
 # A list of structs, not a map: datasets has no map type (huggingface/datasets issue 5612).
 _SIDECARS: Final = pa.list_(pa.struct([("name", pa.string()), ("data", pa.binary())]))
 
@@ -93,8 +92,9 @@ def as_parquet(unit: Unit, items: Items) -> Published:
     """Publish `rendered/<kind>/<unit>-<hash>.parquet` with the columns key, image (bytes and path) and image_id.
 
     `filled` also gets the other columns of the source with their own types, and `sidecars` with the files of a
-    WebDataset sample. A source column with the name of one of these gets the suffix `_source`. Shards with different
-    columns give files with different columns.
+    WebDataset sample. A source column with the name of one of these gets the suffix `_source`, and keeps what Hugging
+    Face datasets knows of it (the names of a ClassLabel). Shards with different columns give files with different
+    columns.
     """
     files, places = [], {}
     for kind in _kinds(items):
@@ -103,7 +103,8 @@ def as_parquet(unit: Unit, items: Items) -> Published:
             name = names.image(item.ref, image.suffix)
             rows.append(_row(item, image, name, with_sidecars=kind == FILLED))
             keys[position, kind] = utf8(item.ref.key)
-        content = pa.concat_tables(rows, promote_options="default").replace_schema_metadata(_HUGGING_FACE)
+        features = {name: feature for row in rows for name, feature in _features(row).items()}
+        content = pa.concat_tables(rows, promote_options="default").replace_schema_metadata(_as_metadata(features))
         file = addressed(f"rendered/{kind}", unit.unit_id, ".parquet", parquet(content, compressed=False))
         files.append(file)
         places.update({at: Place(path=file.path, member=key) for at, key in keys.items()})
@@ -154,10 +155,16 @@ def tar(entries: Iterable[tuple[str, bytes]]) -> bytes:
 
 
 def _as_file(sidecar: Sidecar) -> tuple[str, bytes]:
-    """Return extension and bytes of a sidecar; columns of a Parquet row become `columns.json`."""
+    """Return extension and bytes of a sidecar; columns of a Parquet row become `columns.json`, in which `label_name` is
+    the name of the ClassLabel `label`."""
     if sidecar.kind == "file":
         return sidecar.name, sidecar.data
-    columns = {name: _json_value(value) for name, value in _readable(_columns(sidecar)).to_pylist()[0].items()}
+    row = _columns(sidecar)
+    columns = {name: _json_value(value) for name, value in _readable(row).to_pylist()[0].items()}
+    for name, feature in _features(row).items():
+        names, at = feature.get("names") if isinstance(feature, dict) else None, columns.get(name)
+        if isinstance(names, list) and isinstance(at, int) and 0 <= at < len(names):
+            columns.setdefault(f"{name}_name", names[at])
     return "columns.json", json.dumps(columns, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
 
 
@@ -197,15 +204,30 @@ def _row(item: Rendered, image: RenderedFile, name: str, *, with_sidecars: bool)
         "image": pa.array([{"bytes": image.data, "path": utf8(name)}], IMAGE),
         "image_id": pa.array([item.ref.image_id]),
     }
+    features: dict[str, Any] = {"image": {"_type": "Image"}}
     if with_sidecars:
         files = [{"name": utf8(field_of(item.ref, s.name)), "data": s.data} for s in item.sidecars if s.kind == "file"]
         row["sidecars"] = pa.array([files], _SIDECARS)
         for table in (_columns(s) for s in item.sidecars if s.kind == "columns"):
+            told = _features(table)
             for column, values in zip(table.column_names, table.columns, strict=True):
-                while column in row:
-                    column += "_source"
-                row[column] = values
-    return pa.table(row)
+                name = column
+                while name in row:
+                    name += "_source"
+                row[name] = values
+                features |= {name: told[column]} if column in told else {}
+    return pa.table(row, metadata=_as_metadata(features))
+
+
+def _as_metadata(features: Mapping[str, Any]) -> dict[str, str]:
+    """Return metadata by which Hugging Face datasets recognises these columns."""
+    return {"huggingface": json.dumps({"info": {"features": features}})}
+
+
+def _features(table: pa.Table) -> dict[str, Any]:
+    """Return what `_as_metadata` made of a table's columns."""
+    metadata = (table.schema.metadata or {}).get(b"huggingface")
+    return dict(json.loads(metadata)["info"]["features"]) if metadata else {}
 
 
 def _columns(sidecar: Sidecar) -> pa.Table:

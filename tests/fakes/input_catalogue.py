@@ -289,13 +289,13 @@ def parquets() -> Shards:
     fine = table(pa.array([ok, ok], pa.binary()))
     corrupt = bytearray(fine)
     corrupt[4:40] = b"\xff" * 36
-    schema = ("shard: parquet_schema",)
+    schema, nulls = ("shard: parquet_schema",), ("read: null_image",) * 2
     paths = pa.array([{"bytes": None, "path": "/etc/passwd"}, {"bytes": ok, "path": "x.png"}], structs)
     return {
         "a_fine.parquet": (fine, (UNCHANGED, UNCHANGED)),
         "empty.parquet": (table(pa.array([], pa.binary())), ()),
         "nulls.parquet": (table(pa.array([ok, None], pa.binary())), (UNCHANGED, "read: null_image")),
-        "all_null.parquet": (table(pa.array([None, None], pa.binary())), ("read: null_image",) * 2),
+        "all_null.parquet": (table(pa.array([None, None], pa.binary())), nulls),
         "not_images.parquet": (table(pa.array([b"", b"text"], pa.binary())), ("decode: empty", REFUSED)),
         "paths.parquet": (table(paths), ("read: path_only", UNCHANGED)),
         "types.parquet": (table(pa.array([1, 2])), ("shard: parquet_schema",)),
@@ -305,14 +305,14 @@ def parquets() -> Shards:
         "drift_struct.parquet": (table(pa.array([{"bytes": ok, "path": None}], structs)), (UNCHANGED,)),
         "drift_more.parquet": (table(pa.array([ok], pa.binary()), beside=pa.array([7])), (UNCHANGED,)),
         "drift_text.parquet": (table(pa.array(["base64"])), schema),
-        "drift_list.parquet": (table(pa.array([[ok]], pa.list_(pa.binary()))), schema),
-        "drift_fixed.parquet": (table(pa.array([ok], pa.binary(len(ok)))), schema),
+        "drift_list.parquet": (table(pa.array([[ok, None], []], pa.list_(pa.binary()))), (UNCHANGED, *nulls)),
+        "drift_fixed.parquet": (table(pa.array([ok], pa.binary(len(ok)))), (UNCHANGED,)),
         "drift_twice.parquet": (table(pa.array([ok], pa.binary()), "image", "image"), schema),
         "drift_case.parquet": (table(pa.array([ok], pa.binary()), "Image"), schema),
         "drift_no_bytes.parquet": (table(pa.array([{"path": "a.png"}])), schema),
         "drift_text_bytes.parquet": (table(pa.array([{"bytes": "text", "path": "a.png"}])), schema),
         "drift_null_type.parquet": (table(pa.nulls(1)), schema),
-        "drift_packed.parquet": (table(pa.array([ok, ok], pa.binary()).dictionary_encode()), schema),
+        "drift_packed.parquet": (table(pa.array([ok, ok], pa.binary()).dictionary_encode()), (UNCHANGED,) * 2),
         "footer.parquet": (fine[:-7], ("shard: parquet_unreadable",)),
         "zero_bytes.parquet": (b"", ("shard: parquet_unreadable",)),
         "corrupt.parquet": (bytes(corrupt), ("shard: parquet_corrupt",)),

@@ -37,9 +37,11 @@ TAR = Unit(unit_id="train-0", shard="a/train.tar", uri="s3://b/a/train.tar", eta
 FOLDER = Unit(unit_id="photos-0", shard="photos", uri="s3://b/photos", etag="", start=0, stop=9, last=True)
 
 
-def columns(**values: object) -> Sidecar:
-    """A row as the Parquet source ships it."""
-    table = pa.table({name: v if isinstance(v, pa.Array) else pa.array([v]) for name, v in values.items()})
+def columns(_features: object = None, /, **values: object) -> Sidecar:
+    """A row as the Parquet source ships it, with what Hugging Face knows of its columns."""
+    metadata = {"huggingface": json.dumps({"info": {"features": _features}})} if _features else None
+    arrays = {name: v if isinstance(v, pa.Array) else pa.array([v]) for name, v in values.items()}
+    table = pa.table(arrays, metadata=metadata)
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
@@ -270,6 +272,26 @@ def test_parquet_missing_and_clashing_columns() -> None:
     assert table.column("key").to_pylist() == ["0", "1"]
     assert table.column("key_source").to_pylist() == ["mine", None]
     assert table.column("n").to_pylist() == [1, None]
+
+
+CAT = {"names": ["cat", "dog"], "_type": "ClassLabel"}
+
+
+def test_parquet_keeps_the_names_of_class_labels_under_the_column_s_new_name() -> None:
+    told = {"label": CAT, "key": CAT, "dropped": CAT}
+    items = [image(str(i), ("filled", ".jpg", b"x"), sidecars=(columns(told, key=i, label=i),)) for i in range(2)]
+    (file,) = as_parquet(TAR, [image("9", ("filled", ".jpg", b"x")), *items]).files
+    metadata = pq.read_schema(io.BytesIO(file.data)).metadata
+    features = {"image": {"_type": "Image"}, "key_source": CAT, "label": CAT}
+    assert json.loads(metadata[b"huggingface"]) == {"info": {"features": features}}
+
+
+def test_tar_names_the_classes_of_labels() -> None:
+    told = {"a": CAT, "b": CAT, "c": CAT, "d": {"_type": "List", "feature": CAT}, "e": [CAT], "f": CAT}
+    row = columns(told, a=1, b=-1, c=None, d=[1], e=[1], f=0, f_name="own")
+    (file,) = as_tar(TAR, [image("a.png", ("filled", ".png", PHOTO), sidecars=(row,))]).files
+    values = {"a": 1, "b": -1, "c": None, "d": [1], "e": [1], "f": 0, "f_name": "own", "a_name": "dog"}
+    assert json.loads(members(file.data)["a.columns.json"]) == values
 
 
 def test_parquet_columns_of_categories_and_of_nulls() -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import os
 import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -100,6 +103,154 @@ def test_keys_from_a_column(tmp_path: Path) -> None:
     assert [i.ref.key for b in read(numbers) for i in b.items] == [str(i) for i in range(20)]
 
 
+PAIR = [b"one", b"two"]
+STRUCT = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(PAIR, pa.large_binary()),
+        pa.array(PAIR, pa.binary_view()),
+        pa.array(PAIR, pa.binary()).dictionary_encode(),
+        pa.array([{"bytes": data, "more": 1} for data in PAIR]),
+    ],
+)
+def test_every_type_of_an_image_cell_is_read(column: pa.Array, tmp_path: Path) -> None:
+    assert [data for _, data in images(read(write(tmp_path, pa.table({"image": column}))))] == PAIR
+
+
+def test_binary_of_a_fixed_size_is_an_image_unless_it_is_a_hash(tmp_path: Path) -> None:
+    padded = [data.ljust(65, b"\0") for data in PAIR]
+    table = pa.table({"sha512": pa.array([b"h" * 64] * 2, pa.binary(64)), "photo": pa.array(padded, pa.binary(65))})
+    assert [data for _, data in images(read(write(tmp_path, table)))] == padded
+
+
+LISTS = [
+    pa.list_(STRUCT),
+    pa.large_list(STRUCT),
+    pa.list_view(STRUCT),
+    pa.list_(pa.binary()),
+    pa.list_(pa.dictionary(pa.int32(), pa.binary())),
+]
+
+
+@pytest.mark.parametrize("kind", LISTS, ids=str)
+def test_each_image_of_a_list_is_one_of_its_own(kind: pa.DataType, tmp_path: Path) -> None:
+    named = pa.types.is_struct(kind.value_type)
+    cells = [[b"one", b"two"], [], [b"three", None], None, [b"four"]]
+    rows = [cell and [{"bytes": d, "path": None} if named else d for d in cell] for cell in cells]
+    table = pa.table({"images": pa.array(rows, kind), "page": range(5)})
+    source = write(tmp_path, table)
+    batches = read(source)
+    found = [("000000000#0", b"one"), ("000000000#1", b"two"), ("000000002#0", b"three"), ("000000004#0", b"four")]
+    assert images(batches) == found
+    assert rejects(batches) == [("000000001", "null_image"), ("000000002#1", "null_image"), ("000000003", "null_image")]
+    assert [(b.unit.start, b.unit.stop) for b in batches] == [(0, 3), (3, 5)]  # units end between rows
+    pages = [pa.ipc.open_stream(i.sidecars[0].data).read_all()["page"][0].as_py() for b in batches for i in b.items
+             if isinstance(i, EncodedImage)]  # fmt: skip
+    assert pages == [0, 0, 2, 4]
+    refs = [item.ref for batch in batches for item in batch.items]
+    assert len({ref.image_id for ref in refs}) == len({ref.key for ref in refs}) == 7
+
+
+def test_images_in_a_list_are_those_that_duckdb_counts(tmp_path: Path) -> None:
+    rng = random.Random(4)
+    cells = [[rng.randbytes(9) for _ in range(rng.randrange(6))] for _ in range(50)]
+    source = write(tmp_path, pa.table({"images": pa.array(cells, pa.list_(pa.binary()))}), name="a.pq")
+    with duckdb.connect() as db:
+        counted = db.execute(
+            "select octet_length(one), md5(one) from (select unnest(images) as one from read_parquet(?))",
+            [str(tmp_path / "a.pq")],
+        ).fetchall()
+        rows = db.execute("select count(*) from read_parquet(?) where len(images) = 0", [str(tmp_path / "a.pq")])
+        empty = rows.fetchall()[0][0]
+    found = read(source)
+    assert [(len(d), hashlib.md5(d).hexdigest()) for _, d in images(found)] == counted
+    assert [reason for _, reason in rejects(found)] == ["null_image"] * empty
+    assert empty
+
+
+def test_a_key_of_a_list_counts_its_images(tmp_path: Path) -> None:
+    table = pa.table({"images": [[b"1", b"2"], [b"3"], [b"4"]], "id": pa.array(["d/a", "b", "b"]).dictionary_encode()})
+    source = replace(write(tmp_path, table), key_column="id")
+    assert [i.ref.key for b in read(source) for i in b.items] == ["d/a#0", "d/a#1", "b#0", "b#0"]
+    assert rejects(read(source)) == [("000000002#0", "duplicate_member")]
+
+
+def carried(source: Parquet) -> list[pa.Table]:
+    items = [item for batch in read(source) for item in batch.items if isinstance(item, EncodedImage)]
+    return [pa.ipc.open_stream(item.sidecars[0].data).read_all() for item in items]
+
+
+MAP = pa.map_(pa.string(), pa.int32())
+PAIRS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.int32())]))
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "value"),
+    [
+        (pa.array([[("k", 1)]], MAP), PAIRS, [{"key": "k", "value": 1}]),
+        (pa.array([None], MAP), PAIRS, None),
+        (pa.array([{"m": [("k", 1)]}], pa.struct([("m", MAP)])), pa.struct([("m", PAIRS)]),
+         {"m": [{"key": "k", "value": 1}]}),
+        (pa.array([[1, 2]], pa.list_view(pa.int8())), pa.list_(pa.int8()), [1, 2]),
+        (pa.array([[[("k", 1)]]], pa.list_view(MAP)), pa.list_(PAIRS), [[{"key": "k", "value": 1}]]),
+        (pa.array([bytes(16)], pa.uuid()), pa.binary(16), bytes(16)),
+        (pa.array(["{}"], pa.json_()), pa.string(), "{}"),
+        (pa.array([[1.0, 2.0]], pa.list_(pa.float32(), 2)), pa.list_(pa.float32(), 2), [1.0, 2.0]),
+    ],
+)  # fmt: skip
+def test_columns_travel_in_types_that_hugging_face_datasets_reads(
+    column: pa.Array, kind: pa.DataType, value: object, tmp_path: Path
+) -> None:
+    (row,) = carried(write(tmp_path, pa.table({"image": [b"x"], "c": column})))
+    row.validate(full=True)
+    assert row["c"].to_pylist() == [value]
+    assert row["c"].type.equals(kind)
+
+
+def test_a_row_of_categories_brings_its_own_value_only(tmp_path: Path) -> None:
+    words = pa.array([f"{i:01000d}" for i in range(20)])
+    kind = pa.dictionary(pa.int16(), pa.string())
+    table = pa.table({"image": [b"x"] * 20, "word": words.dictionary_encode().cast(kind)})
+    rows = carried(write(tmp_path, table, rows=20))
+    assert [row["word"][0].as_py() for row in rows] == words.to_pylist()
+    assert {row["word"].type for row in rows} == {kind}
+    assert max(len(row["word"].chunk(0).dictionary) for row in rows) == 1
+
+
+FEATURES = {
+    "image": {"_type": "Image"},
+    "label": {"names": ["cat", "dog"], "_type": "ClassLabel"},
+    "objects": {"kind": {"names": ["a"], "_type": "ClassLabel"}},
+    "n": {"dtype": "int64", "_type": "Value"},
+    "gone": {"_type": "Audio"},
+}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "kept"),
+    [
+        (json.dumps({"info": {"features": FEATURES}}), {name: FEATURES[name] for name in ("label", "objects")}),
+        (json.dumps({"info": {"features": {"image": {"_type": "Image"}}}}), None),
+        (json.dumps({"info": []}), None),
+        ("not JSON", None),
+        ('{"info": {"features": [1, 2]}}', None),
+    ],
+)
+def test_what_hugging_face_knows_of_the_other_columns_is_kept(metadata: str, kept: object, tmp_path: Path) -> None:
+    table = pa.table({"image": [b"x"], "label": [1], "objects": [[{"kind": 0}]], "n": [3]})
+    (row,) = carried(write(tmp_path, table.replace_schema_metadata({"huggingface": metadata, "pandas": "{}"})))
+    found = row.schema.metadata and {key: json.loads(value) for key, value in row.schema.metadata.items()}
+    assert found == (kept and {b"huggingface": {"info": {"features": kept}}})
+
+
+@pytest.mark.parametrize("name", ["a.parq", "a.pq", "a.PARQUET"])
+def test_all_suffixes_of_parquet(name: str, tmp_path: Path) -> None:
+    assert images(read(write(tmp_path, TABLE, name=name))) == TWENTY
+
+
 @pytest.mark.parametrize(
     ("table", "column"),
     [
@@ -108,6 +259,9 @@ def test_keys_from_a_column(tmp_path: Path) -> None:
         ({"data": struct([{"bytes": b"1", "path": ""}]), "image": [b"2"]}, "data"),
         ({"png": [b"2"], "img": [b"1"]}, "img"),
         ({"blob": pa.array([b"1"], pa.large_binary())}, "blob"),
+        ({"thumb": [b"2"], "views": pa.array([[{"bytes": b"1", "path": ""}]], pa.list_(STRUCT))}, "views"),
+        ({"photo": struct([{"bytes": b"1", "path": ""}]), "views": [[{"bytes": b"2"}]]}, "photo"),
+        ({"masks": [[b"2"]], "images": [[b"1"]]}, "images"),
     ],
 )
 def test_the_image_column_is_found(table: dict[str, object], column: str, tmp_path: Path) -> None:
@@ -121,6 +275,7 @@ def test_the_image_column_is_found(table: dict[str, object], column: str, tmp_pa
     [
         ({"image_column": "img"}, r"no column 'img'.*image \(binary\), caption \(string\), n \(int64\)"),
         ({"image_column": "caption"}, "column 'caption' is string, expected binary"),
+        ({"image_column": "n"}, "column 'n' is int64, expected binary, a struct of bytes and path, or a list of these"),
         ({"key_column": "idx"}, "no column 'idx'"),
         ({"key_column": "image"}, "column 'image' is binary, expected text"),
     ],
@@ -133,7 +288,7 @@ def test_missing_columns_are_refused(options: dict[str, Any], message: str, tmp_
 
 
 def test_no_or_several_image_columns_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"no column holds images.*caption"):
+    with pytest.raises(SourceError, match=r"no column holds images.*decode base64 text.*columns are: caption"):
         write(tmp_path / "a", TABLE.select(["caption"])).shards()
     with pytest.raises(SourceError, match="several columns may hold images: a, b"):
         write(tmp_path / "b", pa.table({"a": [b"1"], "b": [b"2"]})).shards()
