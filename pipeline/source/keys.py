@@ -56,8 +56,10 @@ class Keys:
         later of the two gets a key with a part of the id, which the sink then takes as its name.
         """
         stem, marked = names.stem(member), f"{member}~{image_id[:8]}"
-        suffixed = names.is_image(member, IMAGE_SUFFIXES)
-        clashes = self.has_member(stem) if suffixed else _hash(member) in self._seen
+        if names.is_image(member, IMAGE_SUFFIXES):
+            clashes = self.has_member(stem) and not names.is_image(stem, IMAGE_SUFFIXES)
+        else:
+            clashes = _hash(member) in self._seen
         choices = (marked, image_id) if clashes else (stem, member, marked, image_id)
         key = next((key for key in choices if _hash(key) not in self._seen), image_id)
         self._seen.update(map(_hash, _of_row(key, member)))

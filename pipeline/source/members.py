@@ -44,7 +44,7 @@ class SampleMembers(UnitLimits):
 
     def what(self, name: str, head: bytes) -> What:
         """Decide by a tidy name and the first bytes (`kinds.HEAD_BYTES`); empty when they cannot be read."""
-        kind = _told(head)
+        kind = _told(name, head)
         readable = kind is not None and kind.read
         if names.clutter(name) and not readable:
             return "clutter"
@@ -53,7 +53,7 @@ class SampleMembers(UnitLimits):
         if self.image_members or readable or names.is_image(name, self.suffixes):
             return "image"
         kind = kind or by_suffix(name)
-        return "unread" if kind is not None and kind.holds == "image" else "sidecar"
+        return "unread" if kind is not None and kind.holds == "image" and not kind.read else "sidecar"
 
     def is_sidecar(self, name: str) -> bool:
         """Whether `sidecar_members` or `image_members` make a name a sidecar, whatever its bytes are."""
@@ -64,7 +64,7 @@ class SampleMembers(UnitLimits):
 
     def refusal(self, name: str, head: bytes) -> str:
         """Say why a member that is `unread` is rejected."""
-        kind = _told(head) or by_suffix(name)
+        kind = _told(name, head) or by_suffix(name)
         what = kind.name if kind else "this format"
         field = names.split(name)[1] or "FIELD"
         return f"{what} is not read: convert it, or carry it unseen by source.sidecar_members=[{field}]"
@@ -90,9 +90,14 @@ def _among(field: str, chosen: Collection[str]) -> bool:
     return any(f".{field.lower()}".endswith(f".{one.lower()}") for one in chosen)
 
 
-def _told(head: bytes) -> Kind | None:
-    """The kind that the bytes tell; none for text, which may begin like a BMP ("BM") or a Canon file by chance."""
-    return None if _is_text(head) else by_bytes(head)
+def _told(name: str, head: bytes) -> Kind | None:
+    """The kind that the bytes tell. None for text, which may begin like a BMP ("BM") or a Canon file by chance. A raw
+    photo is a TIFF by its bytes, but its first page is a thumbnail: there the suffix decides."""
+    kind = None if _is_text(head) else by_bytes(head)
+    named = by_suffix(name)
+    if kind is not None and kind.name == "TIFF" and named is not None and named.holds == "image":
+        return named
+    return kind
 
 
 def _is_text(head: bytes) -> bool:

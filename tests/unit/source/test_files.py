@@ -51,7 +51,7 @@ def test_sidecars_travel_with_their_image(tmp_path: Path) -> None:
     sidecars = {i.ref.member: i.sidecars for i in batch.items if isinstance(i, EncodedImage)}
     assert sidecars == {
         "a.jpg": (Sidecar(name="json", data=b"a.json"), Sidecar(name="txt", data=b"a.txt")),
-        "b.c.jpg": (Sidecar(name="txt", data=b"b.c.txt"),),
+        "b.c.jpg": (Sidecar(name="c.txt", data=b"b.c.txt"),),
         "d/a.png": (),
     }
     assert batch.unit.stop == len(shard.members) == 6

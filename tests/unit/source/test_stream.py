@@ -8,21 +8,13 @@ import tracemalloc
 from collections.abc import Callable, Mapping
 from functools import partial
 
-import pyarrow as pa
 import pytest
 
 from pipeline.errors import ShardError
 from pipeline.source.stream import PACKINGS, Stream, UnpackedStream, unpacked
-from tests.fakes.tar_samples import BytesStream, tar_of
+from tests.fakes.tar_samples import BytesStream, tar_of, zstd
 
 NOISE = random.Random(7).randbytes(300_000)
-
-
-def zstd(data: bytes) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.CompressedOutputStream(sink, "zstd") as stream:
-        stream.write(data)
-    return bytes(sink.getvalue().to_pybytes())
 
 
 PACK: Mapping[str, Callable[[bytes], bytes]] = {
