@@ -22,6 +22,9 @@ _ASSIGNED: Final = re.compile(
     rf"""(?P<key>[\w.-]*(?:{_KEY})[\w.-]*["']?\s*[:=]\s*["']?)(?P<value>(?:bearer\s+|basic\s+)?[^\s"',}}&]+)""",
     re.IGNORECASE,
 )
+_PROSE: Final = re.compile(r"(credentials?|tokens?|signature|auth\w*)\w*: $", re.IGNORECASE)
+_WORD: Final = re.compile(r"[A-Za-z]?[a-z]+|[A-Z]+(_[A-Z]+)+")
+"""A word of a sentence, or the name of a variable."""
 _IN_URI: Final = re.compile(r"(?P<key>://)(?P<value>[^\s/:@]*(?::\S*)?)(?=@)")
 _SIGNED: Final = re.compile(
     r"(?P<key>[?&;](?:X-(?:Amz|Goog)-[A-Za-z-]+|AWSAccessKeyId|GoogleAccessId|Signature|sig|[a-z_-]*token|key|api_?key"
@@ -61,9 +64,18 @@ def redact(text: str) -> str:
     """Replace every secret that can be detected in a text by ***, and escape its control characters."""
     for secret in _ambient():
         text = text.replace(secret, _REDACTED)
-    for pattern in (_IN_URI, _SIGNED, _SHAPES, _ASSIGNED):
+    for pattern in (_IN_URI, _SIGNED, _SHAPES):
         text = pattern.sub(rf"\g<key>{_REDACTED}", text)
+    text = _ASSIGNED.sub(_struck, text)
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def _struck(match: re.Match[str]) -> str:
+    """A value struck out; the first word of a sentence that stands behind a colon stays: `credentials: set AWS_...`."""
+    rest = match.string[match.end() : match.end() + 2]
+    if _PROSE.search(match["key"]) and _WORD.fullmatch(match["value"]) and re.match(r" \S", rest):
+        return match[0]
+    return f"{match['key']}{_REDACTED}"
 
 
 def printable(line: str) -> str:
