@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from jobs import entry
 from jobs.demo_shards import build as build_shards
-from pipeline import build, driver
+from pipeline import build, driver, life
 from pipeline.errors import EXIT_OK, RefusedError
 from pipeline.image import rle
 from pipeline.spec import spec
@@ -70,18 +70,20 @@ def run(config: DictConfig) -> int:
         if not (source / "webdataset/demo-000000.tar").exists():
             raise RefusedError(f"{folder}: not empty, and no demo of ours; name a folder that may be replaced")
         shutil.rmtree(folder)
+    life.phase("making the sources")
     build_shards(source)
-    print(f"{folder}: real photographs of scikit-image as tars, Parquet and a folder; two are cut off on purpose\n")
+    life.say(f"{folder}: real photographs of scikit-image as tars, Parquet and a folder; two are cut off on purpose\n")
     codes = []
     for name, kind, into, what, options in RUNS:
-        print(f"--- segfill {name}: {what}", flush=True)
+        life.say(f"--- segfill {name}: {what}")
         overrides = [f"source.uri={source / kind}", f"sink.uri={folder / into}", *options]
         overrides.append("max_reject_share=0.1")  # one broken image of twelve is planted
         codes.append(driver.run(build.build(build.compose(name, overrides)), sys.stdout, sys.stderr))
-        print()
+        life.say("")
+    life.phase("making the picture")
     picture(folder).save(folder / "before_mask_after.jpg", quality=88)
-    print(f"before, mask, after: {folder}/before_mask_after.jpg")
-    print(f"took {time.monotonic() - started:.0f} s; the same on your own data: segfill anonymize --help")
+    life.say(f"before, mask, after: {folder}/before_mask_after.jpg")
+    life.say(f"took {time.monotonic() - started:.0f} s; the same on your own data: segfill anonymize --help")
     return next((code for code in codes if code), EXIT_OK)
 
 

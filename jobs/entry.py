@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TextIO
 
 import conf
-from pipeline import __version__
+from pipeline import __version__, life
 from pipeline.credentials import redact
 from pipeline.errors import (
     EXIT_FAILED,
@@ -42,18 +42,20 @@ EXIT_PIPE: Final = 141
 
 @dataclass(frozen=True, kw_only=True)
 class Verb:
-    """usage: what is typed behind the verb. again: what to do when storage or the user ended it. job: it runs a flow,
-    with groups and keys; any other verb is the module of its name: `KEYS` is the spec of its keys, `run` takes the
-    composed config. unused: groups that --help leaves out."""
+    """usage: what is typed behind the verb. words: the keys that bare words stand for, in order. again: what to do when
+    storage or the user ended it. job: it runs a flow, with groups and keys; any other verb is the module of its name:
+    `KEYS` is the spec of its keys, `run` takes the composed config. unused: groups that --help leaves out."""
 
     usage: str
+    words: tuple[str, ...] = ()
     again: str = "try again"
     job: bool = False
     unused: tuple[str, ...] = ()
 
 
 _JOB: Final = Verb(
-    usage="source.uri=URI sink.uri=URI [group=choice ...] [key=value ...]",
+    usage="IN OUT [group=choice ...] [key=value ...]",
+    words=("source.uri", "sink.uri"),
     again="the same command resumes the run",
     job=True,
 )
@@ -61,13 +63,13 @@ VERBS: Final = {
     "annotate": replace(_JOB, unused=("fill", "audit")),
     "clean": replace(_JOB, unused=("audit",)),
     "anonymize": _JOB,
-    "estimate": Verb(usage="JOB source.uri=URI [key=value ...]"),
-    "audit": Verb(usage="uri=OUT [key=value ...]"),
-    "verify": Verb(usage="uri=OUT"),
+    "estimate": Verb(usage="JOB IN [group=choice ...] [key=value ...]", words=("source.uri", "sink.uri")),
+    "audit": Verb(usage="OUT [key=value ...]", words=("uri",)),
+    "verify": Verb(usage="OUT", words=("uri",)),
     "train_fill": Verb(
         usage="data=[{uri:PHOTOS,licence:CC0-1.0}] folder=RUN [key=value ...]", again="the same command goes on"
     ),
-    "demo": Verb(usage="[FOLDER]"),
+    "demo": Verb(usage="[FOLDER]", words=("folder",)),
 }
 
 
@@ -103,7 +105,7 @@ def guarded(name: str, work: Callable[[], int], *, again: str = "try again") -> 
 
 def say(name: str, error: object, code: int) -> int:
     """One line on stderr; returns `code`."""
-    print(redact(f"{name}: {' '.join(str(error).split())}"), file=sys.stderr)
+    life.say(redact(f"{name}: {' '.join(str(error).split())}"), sys.stderr)
     return code
 
 
@@ -111,19 +113,36 @@ def compose(name: str, arguments: Sequence[str]) -> DictConfig:
     """The config of a verb. Raises ConfigError."""
     from pipeline import build
 
-    if VERBS[name].job:
-        return build.compose(name, arguments)
+    verb = VERBS[name]
+    build.refuse_secrets(arguments)
+    if verb.job:
+        return build.compose(name, _keyed(verb, arguments))
     try:
         if name == "estimate":
             job, *overrides = arguments or ["nothing"]
             if job not in build.JOBS:
                 raise ConfigError(f"expected a job first ({', '.join(build.JOBS)}), got {job}")
-            return build.compose(job, overrides, also=name)
-        if name == "demo" and arguments and "=" not in arguments[0]:
-            arguments = [f"folder={arguments[0]}", *arguments[1:]]
-        return build.compose(name, arguments)
+            return build.compose(job, _keyed(verb, overrides), also=name)
+        return build.compose(name, _keyed(verb, arguments))
     except ConfigError as error:
-        raise ConfigError(f"{error}; expected {VERBS[name].usage}") from error
+        raise ConfigError(f"{error}; expected {verb.usage}") from error
+
+
+def _keyed(verb: Verb, arguments: Sequence[str]) -> list[str]:
+    """`key=value` for each argument: bare words are the values of the verb's own keys. Raises ConfigError."""
+    from pipeline import build, typed
+
+    groups = {*build.groups(), "hydra"}
+    words = [each for each in arguments if typed.is_word(each, groups)]
+    others = [each for each in arguments if not typed.is_word(each, groups)]
+    if len(words) > len(verb.words):
+        taken = f"; bare words are {' and '.join(verb.words)}" if verb.words else ""
+        raise ConfigError(f"expected key=value, got {words[len(verb.words)]}{taken}")
+    given = {path[0] for each in others if (path := typed.path_of(each))}
+    for key, word in zip(verb.words, words, strict=False):
+        if key in given:
+            raise ConfigError(f"{key} is given twice: {word} and {key}=...; give one")
+    return [*(f"{key}={word}" for key, word in zip(verb.words, words, strict=False)), *others]
 
 
 def help_text(name: str) -> str:
@@ -170,18 +189,23 @@ def _run(name: str, arguments: list[str]) -> int:
     if {"--help", "-h"} & set(arguments):
         print(help_text(name))
         return EXIT_OK
+    from pipeline.report.progress import showing
+
     overrides, show = _split(arguments)
-    config = compose(name, overrides)
-    if show:
-        from omegaconf import OmegaConf
+    with showing(sys.stderr) as progress:
+        if not show:
+            progress.phase("starting")
+        config = compose(name, overrides)
+        if show:
+            from omegaconf import OmegaConf
 
-        print(OmegaConf.to_yaml(config), end="")
-        return EXIT_OK
-    if VERBS[name].job:
-        from pipeline import build, driver
+            print(OmegaConf.to_yaml(config), end="")
+            return EXIT_OK
+        if VERBS[name].job:
+            from pipeline import build, driver
 
-        return driver.run(build.build(config), sys.stdout, sys.stderr)
-    return int(importlib.import_module(f"jobs.{name}").run(config))
+            return driver.run(build.build(config), sys.stdout, sys.stderr)
+        return int(importlib.import_module(f"jobs.{name}").run(config))
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], bool]:

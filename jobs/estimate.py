@@ -1,4 +1,4 @@
-"""`segfill estimate JOB source.uri=URI`: what would the whole source take, and with which pools?
+"""`segfill estimate JOB IN`: what would the whole source take, and with which pools?
 
 JOB is annotate, clean or anonymize; all its group=choice and key=value may follow. sink.uri is not needed.
 Runs the real stages on the sample in this process and writes nothing. Prints images/s by stage, the bottleneck,
@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
 from jobs import entry
-from pipeline import build
+from pipeline import build, life
 from pipeline.credentials import redact
 from pipeline.errors import EXIT_OK
 from pipeline.estimate import sample, sizing
@@ -68,7 +68,7 @@ def run(config: DictConfig) -> int:
     )
     model_fills, active = bool(job.flow.fill.weights), job.flow.fill.active
     text = sizing.text(str(config.job), job.flow.source.uri, measured, machine, model_fills=model_fills, active=active)
-    print(redact(text))
+    life.say(redact(text))
     return EXIT_OK
 
 

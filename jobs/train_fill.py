@@ -18,7 +18,7 @@ from typing import Final, cast
 from omegaconf import DictConfig
 
 from jobs import entry
-from pipeline import build
+from pipeline import build, life
 from pipeline.errors import EXIT_OK, ConfigError
 from pipeline.fill.generative.train.config import Training
 from pipeline.source.auto import Auto
@@ -33,7 +33,8 @@ def run(config: DictConfig) -> int:
     training = _training(config)
     from pipeline.fill.generative.train import loop  # torch
 
-    loop.train(training, partial(print, flush=True), lambda uri: Auto(uri=uri))
+    life.phase("training")
+    loop.train(training, life.say, lambda uri: Auto(uri=uri))
     return EXIT_OK
 
 

@@ -1,4 +1,4 @@
-"""`segfill verify uri=OUT`: reads every byte of a finished output again and names all that is not as it was.
+"""`segfill verify OUT`: reads every byte of a finished output again and names all that is not as it was.
 
 One line a fault: the object, what is wrong with it, what to do. It finds damage: bits that turned, objects that were
 cut, lost, swapped or added, tables that do not fit the images. It cannot find who rewrites an output together with its
@@ -17,7 +17,7 @@ from typing import Final
 from omegaconf import DictConfig
 
 from jobs import entry
-from pipeline import build
+from pipeline import build, life
 from pipeline.credentials import redact
 from pipeline.errors import EXIT_OK, EXIT_REJECTED
 from pipeline.ledger import seals, verify
@@ -39,12 +39,13 @@ main = partial(entry.main, "verify")
 
 def run(config: DictConfig) -> int:
     store, faults = open_store(str(build.plain(config, "verify")["uri"])), 0
+    life.phase(f"verifying {store.uri}")
     for fault in verify.check(store):
         faults += 1
-        print(redact(" ".join(str(fault).split())), flush=True)
+        life.say(redact(" ".join(str(fault).split())))
     if faults:
         return entry.say("verify", f"{store.uri}: {faults} fault{'s' if faults > 1 else ''}", EXIT_REJECTED)
-    print(f"{store.uri}: as it was written\nseal {hashlib.sha256(store.read(seals.RUN)).hexdigest()}")
+    life.say(f"{store.uri}: as it was written\nseal {hashlib.sha256(store.read(seals.RUN)).hexdigest()}")
     return EXIT_OK
 
 

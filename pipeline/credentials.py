@@ -22,8 +22,9 @@ _ASSIGNED: Final = re.compile(
     rf"""(?P<key>[\w.-]*(?:{_KEY})[\w.-]*["']?\s*[:=]\s*["']?)(?P<value>(?:bearer\s+|basic\s+)?[^\s"',}}&]+)""",
     re.IGNORECASE,
 )
-_PROSE: Final = re.compile("credentials?: [a-z]+")
-"""A sentence that goes on behind the word, as in `unable to locate credentials: set a profile`."""
+_PROSE: Final = re.compile(r"(credentials?|tokens?|signature|auth\w*)\w*: $", re.IGNORECASE)
+_WORD: Final = re.compile(r"[A-Za-z]?[a-z]+|[A-Z]+(_[A-Z]+)+")
+"""A word of a sentence, or the name of a variable."""
 _IN_URI: Final = re.compile(r"(?P<key>://)(?P<value>[^\s/:@]*(?::\S*)?)(?=@)")
 _SIGNED: Final = re.compile(
     r"(?P<key>[?&;](?:X-(?:Amz|Goog)-[A-Za-z-]+|AWSAccessKeyId|GoogleAccessId|Signature|sig|[a-z_-]*token|key|api_?key"
@@ -65,8 +66,16 @@ def redact(text: str) -> str:
         text = text.replace(secret, _REDACTED)
     for pattern in (_IN_URI, _SIGNED, _SHAPES):
         text = pattern.sub(rf"\g<key>{_REDACTED}", text)
-    text = _ASSIGNED.sub(lambda found: found[0] if _PROSE.fullmatch(found[0]) else found["key"] + _REDACTED, text)
+    text = _ASSIGNED.sub(_struck, text)
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def _struck(match: re.Match[str]) -> str:
+    """A value struck out; the first word of a sentence that stands behind a colon stays: `credentials: set AWS_...`."""
+    rest = match.string[match.end() : match.end() + 2]
+    if _PROSE.search(match["key"]) and _WORD.fullmatch(match["value"]) and re.match(r" \S", rest):
+        return match[0]
+    return f"{match['key']}{_REDACTED}"
 
 
 def printable(line: str) -> str:

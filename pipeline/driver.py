@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ from pipeline.ledger.ledger import Identity, Ledger
 from pipeline.plan import Plan
 from pipeline.records import Committed, Shard
 from pipeline.report.page import make_page
-from pipeline.report.progress import Progress
+from pipeline.report.progress import Progress, showing
 from pipeline.report.summary import Summary
 from pipeline.source.listing import place_of
 from pipeline.storage.store import open_store
@@ -49,30 +50,41 @@ class Job:
 
 def run(job: Job, out: TextIO, err: TextIO) -> int:
     """Run or resume a job; return its exit code. Raises RefusedError before anything is written, RunError after."""
+    with showing(err) as progress:
+        return _run(job, out, err, progress)
+
+
+def _run(job: Job, out: TextIO, err: TextIO, progress: Progress) -> int:
     started = time.monotonic()
+    progress.phase(f"listing {job.flow.source.uri}")
     _refuse_overlap(job.flow)
     listed = _listed(job.flow.source)
     shards, unread = listed.shards, listed.unread
     flow = replace(job.flow, source=job.flow.source.resolve(shards))
     ledger = Ledger(open_store(flow.sink.uri), single_writer=flow.sink.single_writer)
     identity = _identity(job, shards)
+    progress.phase("reading what is committed")
     before = ledger.committed() if ledger.check(identity) else {}
     plan = planning.with_keys(planning.make(shards, before.values()), ledger.store, before.values())
     for line in (_announcement(job, plan), *_passed_over(unread)):
-        print(redact(line), file=out, flush=True)
+        progress.say(redact(line), out)
     records = dict(before)
     if plan.pending:
+        progress.phase("checking models and places")
         job.executor.check()
         job.audit.prepare(flow)
         _prepare(flow, () if before else shards)
         ledger.begin(identity, job.yaml)
-        for record in _executed(job, flow, plan, err):
+        for record in _executed(job, flow, plan, progress):
             records[record.unit.unit_id] = record
+    progress.phase("finishing")
     if plan.pending or not ledger.finished():
         ledger.finish()
     summary = Summary.of(records.values(), seconds=time.monotonic() - started, before=plan.before.images, unread=unread)
+    progress.phase("auditing")
     receipt = job.audit.receipt(flow, ledger.store, new=bool(plan.pending))
     code = EXIT_REJECTED if receipt.problems() else summary.exit_code(job.max_reject_share)
+    progress.phase("making the report")
     if plan.pending or not ledger.reported():
         page = make_page(
             ledger.store,
@@ -88,13 +100,13 @@ def run(job: Job, out: TextIO, err: TextIO) -> int:
             review_seam=job.review_seam,
         )
         ledger.report(page)
-    print(redact(summary.text(_places(job))), file=out, flush=True)
+    progress.say(redact(summary.text(_places(job), fills=flow.fill.active)), out)
     if receipt.audited:
-        print(redact(receipt.text()), file=out, flush=True)
+        progress.say(redact(receipt.text()), out)
     for problem in receipt.problems():
-        print(redact(f"audit: {problem}; look before you publish this output"), file=err)
+        progress.say(redact(f"audit: {problem}; look before you publish this output"), err)
     if summary.exit_code(job.max_reject_share):
-        print(redact(_why_rejected(job, summary)), file=err)
+        progress.say(redact(_why_rejected(job, summary)), err)
     return code
 
 
@@ -136,10 +148,11 @@ def _prepare(flow: Flow, unread: tuple[Shard, ...]) -> None:
         flow.source.probe(unread)
 
 
-def _executed(job: Job, flow: Flow, plan: Plan, err: TextIO) -> Iterator[Committed]:
+def _executed(job: Job, flow: Flow, plan: Plan, progress: Progress) -> Iterator[Committed]:
     """Yield every unit of the plan as it is committed, with a progress line; stop a run that rejects too much."""
     total, rejects = plan.before, Counter[str]()
-    with Progress(plan.images_pending, plan.bytes_pending, err) as progress:
+    progress.phase("reading")
+    with progress.images(plan.images_pending, plan.bytes_pending):
         done = job.executor.run(flow, plan)
         try:
             for record in done:
@@ -150,7 +163,8 @@ def _executed(job: Job, flow: Flow, plan: Plan, err: TextIO) -> Iterator[Committ
                 if total.images >= _JUDGED_AFTER and total.rejected > job.max_reject_share * total.images:
                     raise TooManyRejected(
                         f"stopped after {total.images} images: {total.rejected} were rejected, more than "
-                        f"max_reject_share={job.max_reject_share}; most at {rejects.most_common(1)[0][0]}"
+                        f"max_reject_share={job.max_reject_share}; most at {rejects.most_common(1)[0][0]}; "
+                        "max_reject_share=SHARE, up to 1.0, goes on from here"
                     )
         except OSError as error:
             raise RunError(f"the run lost its storage: {error}; the same command resumes it") from error
@@ -175,12 +189,16 @@ def code_version() -> str:
 
 
 def _announcement(job: Job, plan: Plan) -> str:
-    what = f"{job.flow.name}: {plan.shards} shards, {plan.bytes / 2**20:.1f} MiB at {job.flow.source.uri}"
+    shards = "1 shard" if plan.shards == 1 else f"{plan.shards:,} shards"
+    what = f"{job.flow.name}: {shards}, {plan.bytes / 2**20:.1f} MiB at {job.flow.source.uri}"
     if not plan.before.images:
         return what
     if not plan.pending:
-        return f"{what}; all {plan.before.images} images were committed by an earlier run, nothing left to do"
-    left = f"{len(plan.pending)} shards have work left"
+        return (
+            f"{what}; all {plan.before.images} images were committed by an earlier run, nothing left to do; "
+            f"segfill verify {shlex.quote(job.flow.sink.uri)} checks their bytes"
+        )
+    left = "1 shard has work left" if len(plan.pending) == 1 else f"{len(plan.pending):,} shards have work left"
     return f"{what}; resuming: {plan.before.images} images were committed before, {left}"
 
 

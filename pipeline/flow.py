@@ -16,6 +16,7 @@ from itertools import islice
 from math import prod
 from typing import Any, Final, TypeAlias
 
+from pipeline import life
 from pipeline.contracts import Fill, FillModel, Segmenter, SegmentModel, Source
 from pipeline.errors import ConfigError, ImageError, RunError, SegfillError, one_line
 from pipeline.fill.shared.crops import cut
@@ -79,7 +80,9 @@ def segment(worker: Worker, batch: UnitBatch[Viewed]) -> UnitBatch[Segmented]:
 
     if any(isinstance(item, Viewed) for item in batch.items):
         _ = worker.segmenters  # load now: fetching and loading a model may take longer than an image may
-    return batched(batch, "segment", work, worker.picture)
+    done = batched(batch, "segment", work, worker.picture)
+    life.seen(len(batch.items))
+    return done
 
 
 def select(worker: Worker, batch: UnitBatch[Segmented]) -> UnitBatch[Selected]:
@@ -227,6 +230,11 @@ def _united(item: Viewed, answers: Sequence[Segments]) -> Segments:
     )
 
 
+def needs_fill(*, private: bool) -> frozenset[str]:
+    """The kinds of files that show what is to be filled, so that no job without a fill makes them."""
+    return frozenset(("filled", "overlay", "cutout") if private else ("filled",))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Flow:
     """The specs of every stage.
@@ -248,8 +256,8 @@ class Flow:
     def __post_init__(self) -> None:
         if type(self.chunk) is not int or self.chunk < 1:
             raise ConfigError(f"chunk: expected a whole number of at least 1, got {self.chunk!r}")
-        shown = {"filled", "overlay", "cutout"} if self.render.private else {"filled"}
-        if not self.fill.active and (needy := shown.intersection(self.render.outputs)):
+        needy = needs_fill(private=self.render.private).intersection(self.render.outputs)
+        if not self.fill.active and needy:
             raise ConfigError(
                 f"render.outputs: {', '.join(sorted(needy))} would show what is to be filled, and fill=none fills "
                 "nothing; choose a fill, or render=labels or render=none"
@@ -290,6 +298,7 @@ class Worker:
 
     @cached_property
     def segmenters(self) -> tuple[SegmentModel, ...]:
+        life.phase("loading models")
         with _loading("segment"):
             return tuple(s.load(self.device, self.threads) for s in self.flow.segment)
 

@@ -68,6 +68,14 @@ def spec(cls: type[T]) -> type[T]:
     return cast("type[T]", made)
 
 
+def listed(cls: type, values: Mapping[str, object]) -> dict[str, object]:
+    """The values of a spec, each single one for a field that holds a list as a list of one: `labels=face`."""
+    hints = get_type_hints(cls) if dataclasses.is_dataclass(cls) else {}
+    single = {key for key, value in values.items() if isinstance(value, str | int | float)}
+    lists = {key for key in single if get_args(hints.get(key))[1:] == (Ellipsis,)}
+    return {key: (value,) if key in lists else value for key, value in values.items()}
+
+
 @dataclasses.dataclass(frozen=True)
 class FieldDoc:
     """One field of a spec. expected: the values that it takes, in words. about: its docstring on one line."""

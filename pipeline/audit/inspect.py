@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import TiffImagePlugin
 
+from pipeline import life
 from pipeline.audit.published import choose, contents
 from pipeline.audit.receipt import AuditLimits, Finding, Receipt
 from pipeline.errors import ImageError, RunError, one_line
@@ -76,7 +77,8 @@ def audit(store: Store, detector: Detector, decoder: Decoder, limits: AuditLimit
     metadata: list[Finding] = []
     unreadable: list[Finding] = []
     try:
-        for name, data in contents(store, chosen.names):
+        for number, (name, data) in enumerate(contents(store, chosen.names), 1):
+            life.phase(f"auditing {number:,} of {len(chosen.names):,} published images")
             try:
                 if found := metadata_in(data):
                     metadata.append(Finding(image=name, what=found))

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import life
 from pipeline.audit import canaries, contact_sheet
 from pipeline.audit.inspect import Detector, LargestFaces, audit
 from pipeline.audit.receipt import PATH, AuditLimits, Canaries, Receipt, read
@@ -82,6 +83,7 @@ class Audit(AuditLimits):
                 if not new:
                     return read(store.read(PATH), store.join(PATH))
             detector, decoder = self.mtcnn.load("cpu", 1), Decode(cache_bytes=0).load()
+            life.phase("auditing known faces that went through the same run")
             planted = canaries.plant(flow, detector, decoder, self.score, self.canary)
             removes_faces = planted.planted > 0
             return self.inspect(store, detector if removes_faces else NoDetector(), planted)

@@ -18,6 +18,7 @@ from typing import Final
 
 import cv2
 
+from pipeline import life
 from pipeline import plan as planning
 from pipeline.errors import ConfigError, SourceError
 from pipeline.flow import TIMED, Flow, Worker, process
@@ -93,8 +94,10 @@ def measure(flow: Flow, *, images: int, seed: int, device: Device, threads: int)
     """
     if type(images) is not int or images < 1:
         raise ConfigError(f"sample: expected a whole number of at least 1, got {images!r}")
+    life.phase("fetching models")
     for weights in flow.weights:
         weights.fetch()
+    life.phase(f"listing {flow.source.uri}")
     shards = flow.source.shards()
     flow = replace(flow, source=flow.source.resolve(shards))
     cv2.setNumThreads(1)
@@ -115,6 +118,7 @@ def measure(flow: Flow, *, images: int, seed: int, device: Device, threads: int)
             each = {stage: value / len(part.items) for stage, value in seconds.items()}
             groups.append(Group(images=len(part.items), seconds=read | each, image_bytes=_image_bytes(batch)))
             meter.done(len(part.items))
+            life.phase(f"measuring: {sum(group.images for group in groups):,} of {images:,} images")
     if not groups:
         raise SourceError(f"{flow.source.uri}: no image to measure")
     listed = planning.make(shards, ()).images

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import cv2
 
+from pipeline import life
 from pipeline.errors import ImageError, RunError, SegfillError
 from pipeline.execute.child import Child
 from pipeline.flow import STAGES, Process, Stage, Worker, commit_unit, process
@@ -142,6 +143,8 @@ class IsolatedWorker:
                 continue
             done = self._one(replace(batch, items=(item,), seconds={}, previews=previews))
             items.append(done.items[0])
+            if any(stage.name == "segment" for stage in self._stages):
+                life.seen(1)  # the child has no listener
             seconds.update(done.seconds)
             previews = done.previews
         return replace(batch, items=tuple(items), seconds=seconds, previews=previews)

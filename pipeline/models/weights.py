@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final
+from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
@@ -102,7 +103,7 @@ class Weights:
                     if not self._whole(target):  # no other process fetched it while this one waited
                         self._fetch_into(folder)
         except (OSError, HTTPException) as error:
-            raise WeightsError(f"{self.uri}: {one_line(error)} (cache: {folder}; SEGFILL_CACHE moves it)") from error
+            raise WeightsError(f"{self.uri}: {_problem(error)} (cache: {folder}; SEGFILL_CACHE moves it)") from error
         _verified.add((target, self.sha256))
         return target
 
@@ -149,6 +150,17 @@ class Weights:
                 download(f"{hub}/{match['repository']}/resolve/{match['revision']}/{match['path']}", target, MAX_BYTES)
             else:
                 download(self.uri, target, MAX_BYTES)
+
+
+def _problem(error: Exception) -> str:
+    """One line; what to do where there is no way to the network."""
+    if not isinstance(error, URLError) or isinstance(error, HTTPError):
+        return one_line(error)
+    why = getattr(error.reason, "strerror", None) or error.reason
+    return (
+        f"no network to its address ({why}); fetch it on a machine that has one, and give the file, "
+        "model.uri=file:/PATH, or of a checkpoint the folder, model.folder=FOLDER"
+    )
 
 
 @contextlib.contextmanager

@@ -33,6 +33,8 @@ from pipeline.render.seam import seam
 from pipeline.render.sidecars import harmless
 from pipeline.spec import FieldError, spec
 
+KINDS: Final = ("filled", "overlay", "cutout", "labels")
+"""Of files, in the order in which `render=everything` makes them."""
 _OVERLAY_QUALITY: Final = 90
 _LOSSLESS: Final = ("PNG", "TIFF", "BMP", "GIF")
 _OPAQUE: Final = np.zeros((0, 0), np.uint8)

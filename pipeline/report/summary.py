@@ -16,6 +16,10 @@ from pipeline.report.progress import duration
 
 SHOWN: Final = 5
 """Maximum number of reject reasons, labels and shards that the table names; the rest is only counted."""
+WRITTEN: Final = ("written", "unchanged")
+"""What people are told of the two counts of a run that fills."""
+LABELLED: Final = ("labelled", "nothing found")
+"""The same of a run that only labels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,11 +108,13 @@ class Summary:
         end."""
         return EXIT_REJECTED if self.failed or self.reject_share > max_reject_share else EXIT_OK
 
-    def text(self, places: Iterable[tuple[str, str]] = ()) -> str:
-        """Return the table for the terminal, without a final line break. places: (name, path) rows at its end."""
-        return "\n".join(_aligned([*self._numbers(), *self._details(), *((name, "", path) for name, path in places)]))
+    def text(self, places: Iterable[tuple[str, str]] = (), *, fills: bool = True) -> str:
+        """Return the table for the terminal, without a final line break. places: (name, path) rows at its end. fills:
+        whether the run changes images; else its images are labelled."""
+        rows = [*self._numbers(*(WRITTEN if fills else LABELLED)), *self._details()]
+        return "\n".join(_aligned([*rows, *((name, "", path) for name, path in places)]))
 
-    def _numbers(self) -> list[tuple[str, str, str]]:
+    def _numbers(self, written: str, unchanged: str) -> list[tuple[str, str, str]]:
         counts = self.counts
         resumed = f"{self.before:,} of them committed by an earlier run" if self.before else ""
         speed = f"{self.images_per_second:.1f}" if self.fresh else "-"
@@ -117,8 +123,8 @@ class Summary:
         return [
             ("images in", f"{counts.images:,}", resumed),
             *([("samples", "", several)] if self.several else []),
-            ("written", f"{counts.written:,}", ""),
-            ("unchanged", f"{counts.unchanged:,}", ""),
+            (written, f"{counts.written:,}", ""),
+            (unchanged, f"{counts.unchanged:,}", ""),
             ("rejected", f"{counts.rejected:,}", _named((f"{s}: {r}", n) for (s, r), n in self.rejects.items())),
             ("images/s", speed, took),
         ]
