@@ -18,11 +18,12 @@ import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, TextIO, TypeAlias
 
 import cv2
 from pydantic import Field
 
+from pipeline import life
 from pipeline.errors import RunError, SegfillError, one_line
 from pipeline.execute.base import ExecutorBase
 from pipeline.execute.child import Child
@@ -150,13 +151,16 @@ class _Worker:
             self.child.pipe.send(unit)
 
     def answer(self) -> Committed | Exception | None:
-        """Receive what the worker says: it is ready (None), it has committed its unit, or why the run must end. Raises
-        EOFError or ConnectionError once it is dead."""
-        message: Committed | Exception | None = self.child.pipe.recv()
+        """Receive what the worker says: it has committed its unit, or why the run must end; None while it goes on.
+        Raises EOFError or ConnectionError once it is dead."""
+        message: Committed | Exception | int | None = self.child.pipe.recv()
         if message is None:
             self.ready = True
             if self.unit is not None:
                 self.child.pipe.send(self.unit)
+        elif isinstance(message, int):
+            life.seen(message)
+            return None
         else:
             self.unit = None
         return message
@@ -248,6 +252,7 @@ def serve(pipe: Connection) -> None:
     cv2.setNumThreads(1)  # with more, some of its sums round otherwise and the bytes differ
     flow, executor = pipe.recv()
     worker: Worker = flow.load("cpu", executor.threads)
+    life.listen(_Told(pipe))
     pipe.send(None)
     while True:
         try:
@@ -255,6 +260,22 @@ def serve(pipe: Connection) -> None:
         except EOFError:
             return
         pipe.send(_committed(worker, batch, executor))
+
+
+class _Told:
+    """Passes the number of images that this worker has seen on to the parent."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+
+    def phase(self, text: str) -> None:
+        pass
+
+    def seen(self, images: int) -> None:
+        self._pipe.send(images)
+
+    def say(self, text: str, out: TextIO) -> None:
+        print(text, file=out, flush=True)
 
 
 def _committed(worker: Worker, batch: _Batch, executor: Processes) -> object:
