@@ -703,7 +703,6 @@ def test_where_no_filled_picture_is_made_there_is_no_seam() -> None:
             {"outputs": ("fileld",)},
             r"render\.outputs\[0\]: expected a list, each filled, overlay, cutout or labels, got 'fileld'",
         ),
-        ({"outputs": "filled"}, r"render\.outputs: expected a list, each filled, .*, got 'filled'"),
         ({"outputs": ("filled", "filled")}, r"render\.outputs: expected each name once, got"),
         ({"labels": ["face", "face"]}, r"render\.labels: expected each name once, got"),
         ({"labels": [3]}, r"render\.labels\[0\]: expected a list, each text, got 3"),
