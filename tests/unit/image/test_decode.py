@@ -20,8 +20,9 @@ from PIL import Image
 
 from pipeline import build
 from pipeline.errors import ConfigError, ImageError
-from pipeline.image.decode import Decode, Decoder, turn
+from pipeline.image.decode import Decode, Decoder
 from pipeline.image.header import FORMATS
+from pipeline.image.turn import turn
 from pipeline.image.view import AtLeast, Fit, Resample, Square, Tiles, ViewSpec
 from pipeline.records import EncodedImage, ImageRef
 from tests.fakes.specs import GIVEN, made
