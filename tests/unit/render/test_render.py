@@ -671,6 +671,19 @@ def test_a_tiff_that_cannot_be_cut_is_coded_anew_without_loss() -> None:
     np.testing.assert_array_equal(full(one(result)), full(uncut))
 
 
+@pytest.mark.parametrize("private", [False, True])
+def test_an_avif_that_cannot_be_cut_is_encoded_anew(private: bool) -> None:
+    image = metadata_samples.photo().resize((128, 96))
+    data = crafted_images.avif_premultiplied(image, Image.new("L", image.size, 255 if private else 200))
+    result = rendered(item(data), private=private, quality=95)
+    assert (result.status, result.files[0].suffix) == ("unchanged", ".avif")
+    assert result.detail == "encoded anew: strip_unsupported: AVIF with premultiplied alpha"
+    assert metadata_samples.SECRET in data
+    assert metadata_samples.SECRET not in one(result)
+    assert np.abs(full(one(result)).astype(int) - full(data)).mean() < 2
+    assert read_header(one(result)).has_alpha != private
+
+
 # --- private runs ----------------------------------------------------------------------------------------------
 
 
