@@ -2,7 +2,7 @@
 
 Pillow decodes grey of any type, but of 16-bit colours it keeps the high byte, and of planar ones it makes noise. So
 colours are read by OpenCV, whose answer must agree with the high bytes, and planes one by one as grey TIFFs. OpenCV
-sees only files that Pillow has decoded to their end, and TIFFs without tags that do not belong to the pixels.
+sees only files that Pillow has decoded to their end, without chunks and tags that do not belong to the pixels.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from PIL import Image, ImageFile, TiffImagePlugin
 from pipeline.errors import ImageError
 from pipeline.image.header import Header
 from pipeline.image.levels import Levels, Range, levels_of, scale, unscale
+from pipeline.image.strip import png as png_container
 from pipeline.image.strip import tiff as tiff_container
 from pipeline.image.strip.problems import CannotStrip
 from pipeline.image.turn import turn
@@ -121,8 +122,9 @@ def load_deep(image: ImageFile.ImageFile, header: Header, float_range: tuple[flo
     if header.mode in _GREYS:
         image.load()
         values = np.asarray(image)
-        if values.dtype == np.int32 and signs[0] == 1:
-            values = values.view(np.uint32)
+        if header.mode == "I":  # Pillow's int32, of signed 16 bits, too
+            letter = "u" if signs[0] == 1 else "i"
+            values = values.astype(f"{letter}{2 if header.bits <= 16 else 4}")
         values = values.astype(values.dtype.newbyteorder("="), copy=False)
     elif set(signs) != {1}:
         raise ImageError("unsupported_mode", "expected unsigned colours, got signed ones or floats")
@@ -202,7 +204,7 @@ def _colours(
         samples = np.dstack(parts)
     else:
         image.load()
-        samples = _by_opencv(data)
+        samples = _by_opencv(png_container.bare(data) if header.format == "PNG" else data)
         high = turn(np.asarray(samples >> 8, np.uint8), orientation)
         shown = np.asarray(image.convert("RGBA") if header.mode == "LA" else image)
         # Of premultiplied colours Pillow shows others than the stored ones.

@@ -65,7 +65,9 @@ class ScanStream(io.BytesIO):
         found = _first_scan(data)
         only = found if found and found.only else None
         super().__init__(data[: only.stop] + _AHEAD + data[only.stop :] if only else data)
-        self._bounds = (max(only.start, only.filled(data) - _TOLERATED), only.stop + len(_AHEAD)) if only else ()
+        self._bounds: tuple[int, ...] = (
+            (max(only.start, only.filled(data) - _TOLERATED), only.stop + len(_AHEAD)) if only else ()
+        )
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read at most to the next bound, so that `tell` shows between which bounds the decoder stopped."""

@@ -26,7 +26,7 @@ _HOT: Final = 100
 """Samples that may be larger than the bits that all others use: hot pixels and marks of a sensor, clipped to white. Too
 few to be a face; in a small image at most a thousandth."""
 _DARKEST: Final = 16
-"""Floats that use less than this part of their range are rejected: nothing says whether 0.05 is dark or another unit."""
+"""Floats that use less than this part of their range are rejected: 0.05 may be dark, or another unit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,21 +27,31 @@ _GREY_MODES: Final = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", 
 _SRGB: Final = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
-def like_source(kind: str, pixels: Pixels, data: bytes, header: Header, *, icc: Icc, quality: int) -> RenderedFile:
+def like_source(
+    kind: str, pixels: Pixels, data: bytes, header: Header, *, icc: Icc, quality: int, keep_dpi: bool = False
+) -> RenderedFile:
     """Encode in the format of `data`, whose header is `header`.
 
-    JPEG: the source's quantisation tables, subsampling and progression (baseline when Pillow cannot); grey stays grey,
-    CMYK becomes RGB (with the tables). WebP: lossless when the source was. PNG, TIFF (deflate) and BMP: lossless, 8
-    bits a channel, palettes and CMYK as RGB, grey as grey. AVIF: `quality`, 4:4:4. A GIF becomes a PNG, because a new
-    palette of 256 colours would change pixels outside the region; so do a BMP with alpha, JPEG 2000, JPEG XL, DICOM,
-    NIfTI and HEIC with alpha. HEIC: a JPEG of `quality`. A frame of several: as a still of its format.
-    pixels.alpha: written if present; `pixels.rgb` is then straight, not composited.
-    Raises ImageError `too_large_to_encode` and `cannot_encode`.
+        JPEG: the source's quantisation tables, subsampling and progression (baseline when Pillow cannot); grey stays grey,
+        CMYK becomes RGB (with the tables). WebP: lossless when the source was. PNG, TIFF (deflate) and BMP: lossless, 8
+        bits a channel, palettes and CMYK as RGB, grey as grey. AVIF: `quality`, 4:4:4. A GIF becomes a PNG, because a new
+    <<<<<<< HEAD
+        palette of 256 colours would change pixels outside the region; so do a BMP with alpha, JPEG 2000, JPEG XL, DICOM,
+        NIfTI and HEIC with alpha. HEIC: a JPEG of `quality`. A frame of several: as a still of its format.
+        pixels.alpha: written if present; `pixels.rgb` is then straight, not composited.
+    =======
+        palette of 256 colours would change pixels outside the region; so does a BMP with alpha.
+        pixels.alpha: written if present; `pixels.rgb` is then straight, not composited. keep_dpi: with the source's
+        resolution, where the format has one.
+    >>>>>>> pixels
+        Raises ImageError `too_large_to_encode` and `cannot_encode`.
     """
     image, profile = _prepared(pixels, header, icc)
+    dpi = resolution(data, header) if keep_dpi else None
+    density: dict[str, object] = {"dpi": dpi} if dpi else {}
     match header.format:
         case "JPEG":
-            options = _jpeg_options(data, header, image, quality)
+            options = _jpeg_options(data, header, image, quality) | density
             try:
                 return _file(kind, "JPEG", image, profile, **options)
             except ImageError:
@@ -56,14 +66,26 @@ def like_source(kind: str, pixels: Pixels, data: bytes, header: Header, *, icc: 
         case "WEBP":
             return _file(kind, "WEBP", image, profile, quality=quality, exact=True)
         case "TIFF":
-            return _file(kind, "TIFF", image, profile, compression="tiff_adobe_deflate")
+            return _file(kind, "TIFF", image, profile, compression="tiff_adobe_deflate", **density)
         case "BMP" if image.mode in ("L", "RGB"):
-            return _file(kind, "BMP", image, b"")
+            return _file(kind, "BMP", image, b"", **density)
         case "AVIF":
             # One thread: libavif chooses tiles by the number of threads, and the bytes must not depend on the machine.
             return _file(kind, "AVIF", image, profile, quality=quality, subsampling="4:4:4", speed=8, max_threads=1)
         case _:
-            return _file(kind, "PNG", image, profile)
+            return _file(kind, "PNG", image, profile, **density)
+
+
+def resolution(data: bytes, header: Header) -> tuple[float, float] | None:
+    """Read the resolution in dots an inch, across and down the upright image; None if there is no usable one."""
+    dpi = open_image(data).info.get("dpi")
+    try:
+        across, down = (float(number) for number in dpi or ())
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    if not (1 < across < 65536 and 1 < down < 65536):  # Pillow says 1 of a TIFF that has none
+        return None
+    return (down, across) if header.orientation >= 5 else (across, down)
 
 
 def png(kind: str, pixels: Pixels, header: Header, *, icc: Icc) -> RenderedFile:
@@ -92,14 +114,11 @@ def straight(data: bytes, header: Header, pixels: Pixels) -> Pixels:
     """Return the upright pixels with colours that are not composited, to be written with an alpha channel.
 
     `Pixels.rgb` is composited onto white, and dividing by alpha would round: the source is decoded once more, so that
-    every pixel keeps its exact RGBA. Pillow cannot convert 16-bit grey with one transparent value; its composite is
-    returned, which is exact for every visible pixel because alpha is 0 or 255. Raises ImageError `shape_mismatch`.
+    every pixel keeps its exact RGBA. For 8 bits only, see `Deep.straight`. Raises ImageError `shape_mismatch`.
     """
     image: Image.Image = open_image(data, header.frame)
     with undecodable(f"{header.format} data with alpha"):
         image.load()
-        if header.mode.startswith("I"):
-            return pixels
         rgba = (image.convert("LA") if header.mode == "La" else image).convert("RGBA")  # La converts to LA only
     array = np.asarray(rgba)
     if header.format != "TIFF":  # Pillow turns a TIFF while it loads
@@ -128,16 +147,24 @@ def is_srgb(icc: bytes) -> bool:
     return profile is None or str(profile.profile.profile_description or "").startswith("sRGB")
 
 
+def embeddable(icc: bytes, *, grey: bool) -> bytes:
+    """Return a source's profile if it describes the written channels, as one of CMYK does not; else nothing."""
+    profile = profile_of(icc)
+    return icc if profile and _space(profile) == ("GRAY" if grey else "RGB") else b""
+
+
+def _space(profile: ImageCms.ImageCmsProfile) -> str:
+    return str(profile.profile.xcolor_space).strip()
+
+
 def _prepared(pixels: Pixels, header: Header, icc: Icc) -> tuple[Image.Image, bytes]:
     """Return the image to save, and the colour profile to embed."""
     rgb = pixels.rgb
     grey = header.mode in _GREY_MODES and _is_grey(rgb)
     profile = profile_of(header.icc)
-    space = str(profile.profile.xcolor_space).strip() if profile else ""
-    # A profile of other channels than the written ones (CMYK) does not describe these pixels.
-    embed = header.icc if icc == "keep" and space == ("GRAY" if grey else "RGB") else b""
+    embed = embeddable(header.icc, grey=grey) if icc == "keep" else b""
     if icc == "srgb" and profile is not None and not is_srgb(header.icc):
-        rgb = _to_srgb(rgb, profile, space)
+        rgb = _to_srgb(rgb, profile, _space(profile))
         grey = grey and _is_grey(rgb)
     colours = rgb[..., 0] if grey else rgb
     return Image.fromarray(np.dstack([colours, pixels.alpha]) if pixels.alpha.size else colours), embed

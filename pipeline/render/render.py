@@ -11,6 +11,7 @@ from pydantic import Field
 
 from pipeline.errors import ImageError
 from pipeline.image import rle
+from pipeline.image.deep import Deep, is_deep
 from pipeline.image.feather import fade, nearest_known
 from pipeline.image.header import SUFFIX, Header
 from pipeline.image.jpeg_scan import hides
@@ -27,7 +28,7 @@ from pipeline.records import (
     Rgb,
     seed_of,
 )
-from pipeline.render import draw, encode, same_pixels
+from pipeline.render import draw, encode, encode_deep, same_pixels
 from pipeline.render.encode import Icc
 from pipeline.render.seam import seam
 from pipeline.render.sidecars import harmless
@@ -44,7 +45,13 @@ class FullPictures(Protocol):
     """The part of a decoder that render uses."""
 
     def full(self, image: EncodedImage) -> Pixels: ...
+<<<<<<< HEAD
     def header(self, image: EncodedImage) -> Header: ...
+=======
+    def deep(self, image: EncodedImage) -> Deep | None:
+        """Decode upright to numbers of more than 8 bits, if it has such."""
+
+>>>>>>> pixels
     def preview(self, image: EncodedImage, side: int) -> Rgb:
         """Decode upright, the longer side at most `side` pixels."""
 
@@ -107,7 +114,7 @@ class Render:
             sidecars=harmless(sidecars) if self.private else sidecars,
             previews=(picture.preview(),) if preview else (),
             seam=picture.seam(),
-            detail="; ".join(picture.details),
+            detail="; ".join([*picture.levels, *picture.details]),
         )
 
     def picture(self, image: EncodedImage, decoder: FullPictures) -> bytes:
@@ -144,6 +151,16 @@ class _Picture:
         return pixels
 
     @cached_property
+    def deep(self) -> Deep | None:
+        """The source's own numbers, if it has more than 8 bits a sample."""
+        return self.decoder.deep(self.image) if is_deep(self.header) else None
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """What was read as black and white, if not the ends of the type."""
+        return (str(self.deep.levels),) if self.deep and self.deep.levels.origin != "type" else ()
+
+    @cached_property
     def region(self) -> Mask:
         region = self.filled.region
         mask = rle.decode(region.rle, region.height, region.width)
@@ -178,11 +195,13 @@ class _Picture:
                 return encode.index_png(kind, draw.label_map(self.segments, values))
 
     def _written(self) -> RenderedFile:
+        if deep := self._deep_file():
+            return deep
         pixels = Pixels(rgb=self.result, alpha=_OPAQUE)
         if self.full.alpha.size and not self.render.private:
             # Outside the region each pixel keeps its exact colour and alpha. Inside, the patch is opaque: it was made
             # on white and must not be composited again.
-            source = encode.straight(self.image.data, self.header, self.full)
+            source = self._straight()
             pixels = Pixels(
                 rgb=np.where(self.region[..., None], self.result, source.rgb),
                 alpha=np.where(self.region, np.uint8(255), source.alpha),
@@ -202,14 +221,10 @@ class _Picture:
             try:
                 return self._stripped()
             except ImageError as error:
-                if header.bits > 8 or not (header.format in _LOSSLESS or isinstance(error, CannotStrip)):
+                if not (header.format in _LOSSLESS or isinstance(error, CannotStrip)):
                     raise
                 self.details.append(f"encoded anew: {error}")
-        pixels = self.full
-        if pixels.alpha.size:
-            flat = Pixels(rgb=pixels.rgb, alpha=_OPAQUE)
-            pixels = flat if render.private else encode.straight(self.image.data, header, pixels)
-        file = self._encoded(pixels)
+        file = self._deep_file() or self._encoded(self._whole())
         if upright and header.format in _LOSSLESS:
             self._check(file.data)
         return file
@@ -217,17 +232,51 @@ class _Picture:
     def _stripped(self) -> RenderedFile:
         """The file without its metadata, checked: the compressed pixels stay the same bytes."""
         keep_icc = self.render.icc == "keep" and encode.profile_of(self.header.icc) is not None
-        data = strip(self.image.data, self.header, keep_icc=keep_icc)
+        data = strip(self.image.data, self.header, keep_icc=keep_icc, keep_dpi=not self.render.private)
         self._check(data)
         return RenderedFile(kind="filled", suffix=SUFFIX[self.header.format], data=data)
 
     def _check(self, data: bytes) -> None:
-        same_pixels.check(data, self.image.data, self.header, lambda: self.decoder.full(self.image))
+        same_pixels.check(data, self.image, self.header, self.decoder)
+
+    def _whole(self) -> Pixels:
+        """The source's pixels to encode anew: without alpha in a private run, else straight."""
+        if not self.full.alpha.size:
+            return self.full
+        return Pixels(rgb=self.full.rgb, alpha=_OPAQUE) if self.render.private else self._straight()
+
+    def _straight(self) -> Pixels:
+        return self.deep.straight() if self.deep else encode.straight(self.image.data, self.header, self.full)
+
+    def _deep_file(self) -> RenderedFile | None:
+        """The filled or the whole image with the source's own numbers outside the region, if it has more than 8 bits
+        and its format can hold the result."""
+        render, deep = self.render, self.deep
+        if deep is None:
+            return None
+        if self.filled.region.area:
+            deep = deep.filled(self.result, self.region)
+        if render.private:
+            deep = deep.flattened()
+        converted = render.icc == "srgb" and not encode.is_srgb(self.header.icc)
+        if converted or not encode_deep.can_hold(self.header.format, deep):
+            self.details.append("written with 8 bits")
+            return None
+        grey = deep.values.ndim == 2 and not deep.alpha.size
+        icc = encode.embeddable(self.header.icc, grey=grey) if render.icc == "keep" else b""
+        dpi = None if render.private else encode.resolution(self.image.data, self.header)
+        return encode_deep.file("filled", self.header.format, deep, icc=icc, dpi=dpi)
 
     def _encoded(self, pixels: Pixels) -> RenderedFile:
         render = self.render
         return encode.like_source(
-            "filled", pixels, self.image.data, self.header, icc=render.icc, quality=render.quality
+            "filled",
+            pixels,
+            self.image.data,
+            self.header,
+            icc=render.icc,
+            quality=render.quality,
+            keep_dpi=not render.private,
         )
 
     def _cutout(self) -> Pixels:

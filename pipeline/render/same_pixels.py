@@ -9,29 +9,36 @@ AVIF 61 (60). The search for faces in such a picture takes 20 times as long as t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
 from pipeline.errors import ImageError
+from pipeline.image.deep import Deep, is_deep
 from pipeline.image.header import Header, header_of, open_image, undecodable
 from pipeline.image.to_rgb import load_rgb
-from pipeline.records import Pixels
+from pipeline.records import EncodedImage, Pixels
 
 _SKETCH: Final = 8
 _SOS: Final = b"\xff\xda"
 
 
-def check(published: bytes, data: bytes, header: Header, full: Callable[[], Pixels]) -> None:
+class Decoder(Protocol):
+    """The part of a decoder that is needed here."""
+
+    def full(self, image: EncodedImage) -> Pixels: ...
+    def deep(self, image: EncodedImage) -> Deep | None: ...
+
+
+def check(published: bytes, image: EncodedImage, header: Header, decoder: Decoder) -> None:
     """Raise ImageError `changed_pixels` unless both files show the same picture, upright and with the same alpha.
 
-    published: upright, without metadata. data, header, full: of the source; `full` decodes it, or finds it decoded.
+    published: upright, without metadata. header: of the source, whose decoded pixels the decoder may still hold.
     """
-    if published == data:
+    if published == image.data:
         return
     try:
-        same = _jpegs(published, data) if header.format == "JPEG" else _others(published, data, header, full)
+        same = _jpegs(published, image.data) if header.format == "JPEG" else _others(published, image, header, decoder)
     except ImageError as error:
         raise _changed(f"it cannot be read ({error})") from error
     if not same:
@@ -59,15 +66,25 @@ def _stored(data: bytes, *, whole: bool) -> tuple[str, tuple[int, int], bytes]:
         return image.mode, size, image.tobytes()
 
 
-def _others(published: bytes, data: bytes, header: Header, full: Callable[[], Pixels]) -> bool:
-    image = open_image(published)
-    found = header_of(image)
+def _others(published: bytes, image: EncodedImage, header: Header, decoder: Decoder) -> bool:
+    opened = open_image(published)
+    found = header_of(opened)
     if found.orientation != 1 or found.upright != header.upright:
         return False
+    if is_deep(header):
+        numbers = decoder.deep(EncodedImage(ref=image.ref, data=published))
+        return numbers is not None and _same_numbers(numbers, decoder.deep(image))
     with undecodable(f"{header.format} pixels"):
-        if header.bits > 8:  # as stored: two numbers may be one level of eight bits
-            source = open_image(data)
-            return source.mode == image.mode and bool(np.array_equal(np.asarray(source), np.asarray(image)))
-        rgb, alpha = load_rgb(image, found, (0.0, 1.0))
-    pixels = full()
+        rgb, alpha = load_rgb(opened, found, (0.0, 1.0))
+    pixels = decoder.full(image)
     return bool(np.array_equal(rgb, pixels.rgb) and np.array_equal(alpha, pixels.alpha))
+
+
+def _same_numbers(found: Deep, deep: Deep | None) -> bool:
+    """Two numbers may be one level of 8 bits, and one number two levels by other ranges."""
+    return (
+        deep is not None
+        and np.array_equal(found.values, deep.values)
+        and np.array_equal(found.alpha, deep.alpha)
+        and found.levels == deep.levels
+    )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from PIL import Image
 
-from tests.fakes.metadata_samples import saved
+from tests.fakes.metadata_samples import SECRET, saved
 
 Entry = tuple[int, int, int, int]
 """An entry of a TIFF directory: tag, type (4: 32 bits), count, value."""
@@ -137,6 +138,116 @@ def ultra_hdr(image: Image.Image) -> bytes:
     base = len(front) + 8  # of the index's own offsets: behind the segment's marker, length and name
     total = len(front) + 4 + len(_index(0, 0)) + len(first) - 2
     return front + _segment(0xE2, _index(total, total - base, len(second))) + first[2:] + second
+
+
+class AvifItem(NamedTuple):
+    """kind: `av01`, `grid`, ... properties: (type, body) of each. links: (type of the reference, items it leads to)."""
+
+    kind: bytes
+    payload: bytes
+    properties: Sequence[tuple[bytes, bytes]]
+    links: Sequence[tuple[bytes, Sequence[int]]] = ()
+
+
+def avif_item(image: Image.Image, *more: tuple[bytes, bytes]) -> AvifItem:
+    """The coded picture of an opaque AVIF, and its properties with some more."""
+    data = saved(image, "AVIF", quality=80, speed=8)
+    properties = _avif_boxes(dict(_avif_boxes(dict(_avif_boxes(data))[b"meta"][4:]))[b"iprp"])
+    return AvifItem(b"av01", dict(_avif_boxes(data))[b"mdat"], [*_avif_boxes(dict(properties)[b"ipco"]), *more])
+
+
+def avif(*items: AvifItem, brands: bytes = b"avifmif1miafMA1B") -> bytes:
+    """A container of items, numbered from 1 on; the first is the primary one. Names are planted, as encoders leave
+    them."""
+    numbers = range(1, len(items) + 1)
+    pool = [one for item in items for one in item.properties]
+    uses = b""
+    for number, item in zip(numbers, items, strict=True):
+        places = bytes(pool.index(one) + 1 | (0x80 if one[0] == b"av1C" else 0) for one in item.properties)
+        uses += struct.pack(">HB", number, len(places)) + places
+    links = b"".join(
+        _avif_box(kind, struct.pack(f">HH{len(targets)}H", number, len(targets), *targets))
+        for number, item in zip(numbers, items, strict=True)
+        for kind, targets in item.links
+    )
+
+    def meta(start: int) -> bytes:
+        places, at = b"", start
+        for number, item in zip(numbers, items, strict=True):
+            places += struct.pack(">HHHII", number, 0, 1, at, len(item.payload))
+            at += len(item.payload)
+        entries = b"".join(
+            _avif_box(b"infe", struct.pack(">IHH4s", 2 << 24, number, 0, item.kind) + SECRET + b"\0")
+            for number, item in zip(numbers, items, strict=True)
+        )
+        parts = (
+            _avif_box(b"hdlr", bytes(8) + b"pict" + bytes(12) + SECRET + b"\0"),
+            _avif_box(b"pitm", struct.pack(">IH", 0, 1)),
+            _avif_box(b"iloc", struct.pack(">IBBH", 0, 0x44, 0, len(items)) + places),
+            _avif_box(b"iinf", struct.pack(">IH", 0, len(items)) + entries),
+            _avif_box(b"iref", bytes(4) + links),
+            _avif_box(
+                b"iprp",
+                _avif_box(b"ipco", b"".join(_avif_box(*one) for one in pool))
+                + _avif_box(b"ipma", struct.pack(">II", 0, len(items)) + uses),
+            ),
+        )
+        return _avif_box(b"meta", bytes(4) + b"".join(parts))
+
+    head = _avif_box(b"ftyp", b"avif" + bytes(4) + brands)
+    start = len(head) + len(meta(0)) + 8
+    return head + meta(start) + _avif_box(b"mdat", b"".join(item.payload for item in items))
+
+
+def avif_gain_map(image: Image.Image) -> bytes:
+    """A picture with a gain map as phones write it (ISO 21496-1): the map, and an item that joins both."""
+    small = avif_item(image.resize((image.width // 2, image.height // 2)))
+    size = (b"ispe", struct.pack(">III", 0, *image.size))
+    joined = AvifItem(b"tmap", bytes(62) + SECRET, [size], [(b"dimg", (1, 2))])
+    return avif(avif_item(image), small, joined, brands=b"avifmif1miafMA1Btmap")
+
+
+def avif_premultiplied(image: Image.Image, alpha: Image.Image) -> bytes:
+    urn = (b"auxC", bytes(4) + b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0")
+    over = avif_item(alpha.convert("L"), urn)
+    return avif(avif_item(image)._replace(links=[(b"prem", (2,))]), over._replace(links=[(b"auxl", (1,))]))
+
+
+def avif_thumbnail(image: Image.Image) -> bytes:
+    small = avif_item(image.resize((image.width // 2, image.height // 2)))
+    return avif(avif_item(image), small._replace(links=[(b"thmb", (1,))]))
+
+
+def avif_grid(tiles: Sequence[Image.Image], columns: int, *, alpha: Sequence[Image.Image] = ()) -> bytes:
+    """A grid of pictures of one size, row by row, with the names of encoders; with alpha, a second grid."""
+    rows = len(tiles) // columns
+    width, height = tiles[0].width * columns, tiles[0].height * rows
+    payload = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, width, height)
+    size = (b"ispe", struct.pack(">III", 0, width, height))
+    parts = [avif_item(tile) for tile in tiles]
+    shared = [one for one in parts[0].properties if one[0] in (b"pixi", b"colr")]
+    main = AvifItem(b"grid", payload, [size, *shared], [(b"dimg", range(2, 2 + len(parts)))])
+    if not alpha:
+        return avif(main, *parts)
+    urn = (b"auxC", bytes(4) + b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0")
+    number = 2 + len(parts)
+    over = [avif_item(tile.convert("L"), urn) for tile in alpha]
+    links = [(b"dimg", range(number + 1, number + 1 + len(over))), (b"auxl", (1,))]
+    shared = [one for one in over[0].properties if one[0] == b"pixi"]
+    return avif(main, *parts, AvifItem(b"grid", payload, [size, urn, *shared], links), *over)
+
+
+def _avif_box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+def _avif_boxes(data: bytes) -> list[tuple[bytes, bytes]]:
+    found, at = [], 0
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        found.append((data[at + 4 : at + 8], data[at + 8 : at + size]))
+        at += size
+    return found
 
 
 def _index(size: int, offset: int, second: int = 0) -> bytes:

@@ -14,9 +14,11 @@ import zlib
 from collections.abc import Iterator, Mapping
 from functools import cache
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 
 from tests.fakes import crafted_images
@@ -87,6 +89,17 @@ def _wide_gamut() -> bytes:
             fixed = (round(value * 65536) for value in primaries[name])
             profile[start + 8 : start + 20] = struct.pack(">3i", *fixed)
     return bytes(profile)
+
+
+def _png_between(chunks: bytes) -> bytes:
+    """A PNG with these chunks behind its header."""
+    data = saved(plain(), "PNG")
+    return data[:33] + chunks + data[33:]
+
+
+def _range_typed(kind: int) -> bytes:
+    more = [(280, kind, 3, 0), (281, kind, 3, 0xFFFFFF)]
+    return crafted_images.tiff_picture(plain(), count=40 * 30 * 3, more=more)
 
 
 @cache
@@ -168,6 +181,30 @@ def images() -> Images:
         "exif_broken.jpg": (saved(plain(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"), UNCHANGED),
         "exif_short.jpg": (saved(plain(), "JPEG", exif=b"Exif\0\0I"), UNCHANGED),
         "exif_all.jpg": (jpeg(small().crop((0, 0, 30, 20))), UNCHANGED),
+        "tiff_no_counts.tif": (crafted_images.tiff_picture(plain(), count=None), UNCHANGED),
+        "tiff_counts_0.tif": (crafted_images.tiff_picture(plain(), count=0), UNCHANGED),
+        "tiff_counts_0_deflate.tif": (crafted_images.tiff_picture(plain(), count=0, deflate=True), UNCHANGED),
+        "tiff_counts_half.tif": (crafted_images.tiff_picture(plain(), count=1800), UNCHANGED),
+        "tiff_counts_huge.tif": (crafted_images.tiff_picture(plain(), count=1 << 20), UNCHANGED),
+        "tiff_range_byte.tif": (_range_typed(1), UNCHANGED),
+        "tiff_range_undefined.tif": (_range_typed(7), UNCHANGED),
+        "png_no_end.png": (whole[".png"][:-12], UNCHANGED),
+        "png_end_cut.png": (whole[".png"][:-4], UNCHANGED),
+        "png_pixels_bad_crc.png": (whole[".png"][:-16] + bytes(4) + whole[".png"][-12:], UNCHANGED),
+        "png_two_gammas.png": (_png_between(chunk(b"gAMA", struct.pack(">I", 45455)) * 2), UNCHANGED),
+        "png_long_srgb.png": (_png_between(chunk(b"sRGB", b"\0\0")), UNCHANGED),
+        "padded_00.jpg": (whole[".jpg"][:-2] + bytes(4096) + b"\xff\xd9", UNCHANGED),
+        "padded_ff.jpg": (whole[".jpg"][:-2] + b"\xff" * 4096 + b"\xff\xd9", UNCHANGED),
+        "scan_by_scan.jpg": (crafted_images.scan_by_scan(plain()), UNCHANGED),
+        "scan_by_scan_420.jpg": (crafted_images.scan_by_scan(plain(), small_colours=True), UNCHANGED),
+        "scan_by_scan_hides.jpg": (
+            crafted_images.resized_jpeg(crafted_images.scan_by_scan(face), 256, 40),
+            "render: size_mismatch",
+        ),
+        "gain_map.avif": (crafted_images.avif_gain_map(plain(128, 96)), UNCHANGED),
+        "thumbnail.avif": (crafted_images.avif_thumbnail(plain(128, 96)), UNCHANGED),
+        "grid.avif": (crafted_images.avif_grid([plain(128, 128)] * 4, 2), UNCHANGED),
+        "premultiplied.avif": (crafted_images.avif_premultiplied(plain(), plain()), UNCHANGED),
         "exif.png": (saved(plain(), "PNG", exif=exif(6)), UNCHANGED),
         "1x1.png": (saved(plain(1, 1), "PNG"), UNCHANGED),
         "1x1.jpg": (saved(plain(1, 1), "JPEG"), UNCHANGED),
@@ -176,8 +213,24 @@ def images() -> Images:
         "wide.jpg": (saved(plain(65500, 2), "JPEG"), UNCHANGED),
         "high.png": (saved(plain(2, 65500), "PNG"), UNCHANGED),
     }
+    made |= dict(_deep(face))
     made |= {f"orientation_{value}.jpg": (_oriented(value), UNCHANGED) for value in range(10)}
     return made | dict(_modes())
+
+
+def _deep(face: Image.Image) -> Iterator[tuple[str, tuple[bytes, str]]]:
+    """A face in 10 to 16 bits, grey and colour, as sensors write it: without a word on its levels."""
+    colours, grey = np.asarray(face).astype(np.uint16), np.asarray(face.convert("L")).astype(np.uint16)
+    for bits in (10, 12, 14, 16):
+        scale = ((1 << bits) - 1) / 255
+        for kind, array in (("grey", grey), ("rgb", colours)):
+            few = np.rint(array * scale).astype(np.uint16)
+            for suffix in (".png", ".tiff"):
+                encoded = cv2.imencode(suffix, few[..., ::-1] if few.ndim == 3 else few)[1]
+                yield f"face_{kind}_{bits}{suffix}", (encoded.tobytes(), WRITTEN)
+    out = io.BytesIO()
+    tifffile.imwrite(out, np.moveaxis(colours << 4, 2, 0), photometric="rgb", planarconfig="separate", metadata=None)
+    yield "face_planes_12.tif", (out.getvalue(), WRITTEN)
 
 
 def _modes() -> Iterator[tuple[str, tuple[bytes, str]]]:

@@ -19,11 +19,12 @@ from pipeline.image.strip.problems import CannotStrip
 __all__ = ["CannotStrip", "strip"]
 
 
-def strip(data: bytes, header: Header, *, keep_icc: bool) -> bytes:
+def strip(data: bytes, header: Header, *, keep_icc: bool, keep_dpi: bool = False) -> bytes:
     """Return the same image without metadata. data: the encoded bytes that `header` was read from.
 
     keep_icc: keep the colour profile. It says how to show the pixels and names a class of devices, not a person;
-    without it the pixels keep their values and may be shown in other colours.
+    without it the pixels keep their values and may be shown in other colours. keep_dpi: keep the resolution of a PNG;
+    that of JPEG and TIFF, two numbers in tags that decoders expect, always stays.
     Raises CannotStrip (reason `strip_unsupported`) when a legal container cannot be cut safely (the caller may encode
     the pixels anew), and when the orientation is not 1, because it would be lost.
     Raises ImageError with reason `malformed_<format>` when the structure contradicts itself.
@@ -34,7 +35,7 @@ def strip(data: bytes, header: Header, *, keep_icc: bool) -> bytes:
         case "JPEG":
             return jpeg.strip(data, keep_icc=keep_icc)
         case "PNG":
-            return png.strip(data, icc=header.icc if keep_icc else b"")
+            return png.strip(data, icc=header.icc if keep_icc else b"", keep_dpi=keep_dpi)
         case "WEBP":
             return webp.strip(data, keep_icc=keep_icc)
         case "GIF":

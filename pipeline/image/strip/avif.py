@@ -1,7 +1,8 @@
 """Keep the items of an AVIF that are its picture (ISO 14496-12, ISO 23008-12, AV1-ISOBMFF, AVIF 1.1).
 
-The container is built anew around one coded picture and its alpha, if it has one: the layout that libavif writes for a
-still. Grids, derived pictures, layers, sequences and all else with several items are refused.
+The container is built anew around one picture and its alpha, if it has one, each of them coded whole or as a grid of
+tiles: the layouts that libavif writes for a still. Gain maps, thumbnails, depth and other pictures are left out like
+metadata. Other derived pictures, premultiplied alpha and sequences are refused.
 """
 
 from __future__ import annotations
@@ -19,16 +20,18 @@ _PROPERTIES: Final = (b"ispe", b"pixi", b"av1C", b"colr", b"auxC", b"irot", b"im
 _PICTURE_UNITS: Final = (1, 2, 3, 4, 6, 7)
 """OBU types: sequence header, temporal delimiter, frame header, tile group, frame, redundant frame header.
 The others (metadata 5, padding 15, ...) may hold anything."""
-_DROPPED_ITEMS: Final = (b"Exif", b"mime", b"uri ")
-
 Property = tuple[bytes, bytes, bool]
 """Type, body, and whether a reader must understand it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Item:
+    """A picture: coded (av01), or a grid of the `tiles`."""
+
+    kind: bytes
     payload: bytes
     properties: tuple[Property, ...]
+    tiles: tuple[_Item, ...] = ()
 
 
 def strip(data: bytes, *, keep_icc: bool) -> bytes:
@@ -39,10 +42,10 @@ def strip(data: bytes, *, keep_icc: bool) -> bytes:
     if b"ftyp" not in boxes or b"meta" not in boxes:
         raise malformed("avif", f"expected the boxes ftyp and meta, got {sorted(boxes)}")
     try:
-        color, alpha = _items(data, boxes[b"meta"], keep_icc=keep_icc)
+        pictures = _pictures(data, boxes[b"meta"], keep_icc=keep_icc)
     except (struct.error, IndexError, KeyError) as error:
         raise malformed("avif", f"its meta box contradicts itself ({type(error).__name__}: {error})") from error
-    return _write(boxes[b"ftyp"], [color] if alpha is None else [color, alpha])
+    return _write(boxes[b"ftyp"], pictures)
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -61,30 +64,54 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += size
 
 
-def _items(data: bytes, meta: bytes, *, keep_icc: bool) -> tuple[_Item, _Item | None]:
+def _pictures(data: bytes, meta: bytes, *, keep_icc: bool) -> list[_Item]:
+    """The primary picture, then its alpha if it has one."""
     boxes = dict(_boxes(meta[4:]))
     primary_box = boxes[b"pitm"]
     primary = int.from_bytes(primary_box[4:8] if primary_box[0] else primary_box[4:6], "big")
     kinds = _kinds(boxes[b"iinf"])
-    pictures = {item for item, kind in kinds.items() if kind not in _DROPPED_ITEMS}
-    if kinds[primary] != b"av01" or any(kinds[item] != b"av01" for item in pictures):
-        raise CannotStrip(f"AVIF with items of type {sorted({kinds[item] for item in pictures})}")
     properties = _properties(boxes[b"iprp"], keep_icc=keep_icc)
+    references = list(_references(boxes.get(b"iref", b"")))
     alphas = [
         source
-        for kind, source, targets in _references(boxes.get(b"iref", b""))
+        for kind, source, targets in references
         if kind == b"auxl" and targets == [primary] and _is_alpha(properties.get(source, ()))
     ]
-    if pictures - {primary, *alphas} or len(alphas) > 1:
-        raise CannotStrip(f"AVIF with {len(pictures)} pictures, {len(alphas)} of them alpha")
-    if any(kind == b"prem" for kind, _, _ in _references(boxes.get(b"iref", b""))):
+    if len(alphas) > 1:
+        raise CannotStrip(f"AVIF with {len(alphas)} pictures of alpha")
+    if any(kind == b"prem" for kind, _, _ in references):
         raise CannotStrip("AVIF with premultiplied alpha")
-    payloads = _payloads(data, boxes[b"iloc"], boxes.get(b"idat", b""), {primary, *alphas})
+    wanted = [primary, *alphas]
+    tiles = {
+        number: [
+            tile for kind, source, targets in references if (kind, source) == (b"dimg", number) for tile in targets
+        ]
+        for number in wanted
+        if kinds[number] == b"grid"
+    }
+    coded = {number for number in wanted if number not in tiles}.union(*tiles.values())
+    if foreign := {kinds[number] for number in coded} - {b"av01"}:
+        raise CannotStrip(f"AVIF with items of type {sorted(foreign)}")
+    payloads = _payloads(data, boxes[b"iloc"], boxes.get(b"idat", b""), {*wanted, *coded})
 
     def item(number: int) -> _Item:
-        return _Item(payload=_picture_units(payloads[number]), properties=properties.get(number, ()))
+        payload = payloads[number]
+        return _Item(
+            kind=kinds[number],
+            payload=_grid(payload, len(tiles[number])) if number in tiles else _picture_units(payload),
+            properties=properties.get(number, ()),
+            tiles=tuple(item(tile) for tile in tiles.get(number, ())),
+        )
 
-    return item(primary), item(alphas[0]) if alphas else None
+    return [item(number) for number in wanted]
+
+
+def _grid(payload: bytes, tiles: int) -> bytes:
+    """Version, flags (bit 0: sizes of 32 bits), rows and columns minus one, width and height: no more."""
+    length = 12 if payload[1] & 1 else 8
+    if len(payload) < length or (payload[2] + 1) * (payload[3] + 1) != tiles:
+        raise malformed("avif", f"a grid of {len(payload)} bytes with {tiles} tiles")
+    return payload[:length]
 
 
 def _kinds(iinf: bytes) -> dict[int, bytes]:
@@ -222,33 +249,52 @@ def _picture_units(payload: bytes) -> bytes:
 # --- writing ---------------------------------------------------------------------------------------------------
 
 
-def _write(ftyp: bytes, items: list[_Item]) -> bytes:
-    """Write a container. items: the picture, then its alpha."""
+def _write(ftyp: bytes, pictures: list[_Item]) -> bytes:
+    """Write a container. pictures: the primary one, then its alpha."""
     brands = [brand for brand in _BRANDS if brand in [ftyp[at : at + 4] for at in range(8, len(ftyp), 4)]]
     head = _box(b"ftyp", b"avif" + bytes(4) + b"".join(brands or _BRANDS[:3]))
-    draft = head + _meta(items, [0] * len(items))
+    items = [item for picture in pictures for item in (picture, *picture.tiles)]
+    links = _links(pictures)
+    draft = head + _meta(items, links, [0] * len(items))
     offsets, at = [], len(draft) + 8
     for item in items:
         offsets.append(at)
         at += len(item.payload)
-    return head + _meta(items, offsets) + _box(b"mdat", b"".join(item.payload for item in items))
+    return head + _meta(items, links, offsets) + _box(b"mdat", b"".join(item.payload for item in items))
 
 
-def _meta(items: list[_Item], offsets: list[int]) -> bytes:
+def _links(pictures: list[_Item]) -> bytes:
+    """References by the numbers of the items, from 1 on: a grid to its tiles, alpha to its picture."""
+    made, number = b"", 1
+    for picture in pictures:
+        for kind, targets in (
+            (b"dimg", range(number + 1, number + 1 + len(picture.tiles))),
+            (b"auxl", range(1, 2) if number > 1 else ()),
+        ):
+            if targets:
+                made += _box(kind, struct.pack(f">HH{len(targets)}H", number, len(targets), *targets))
+        number += 1 + len(picture.tiles)
+    return made
+
+
+def _meta(items: list[_Item], links: bytes, offsets: list[int]) -> bytes:
     numbers = range(1, len(items) + 1)
     locations = b"".join(
         struct.pack(">HHHII", number, 0, 1, offset, len(item.payload))
         for number, item, offset in zip(numbers, items, offsets, strict=True)
     )
-    entries = b"".join(_box(b"infe", struct.pack(">IHH4sB", 2 << 24, number, 0, b"av01", 0)) for number in numbers)
+    entries = b"".join(
+        _box(b"infe", struct.pack(">IHH4sB", 2 << 24, number, 0, item.kind, 0))
+        for number, item in zip(numbers, items, strict=True)
+    )
     pool: list[tuple[bytes, bytes]] = []
-    links = b""
+    uses = b""
     for number, item in zip(numbers, items, strict=True):
-        links += struct.pack(">HB", number, len(item.properties))
+        uses += struct.pack(">HB", number, len(item.properties))
         for kind, body, essential in item.properties:
             if (kind, body) not in pool:
                 pool.append((kind, body))
-            links += bytes((essential << 7 | pool.index((kind, body)) + 1,))
+            uses += bytes((essential << 7 | pool.index((kind, body)) + 1,))
     if len(pool) > 127:
         raise CannotStrip(f"AVIF with {len(pool)} properties")
     container = _box(b"ipco", b"".join(_box(kind, body) for kind, body in pool))
@@ -257,10 +303,9 @@ def _meta(items: list[_Item], offsets: list[int]) -> bytes:
         _box(b"pitm", struct.pack(">IH", 0, 1)),
         _box(b"iloc", struct.pack(">IBBH", 0, 0x44, 0, len(items)) + locations),
         _box(b"iinf", struct.pack(">IH", 0, len(items)) + entries),
-        _box(b"iprp", container + _box(b"ipma", struct.pack(">II", 0, len(items)) + links)),
+        *([_box(b"iref", bytes(4) + links)] if links else []),
+        _box(b"iprp", container + _box(b"ipma", struct.pack(">II", 0, len(items)) + uses)),
     ]
-    if len(items) == 2:
-        parts.insert(4, _box(b"iref", bytes(4) + _box(b"auxl", struct.pack(">HHH", 2, 1, 1))))
     return _box(b"meta", bytes(4) + b"".join(parts))
 
 

@@ -22,11 +22,11 @@ _LONGEST: Final = {
 }
 
 
-def strip(data: bytes, *, icc: bytes) -> bytes:
+def strip(data: bytes, *, icc: bytes, keep_dpi: bool = False) -> bytes:
     """Keep the chunks that define the pixels, up to IEND. The CRCs of dropped chunks are checked, too.
 
     icc: the profile to embed, or empty. The iCCP chunk is written anew because its name field is free text. Of an APNG
-    the default image stays, without frames and controls.
+    the default image stays, without frames and controls. keep_dpi: keep the resolution (pHYs).
     """
     if data[:8] != _SIGNATURE:
         raise malformed("png", f"expected the PNG signature, got {data[:8].hex(' ') or 'nothing'}")
@@ -50,14 +50,38 @@ def strip(data: bytes, *, icc: bytes) -> bytes:
         elif kind == b"IDAT":
             out.append(data[at:end])
         elif kind == b"iCCP" and icc and kind not in seen:
-            out.append(_chunk(b"iCCP", b"icc\0\0" + zlib.compress(icc)))
+            out.append(profile(icc))
+        elif kind == b"pHYs" and keep_dpi and length == 9 and kind not in seen:
+            out.append(data[at:end])
         elif kind == b"IEND":
             if b"IDAT" not in seen:
                 raise malformed("png", "it ends before its first IDAT")
-            return b"".join((*out, _chunk(b"IEND", b"")))
+            return b"".join((*out, chunk(b"IEND", b"")))
         seen.add(kind)
         at = end
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
+def bare(data: bytes) -> bytes:
+    """Keep header and pixels of a PNG that a decoder has read, also if its checksums are wrong or its end is away."""
+    out, at = [_SIGNATURE], 8
+    while at + 8 <= len(data) and (kind := data[at + 4 : at + 8]) != b"IEND":
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        if kind in (b"IHDR", b"IDAT"):
+            out.append(chunk(kind, data[at + 8 : end]))
+        at = end + 4
+    return b"".join((*out, chunk(b"IEND", b"")))
+
+
+def profile(icc: bytes) -> bytes:
+    """Make the chunk of a colour profile. Its name is free text, so it is always the same."""
+    return chunk(b"iCCP", b"icc\0\0" + zlib.compress(icc))
+
+
+def density(dpi: tuple[float, float]) -> bytes:
+    """Make the chunk of a resolution: pixels a metre, across and down."""
+    return chunk(b"pHYs", b"".join(round(number / 0.0254).to_bytes(4, "big") for number in dpi) + b"\1")
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """Make a chunk with its length and CRC."""
     return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")

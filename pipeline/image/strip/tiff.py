@@ -34,7 +34,9 @@ _BYTE, _SHORT, _LONG, _UNDEFINED, _LONG8 = 1, 3, 4, 7, 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Field:
+class Field:
+    """A tag's value. kind: TIFF's type of number. count: of numbers. raw: their bytes, in the order of the file."""
+
     kind: int
     count: int
     raw: bytes
@@ -54,10 +56,10 @@ def strip(data: bytes, *, keep_icc: bool) -> bytes:
             kept[tag] = _long(order, _numbers(order, field))
     if _JPEG_TABLES in kept:
         tables = jpeg.strip(kept[_JPEG_TABLES].raw, keep_icc=False, tables_only=True)
-        kept[_JPEG_TABLES] = _Field(kind=_UNDEFINED, count=len(tables), raw=tables)
+        kept[_JPEG_TABLES] = Field(kind=_UNDEFINED, count=len(tables), raw=tables)
     tiled = _TILE_OFFSETS in page
     pieces = _pieces(data, order, page, tiled=tiled)
-    return _write(order, kept, pieces, tiled=tiled)
+    return write(order, kept, pieces, tiled=tiled)
 
 
 def planes(data: bytes) -> list[bytes]:
@@ -72,10 +74,10 @@ def planes(data: bytes) -> list[bytes]:
     for tag, number in ((_BITS, _numbers(order, page[_BITS])[0]), (_PHOTOMETRIC, 1), (_SAMPLES, 1)):
         kept[tag] = _long(order, [number])
     each = len(pieces) // count
-    return [_write(order, kept, pieces[at : at + each], tiled=tiled) for at in range(0, len(pieces), each)]
+    return [write(order, kept, pieces[at : at + each], tiled=tiled) for at in range(0, len(pieces), each)]
 
 
-def _first_page(data: bytes) -> tuple[str, dict[int, _Field]]:
+def _first_page(data: bytes) -> tuple[str, dict[int, Field]]:
     order = {b"II": "<", b"MM": ">"}.get(data[:2], "")
     if not order or len(data) < 16:
         raise malformed("tiff", f"expected II or MM, got {data[:2]!r} of {len(data)} bytes")
@@ -103,25 +105,32 @@ def _first_page(data: bytes) -> tuple[str, dict[int, _Field]]:
                 if tag in _KEPT or tag in (_ICC, _STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS):
                     if value + size > len(data):
                         raise malformed("tiff", f"tag {tag} wants bytes {value} to {value + size} of {len(data)}")
-                    page[tag] = _Field(kind=kind, count=count, raw=data[value : value + size])
+                    page[tag] = Field(kind=kind, count=count, raw=data[value : value + size])
     except struct.error as error:
         raise malformed("tiff", f"its page runs over the end of the file ({error})") from error
     return order, page
 
 
-def _numbers(order: str, field: _Field) -> list[int]:
+def _numbers(order: str, field: Field) -> list[int]:
     if field.kind not in (_BYTE, _SHORT, _LONG, _LONG8):
         raise malformed("tiff", f"expected whole numbers, got type {field.kind}")
     return list(struct.unpack(f"{order}{field.count}{_FORMATS[field.kind]}", field.raw))
 
 
-def _long(order: str, values: list[int]) -> _Field:
+def _long(order: str, values: list[int]) -> Field:
     if max(values, default=0) >= 1 << 32:
         raise CannotStrip("TIFF with values past 4 GiB")
-    return _Field(kind=_LONG, count=len(values), raw=struct.pack(f"{order}{len(values)}I", *values))
+    return Field(kind=_LONG, count=len(values), raw=struct.pack(f"{order}{len(values)}I", *values))
 
 
-def _pieces(data: bytes, order: str, page: dict[int, _Field], *, tiled: bool) -> list[bytes]:
+def field(order: str, kind: int, *numbers: float) -> Field:
+    """Make the value of a tag. order: `<` or `>`. kind: TIFF's type; RATIONAL takes two numbers a value."""
+    form = _FORMATS[kind]
+    raw = struct.pack(f"{order}{len(numbers)}{form[-1]}", *numbers)
+    return Field(kind=kind, count=len(numbers) // len(form), raw=raw)
+
+
+def _pieces(data: bytes, order: str, page: dict[int, Field], *, tiled: bool) -> list[bytes]:
     """Cut out the encoded strips or tiles, each with its samples only."""
     keys = (_TILE_OFFSETS, _TILE_COUNTS) if tiled else (_STRIP_OFFSETS, _STRIP_COUNTS)
     if keys[0] not in page or keys[1] not in page:
@@ -147,7 +156,7 @@ def _pieces(data: bytes, order: str, page: dict[int, _Field], *, tiled: bool) ->
     return pieces
 
 
-def _sizes(order: str, page: dict[int, _Field], pieces: int, *, tiled: bool) -> list[int]:
+def _sizes(order: str, page: dict[int, Field], pieces: int, *, tiled: bool) -> list[int]:
     """Bytes of samples in each uncompressed piece: any bytes that the file declares beyond them are not pixels."""
     if _one(order, page, _PHOTOMETRIC, 0) == _YCBCR:
         raise CannotStrip("uncompressed YCbCr TIFF")
@@ -163,15 +172,18 @@ def _sizes(order: str, page: dict[int, _Field], pieces: int, *, tiled: bool) -> 
     return [row * min(rows, height - index % strips * rows) for index in range(pieces)]
 
 
-def _one(order: str, page: dict[int, _Field], tag: int, default: int) -> int:
+def _one(order: str, page: dict[int, Field], tag: int, default: int) -> int:
     numbers = _numbers(order, page[tag]) if tag in page else [default]
     if len(numbers) != 1:
         raise malformed("tiff", f"expected one number in tag {tag}, got {len(numbers)}")
     return numbers[0]
 
 
-def _write(order: str, kept: dict[int, _Field], pieces: list[bytes], *, tiled: bool) -> bytes:
-    """Write the header, the one page, the values that do not fit into it, and the pixels."""
+def write(order: str, kept: dict[int, Field], pieces: list[bytes], *, tiled: bool) -> bytes:
+    """Write a classic TIFF: the header, one page, the values that do not fit into it, and the pixels.
+
+    order: `<` or `>`. kept: tag -> value, without the offsets and sizes. pieces: the encoded strips or tiles.
+    """
     offsets_tag, counts_tag = (_TILE_OFFSETS, _TILE_COUNTS) if tiled else (_STRIP_OFFSETS, _STRIP_COUNTS)
     fields = {tag: field for tag, field in kept.items() if tag not in (offsets_tag, counts_tag)}
     fields[counts_tag] = _long(order, [len(piece) for piece in pieces])

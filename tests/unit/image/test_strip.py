@@ -115,9 +115,42 @@ def test_a_tiff_of_an_unknown_codec_is_refused() -> None:
         strip(bytes(data), header, keep_icc=False)
 
 
+def tiles(columns: int, rows: int) -> list[Image.Image]:
+    whole = metadata_samples.photo().resize((128 * columns, 128 * rows))
+    corners = [(128 * column, 128 * row) for row in range(rows) for column in range(columns)]
+    return [whole.crop((x, y, x + 128, y + 128)) for x, y in corners]
+
+
+AVIFS = {
+    "gain map": lambda: crafted_images.avif_gain_map(metadata_samples.photo()),
+    "thumbnail": lambda: crafted_images.avif_thumbnail(metadata_samples.photo()),
+    "grid": lambda: crafted_images.avif_grid(tiles(3, 2), 3),
+    "grid with alpha": lambda: crafted_images.avif_grid(tiles(2, 1), 2, alpha=tiles(2, 1)),
+}
+
+
+@pytest.mark.parametrize("name", AVIFS)
+def test_an_avif_of_several_items_keeps_its_picture_and_nothing_else(name: str) -> None:
+    data = AVIFS[name]()
+    assert metadata_samples.SECRET in data
+    after = strip(data, read_header(data), keep_icc=False)
+    np.testing.assert_array_equal(decoded(data)[1], decoded(after)[1])
+    assert metadata_samples.SECRET not in after
+    assert b"tmap" not in after
+    kept = 1 if "grid" not in name else {"grid": 7, "grid with alpha": 6}[name]
+    assert after.count(b"infe") == kept
+    assert strip(after, read_header(after), keep_icc=False) == after
+
+
 def test_an_avif_with_a_picture_of_another_kind_is_refused() -> None:
+    data = corpus()["avif"].replace(b"\x00av01Color", b"\x00idenColor")
+    with pytest.raises(CannotStrip, match="iden"):
+        strip(data, read_header(corpus()["avif"]), keep_icc=False)
+
+
+def test_a_grid_of_other_tiles_than_it_says_is_malformed() -> None:
     data = corpus()["avif"].replace(b"\x00av01Color", b"\x00gridColor")
-    with pytest.raises(CannotStrip, match="grid"):
+    with pytest.raises(ImageError, match="malformed_avif: a grid"):
         strip(data, read_header(corpus()["avif"]), keep_icc=False)
 
 

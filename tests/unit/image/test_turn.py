@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from pipeline.image.turn import turn
@@ -12,7 +15,7 @@ from pipeline.image.turn import turn
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.int32, np.uint32, np.float32])
 def test_every_type_of_number_is_turned_as_pillow_turns_a_picture(dtype: type, channels: int, orientation: int) -> None:
     numbers = np.arange(48, dtype=np.uint8).reshape(6, 8)
-    stored = numbers.astype(dtype) + np.asarray(200 if dtype != np.uint8 else 0, dtype)
+    stored: NDArray[Any] = numbers.astype(dtype) + np.asarray(200 if dtype != np.uint8 else 0, dtype)
     stored = np.dstack([stored + np.asarray(i, dtype) for i in range(channels)]) if channels else stored
     picture = Image.fromarray(numbers)
     picture.getexif()[0x0112] = orientation

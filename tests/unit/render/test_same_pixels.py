@@ -24,7 +24,7 @@ LOSSLESS = ("PNG", "TIFF", "BMP")
 
 def checked(published: bytes, data: bytes) -> None:
     image = EncodedImage(ref=ImageRef(image_id="a", key="a", member="a"), data=data)
-    check(published, data, read_header(data), lambda: Decode().load().full(image))
+    check(published, image, read_header(data), Decode().load())
 
 
 def changed(published: bytes, data: bytes) -> str:
