@@ -7,15 +7,16 @@ opened image, also through `convert` and `resize`.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from pipeline.errors import ImageError
 from pipeline.image.decode import turn
-from pipeline.image.header import SUFFIX, Header, open_image, undecodable
+from pipeline.image.header import GEO_TAGS, SUFFIX, GeoValue, Header, open_image, undecodable
 from pipeline.image.strip import webp
 from pipeline.records import Pixels, RenderedFile, Rgb
 
@@ -81,6 +82,16 @@ def jpeg(kind: str, rgb: Rgb, header: Header, *, icc: Icc, quality: int) -> Rend
 def index_png(kind: str, values: NDArray[np.uint16]) -> RenderedFile:
     """Encode an HW map as a grey PNG of 8 bits, or of 16 if a value needs them."""
     return _file(kind, "PNG", Image.fromarray(values if values.max(initial=0) > 255 else values.astype(np.uint8)), b"")
+
+
+def index_tiff(kind: str, values: NDArray[np.uint16], geo: Sequence[tuple[int, GeoValue]]) -> RenderedFile:
+    """Encode an HW map as a GeoTIFF with the georeference of its source (`Header.geo`), of 8 or 16 bits."""
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in geo:
+        tags.tagtype[tag] = GEO_TAGS[tag]
+        tags[tag] = value
+    image = Image.fromarray(values if values.max(initial=0) > 255 else values.astype(np.uint8))
+    return _file(kind, "TIFF", image, b"", compression="tiff_adobe_deflate", tiffinfo=tags)
 
 
 def small_jpeg(rgb: Rgb) -> bytes:

@@ -56,7 +56,8 @@ class Render:
     bake its orientation, to convert its colours, or to remove its alpha in a private run.
     `overlay` is a JPEG with every segment tinted and outlined.
     `cutout` is a PNG with alpha: opaque inside the selected segments, transparent black elsewhere.
-    `labels` is a grey PNG: 0 is background, other values are positions in `labels` + 1.
+    `labels` is a grey PNG: 0 is background, other values are positions in `labels` + 1. Of a GeoTIFF it is a TIFF with
+    the source's georeference, except in a private run.
     """
 
     outputs: tuple[Literal["filled", "overlay", "cutout", "labels"], ...] = ("filled",)
@@ -170,7 +171,10 @@ class _Picture:
                 return encode.png(kind, self._cutout(), self.header, icc=icc)
             case _:
                 values = {label: position + 1 for position, label in enumerate(self.render.labels)}
-                return encode.index_png(kind, draw.label_map(self.segments, values))
+                label_map = draw.label_map(self.segments, values)
+                if self.header.geo and self.header.orientation == 1 and not self.render.private:
+                    return encode.index_tiff(kind, label_map, self.header.geo)
+                return encode.index_png(kind, label_map)
 
     def _written(self) -> RenderedFile:
         pixels = Pixels(rgb=self.result, alpha=_OPAQUE)
