@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import isfinite
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, cast
 
@@ -48,6 +49,12 @@ SUFFIX: Final[Mapping[str, str]] = MappingProxyType(
 Image.MAX_IMAGE_PIXELS = None
 
 _EXIF_ORIENTATION = 0x0112
+_GEO_KEYS: Final = 34735
+GeoValue: TypeAlias = tuple[int, ...] | tuple[float, ...] | str
+GEO_TAGS: Final[Mapping[int, int]] = MappingProxyType(
+    {33550: 12, 33922: 12, 34264: 12, _GEO_KEYS: 3, 34736: 12, 34737: 2}
+)
+"""Tag of a georeference (OGC GeoTIFF 1.1, clause 7) -> its type: 2 text, 3 short, 12 double."""
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_SUBFILE, _TIFF_DNG = 256, 257, 258, 254, 50706
 _SMALLER_OR_MASK: Final = 1 | 4
 """Bits of the subfile type (TIFF 6.0, tag 254)."""
@@ -107,6 +114,8 @@ class Header:
     (format `JPEG`) or a HEIC."""
     frame: int = 0
     """The picture of the file that this is the header of, from 1; 0: its only or main one."""
+    geo: tuple[tuple[int, GeoValue], ...] = ()
+    """GeoTIFF only: tag and value of its georeference, in the order of the tags."""
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -244,6 +253,7 @@ def header_of(image: ImageFile.ImageFile, frame: int = 0) -> Header:
             subsampling=JpegImagePlugin.get_sampling(jpeg) if jpeg else -1,
             frames=len(full_pages(image)),
             frame=frame,
+            geo=_geo(image) if isinstance(image, TiffImagePlugin.TiffImageFile) else (),
         )
 
 
@@ -347,6 +357,26 @@ def _bits(image: ImageFile.ImageFile) -> int:
         # IHDR comes first: 8 bytes of signature, 8 of length and type, 8 of width and height, then the depth.
         return cast(io.BytesIO, image.fp).getbuffer()[24]
     return 1 if image.mode == "1" else 8
+
+
+def _geo(image: TiffImagePlugin.TiffImageFile) -> tuple[tuple[int, GeoValue], ...]:
+    """Read the georeference; empty when there is none or a tag of it is not as the standard says."""
+    found: list[tuple[int, GeoValue]] = []
+    for tag, kind in GEO_TAGS.items():
+        value = image.tag_v2.get(tag)
+        if value is None:
+            continue
+        values = value if isinstance(value, tuple) else (value,)
+        if kind == 2:
+            right = isinstance(value, str)
+        elif kind == 3:
+            right = all(isinstance(number, int) and 0 <= number <= 0xFFFF for number in values)
+        else:
+            right = all(isinstance(number, float) and isfinite(number) for number in values)
+        if not right:
+            return ()
+        found.append((tag, value if kind == 2 else values))
+    return tuple(found) if any(tag == _GEO_KEYS for tag, _ in found) else ()
 
 
 def _quantization(jpeg: JpegImagePlugin.JpegImageFile) -> tuple[tuple[int, ...], ...]:

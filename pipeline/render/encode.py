@@ -7,14 +7,15 @@ opened image, also through `convert` and `resize`.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from pipeline.errors import ImageError
-from pipeline.image.header import SUFFIX, Header, open_image, undecodable
+from pipeline.image.header import GEO_TAGS, SUFFIX, GeoValue, Header, open_image, undecodable
 from pipeline.image.strip import webp
 from pipeline.image.turn import turn
 from pipeline.records import Pixels, RenderedFile, Rgb
@@ -32,19 +33,13 @@ def like_source(
 ) -> RenderedFile:
     """Encode in the format of `data`, whose header is `header`.
 
-        JPEG: the source's quantisation tables, subsampling and progression (baseline when Pillow cannot); grey stays grey,
-        CMYK becomes RGB (with the tables). WebP: lossless when the source was. PNG, TIFF (deflate) and BMP: lossless, 8
-        bits a channel, palettes and CMYK as RGB, grey as grey. AVIF: `quality`, 4:4:4. A GIF becomes a PNG, because a new
-    <<<<<<< HEAD
-        palette of 256 colours would change pixels outside the region; so do a BMP with alpha, JPEG 2000, JPEG XL, DICOM,
-        NIfTI and HEIC with alpha. HEIC: a JPEG of `quality`. A frame of several: as a still of its format.
-        pixels.alpha: written if present; `pixels.rgb` is then straight, not composited.
-    =======
-        palette of 256 colours would change pixels outside the region; so does a BMP with alpha.
-        pixels.alpha: written if present; `pixels.rgb` is then straight, not composited. keep_dpi: with the source's
-        resolution, where the format has one.
-    >>>>>>> pixels
-        Raises ImageError `too_large_to_encode` and `cannot_encode`.
+    JPEG: the source's quantisation tables, subsampling and progression (baseline when Pillow cannot); grey stays grey,
+    CMYK becomes RGB (with the tables). WebP: lossless when the source was. PNG, TIFF (deflate) and BMP: lossless, 8
+    bits a channel, palettes and CMYK as RGB, grey as grey. AVIF: `quality`, 4:4:4. A GIF becomes a PNG, because a new
+    palette of 256 colours would change pixels outside the region; so do a BMP with alpha, JPEG 2000, JPEG XL, DICOM,
+    NIfTI and HEIC with alpha. HEIC: a JPEG of `quality`. A frame of several: as a still of its format.
+    pixels.alpha: written if present; `pixels.rgb` is then straight, not composited. keep_dpi: with the source's
+    resolution, where the format has one. Raises ImageError `too_large_to_encode` and `cannot_encode`.
     """
     image, profile = _prepared(pixels, header, icc)
     dpi = resolution(data, header) if keep_dpi else None
@@ -103,6 +98,16 @@ def jpeg(kind: str, rgb: Rgb, header: Header, *, icc: Icc, quality: int) -> Rend
 def index_png(kind: str, values: NDArray[np.uint16]) -> RenderedFile:
     """Encode an HW map as a grey PNG of 8 bits, or of 16 if a value needs them."""
     return _file(kind, "PNG", Image.fromarray(values if values.max(initial=0) > 255 else values.astype(np.uint8)), b"")
+
+
+def index_tiff(kind: str, values: NDArray[np.uint16], geo: Sequence[tuple[int, GeoValue]]) -> RenderedFile:
+    """Encode an HW map as a GeoTIFF with the georeference of its source (`Header.geo`), of 8 or 16 bits."""
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in geo:
+        tags.tagtype[tag] = GEO_TAGS[tag]
+        tags[tag] = value
+    image = Image.fromarray(values if values.max(initial=0) > 255 else values.astype(np.uint8))
+    return _file(kind, "TIFF", image, b"", compression="tiff_adobe_deflate", tiffinfo=tags)
 
 
 def small_jpeg(rgb: Rgb) -> bytes:

@@ -45,13 +45,10 @@ class FullPictures(Protocol):
     """The part of a decoder that render uses."""
 
     def full(self, image: EncodedImage) -> Pixels: ...
-<<<<<<< HEAD
     def header(self, image: EncodedImage) -> Header: ...
-=======
     def deep(self, image: EncodedImage) -> Deep | None:
         """Decode upright to numbers of more than 8 bits, if it has such."""
 
->>>>>>> pixels
     def preview(self, image: EncodedImage, side: int) -> Rgb:
         """Decode upright, the longer side at most `side` pixels."""
 
@@ -66,7 +63,8 @@ class Render:
     cut: PNG, TIFF, BMP and GIF to the same pixels, AVIF and WebP with `quality`. The index says so (`detail`).
     `overlay` is a JPEG with every segment tinted and outlined.
     `cutout` is a PNG with alpha: opaque inside the selected segments, transparent black elsewhere.
-    `labels` is a grey PNG: 0 is background, other values are positions in `labels` + 1.
+    `labels` is a grey PNG: 0 is background, other values are positions in `labels` + 1. Of a GeoTIFF it is a TIFF with
+    the source's georeference, except in a private run.
     """
 
     outputs: tuple[Literal["filled", "overlay", "cutout", "labels"], ...] = ("filled",)
@@ -192,7 +190,10 @@ class _Picture:
                 return encode.png(kind, self._cutout(), self.header, icc=icc)
             case _:
                 values = {label: position + 1 for position, label in enumerate(self.render.labels)}
-                return encode.index_png(kind, draw.label_map(self.segments, values))
+                label_map = draw.label_map(self.segments, values)
+                if self.header.geo and self.header.orientation == 1 and not self.render.private:
+                    return encode.index_tiff(kind, label_map, self.header.geo)
+                return encode.index_png(kind, label_map)
 
     def _written(self) -> RenderedFile:
         if deep := self._deep_file():

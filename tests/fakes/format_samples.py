@@ -72,7 +72,7 @@ def dicom(pixels: NDArray[Any], *, frames: int = 1, syntax: str = uid.ExplicitVR
     """pixels: (frames x) H x W (x 3). elements: by keyword, over those that the pixels say."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = uid.SecondaryCaptureImageStorage
-    meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    meta.MediaStorageSOPInstanceUID = uid.UID("1.2.3.4")
     meta.TransferSyntaxUID = uid.UID(syntax)
     dataset = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
     picture = pixels[0] if frames > 1 else pixels
@@ -98,7 +98,7 @@ def dicom(pixels: NDArray[Any], *, frames: int = 1, syntax: str = uid.ExplicitVR
     dataset.HighBit = dataset.BitsStored - 1
     dataset["PixelData"].VR = "OB" if dataset.BitsAllocated == 8 else "OW"
     if syntax == uid.RLELossless:
-        dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = uid.UID(uid.ExplicitVRLittleEndian)
         dataset.compress(uid.RLELossless)
     out = io.BytesIO()
     dataset.save_as(out, enforce_file_format=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -187,3 +188,45 @@ def test_a_resume_gives_the_same_rows_and_bytes(sink: str, tmp_path: Path) -> No
     assert len({row["image_id"] for row in rows(whole)}) == len(found)
     written = [str(row["output"]) + str(row["output_member"]) for row in rows(whole) if row["output"]]
     assert len(set(written)) == len(written)
+
+
+GEO: list[tuple[int, str, int, object, bool]] = [
+    (33550, "d", 3, (10.0, 10.0, 0.0), True),
+    (33922, "d", 6, (0.0, 0.0, 0.0, 440720.0, 3751320.0, 0.0), True),
+    (34735, "H", 16, (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 1026, 34737, 7, 0), True),
+    (34737, "s", 0, "WGS 84|", True),
+]
+"""Code, type, count and value of the tags of a georeference, as tifffile takes them."""
+
+
+def geotiff(geo: list[tuple[int, str, int, object, bool]]) -> bytes:
+    out = io.BytesIO()
+    tifffile.imwrite(out, picture(0), photometric="rgb", extratags=[*geo, (65000, "s", 0, "PLANTED-SECRET", True)])
+    return out.getvalue()
+
+
+def geo_of(path: Path) -> dict[int, object]:
+    with tifffile.TiffFile(path) as tiff:
+        tags = {tag.code: tag.value for tag in tiff.pages.first.tags.values()}
+    return {code: value for code, value in tags.items() if code > 30000}
+
+
+def test_the_label_map_of_a_geotiff_keeps_its_georeference(tmp_path: Path) -> None:
+    broken = [(34735, "d", 3, (1.0, 1.0, 0.0), True), *GEO[:2]]
+    source = write(tmp_path / "in", {"tile.tif": geotiff(GEO), "odd.tif": geotiff(broken), "plain.tif": geotiff([])})
+    made = [*RED, "execute=local", "audit=none", "sink=files", "render=labels", "select.labels=[face]", "fill=none"]
+    assert run("clean", source, tmp_path / "out", *made).code == 0
+    labels = {path.name.partition(".")[0]: path for path in (tmp_path / "out/rendered/labels").iterdir()}
+    assert {name: path.suffix for name, path in labels.items()} == {"tile": ".tif", "odd": ".png", "plain": ".png"}
+    assert geo_of(labels["tile"]) == {code: value for code, _, _, value, _ in GEO}
+    red = picture(0)[..., 0] == 250
+    for path in labels.values():
+        assert np.array_equal(np.asarray(Image.open(path)) > 0, red)
+
+
+def test_a_private_run_keeps_no_place(tmp_path: Path) -> None:
+    source = write(tmp_path / "in", {"tile.tif": geotiff(GEO)})
+    assert run("anonymize", source, tmp_path / "out", *QUICK, "sink=files", "render=everything").code == 0
+    paths = [path for path in (tmp_path / "out/rendered").rglob("*.*") if path.is_file()]
+    assert len(paths) == 4
+    assert [path for path in paths if path.suffix == ".tif" and geo_of(path)] == []

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import ImageFile
 from pydicom import config, dcmread
 from pydicom.dataset import FileDataset
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, pixel_array
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
+from pydicom.pixels.utils import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from pipeline.errors import ImageError

@@ -20,14 +20,9 @@ from PIL import Image
 
 from pipeline import build
 from pipeline.errors import ConfigError, ImageError
-<<<<<<< HEAD
-from pipeline.image.decode import Decode, Decoder, turn
-from pipeline.image.header import ENCODED_ANEW, FORMATS
-=======
 from pipeline.image.decode import Decode, Decoder
-from pipeline.image.header import FORMATS
+from pipeline.image.header import ENCODED_ANEW, FORMATS
 from pipeline.image.turn import turn
->>>>>>> pixels
 from pipeline.image.view import AtLeast, Fit, Resample, Square, Tiles, ViewSpec
 from pipeline.records import EncodedImage, ImageRef
 from tests.fakes.specs import GIVEN, made

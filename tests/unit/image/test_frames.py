@@ -51,7 +51,7 @@ def reference(data: bytes) -> list[NDArray[np.uint8]]:
     return frames
 
 
-FILMS = {
+FILMS: dict[str, dict[str, Any]] = {
     "GIF": {},
     "PNG": {},
     "WEBP": {"lossless": True},
@@ -164,7 +164,9 @@ def test_the_first_frame_alone(kind: str) -> None:
 
 
 def test_too_many_frames_or_pixels_reject_the_file_as_one_row() -> None:
-    for options, reason in (({"max_frames": 4}, "too_many_frames"), ({"max_frame_pixels": 15359}, "too_many_pixels")):
+    limits: list[tuple[dict[str, Any], str]]
+    limits = [({"max_frames": 4}, "too_many_frames"), ({"max_frame_pixels": 15359}, "too_many_pixels")]
+    for options, reason in limits:
         (row,) = expand(item(film("GIF")), decode=Decode(frames="all", **options))
         assert isinstance(row, Rejected)
         assert (row.stage, row.reason, row.ref) == ("decode", reason, ref("film.gif"))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pipeline.errors import ImageError
 from pipeline.image.header import open_image, read_header, undecodable
@@ -15,8 +17,8 @@ from tests.fakes.format_samples import nifti
 VOLUME = np.arange(20 * 31 * 5, dtype=np.int16).reshape(20, 31, 5)
 
 
-def shown(values: np.ndarray, low: float, high: float) -> np.ndarray:  # type: ignore[type-arg]
-    return np.rint(np.clip((values - low) / (high - low), 0, 1) * 255)
+def shown(values: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:
+    return np.asarray(np.rint(np.clip((values - low) / (high - low), 0, 1) * 255), np.float64)
 
 
 @pytest.mark.parametrize("packed", [False, True])
