@@ -153,7 +153,7 @@ class Names:
         return base, ref.member.removeprefix(base)
 
     def _stem(self, base: str, ref: ImageRef) -> str:
-        owner = ref.key if self._of_parquet else base
+        owner = ref.key if self._of_parquet and not self._loose else base
         if self._into == "tar" and not self._of_tar:
             folder, slash, name = base.rpartition("/")
             base = folder + slash + name.replace(".", "_")

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,7 +35,7 @@ def test_images_of_one_name_once_the_suffix_is_added_get_keys_that_say_so() -> N
     """`a` is written as `a.jpg`, which would be the other's name."""
     for members in (["a", "a.jpg"], ["a.jpg", "a"], ["a.jpg_large", "a.jpg_large.jpg"]):
         first, second = rows(members)
-        assert first in ("a", "a")
+        assert first == "a"
         assert second == f"{members[1]}~{image_id('s', members[1] + '@1')[:8]}"
 
 
@@ -54,12 +56,6 @@ def test_a_reader_that_skips_rows_gives_the_others_the_same_keys(members: list[s
     late = [keys.row(member, image_id("s", f"{member}@{i}")) for i, member in enumerate(members) if i >= cut]
     assert late == whole[cut:]
     assert all(keys.has_member(member) for member in members)
-    assert all(
-        keys.has_sample(member.rpartition("/")[0] + "/" * ("/" in member) + base) for member, base in sampled(members)
-    )
+    assert all(keys.has_sample(re.sub(r"\.[^/]*$", "", member)) for member in members)
     assert not keys.has_member("x")
     assert not keys.has_sample("x")
-
-
-def sampled(members: list[str]) -> list[tuple[str, str]]:
-    return [(member, member.rpartition("/")[2].split(".")[0]) for member in members]
