@@ -28,7 +28,7 @@ from pipeline.records import EncodedImage, ImageRef, Member, Shard, Sidecar, Uni
 from pipeline.source import names
 from pipeline.source.listing import DETAILS, Listing, find, not_found
 from pipeline.source.object_errors import of_one_object
-from pipeline.source.unit import Suffix, UnitBuilder, UnitLimits
+from pipeline.source.unit import ENDED, Suffix, UnitBuilder, UnitLimits, next_uncommitted
 from pipeline.source.unread import SIDECAR_SUFFIXES
 from pipeline.spec import spec
 from pipeline.storage.store import ObjectInfo, Store, open_store
@@ -74,18 +74,24 @@ class Files(UnitLimits):
         """Do nothing: `shards` has found images."""
 
     def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[UnitBatch[EncodedImage]]:
-        """Read the one unit of a slice, its files concurrently. Start is 0, stop the number of members."""
-        if 0 in done:
-            return
-        unit = UnitBuilder(shard=shard, start=0, limits=self)
+        """Read the one unit of a slice, its files concurrently. Start and stop count its members. Where a run with a
+        limit did the first part of a slice, another unit has the rest."""
+        position = next_uncommitted(0, done)
+        while ENDED != position < len(shard.members):
+            images = [i for i, m in enumerate(shard.members) if i > position and not _is_sidecar(m)]
+            stop = images[self.unit_images - 1] if len(images) >= self.unit_images else len(shard.members)
+            yield self._unit(shard, position, stop)
+            position = next_uncommitted(stop, done)
+
+    def _unit(self, shard: Shard, position: int, end: int) -> UnitBatch[EncodedImage]:
+        unit, members = UnitBuilder(shard=shard, start=position, limits=self), shard.members[position:end]
         store = open_store(shard.uri)
         with ThreadPoolExecutor(_READS_AT_ONCE, thread_name_prefix="files") as pool:
-            contents = list(pool.map(lambda member: self._read(store, member), shard.members))
-        starts = [i for i, m in enumerate(shard.members) if m.problem or not m.path.lower().endswith(SIDECAR_SUFFIXES)]
+            contents = list(pool.map(lambda member: self._read(store, member), members))
+        starts = [i for i, member in enumerate(members) if member.problem or not _is_sidecar(member)]
         for start, stop in zip(starts, [*starts[1:], len(contents)], strict=True):
-            self._add(unit, shard.members[start:stop], contents[start:stop])
-        del contents
-        yield unit.batch(stop=len(shard.members), last=True)
+            self._add(unit, members[start:stop], contents[start:stop])
+        return unit.batch(stop=end, last=end == len(shard.members))
 
     def _read(self, store: Store, member: Member) -> bytes | tuple[str, str]:
         """The bytes of a file, or reason and detail."""
@@ -133,6 +139,10 @@ class Files(UnitLimits):
 
 def _member(info: ObjectInfo) -> Member:
     return Member(path=info.path, size=info.size, etag=info.etag, problem=info.problem)
+
+
+def _is_sidecar(member: Member) -> bool:
+    return member.path.lower().endswith(SIDECAR_SUFFIXES)
 
 
 def _stem(path: str) -> str:
