@@ -20,15 +20,17 @@ from pipeline.credentials import redact
 from pipeline.errors import EXIT_REJECTED, OutputError, RunError, TooManyRejected
 from pipeline.execute.base import Executor
 from pipeline.flow import Flow
-from pipeline.ledger.ledger import Identity, Ledger
+from pipeline.ledger.ledger import REPORT, Identity, Ledger
 from pipeline.plan import Plan
 from pipeline.records import Committed, Shard
 from pipeline.report.page import make_page
 from pipeline.report.progress import Progress, showing
 from pipeline.report.summary import Summary
-from pipeline.source.listing import place_of
+from pipeline.source.listing import as_source_error, place_of
 from pipeline.storage.store import open_store
 
+_FIRST_LOOK = "report/first_look.html"
+"""The page of a run with a limit, until the whole run has its own."""
 _JUDGED_AFTER = 500
 """Images after which a run stops when too many of them were rejected: enough to tell a bad config from a bad image."""
 
@@ -37,7 +39,8 @@ _JUDGED_AFTER = 500
 class Job:
     """flow and executor as the config built them. max_reject_share: above it the exit code is 3. config: the semantic
     part, dotted key -> JSON. yaml: the composed config for a person to read. audit: looks at what was published.
-    review_seam: the report lists images whose seam is above it; 0 lists none."""
+    review_seam: the report lists images whose seam is above it; 0 lists none. limit: only the first images in source
+    order; 0: all."""
 
     flow: Flow
     executor: Executor
@@ -46,6 +49,7 @@ class Job:
     yaml: str
     audit: Auditor = field(default_factory=NoAudit)
     review_seam: float = 0.0
+    limit: int = 0
 
 
 def run(job: Job, out: TextIO, err: TextIO) -> int:
@@ -66,6 +70,10 @@ def _run(job: Job, out: TextIO, err: TextIO, progress: Progress) -> int:
     progress.phase("reading what is committed")
     before = ledger.committed() if ledger.check(identity) else {}
     plan = planning.with_keys(planning.make(shards, before.values()), ledger.store, before.values())
+    if job.limit:
+        with as_source_error(flow.source.uri):
+            plan, source = planning.first(plan, flow.source, job.limit)
+        flow = replace(flow, source=source)
     for line in (_announcement(job, plan), *_passed_over(unread)):
         progress.say(redact(line), out)
     records = dict(before)
@@ -78,14 +86,16 @@ def _run(job: Job, out: TextIO, err: TextIO, progress: Progress) -> int:
         for record in _executed(job, flow, plan, progress):
             records[record.unit.unit_id] = record
     progress.phase("finishing")
-    if plan.pending or not ledger.finished():
+    whole = not job.limit or not planning.make(shards, records.values()).pending
+    if whole and (plan.pending or not ledger.finished()):
+        ledger.store.delete([_FIRST_LOOK])
         ledger.finish()
     summary = Summary.of(records.values(), seconds=time.monotonic() - started, before=plan.before.images, unread=unread)
     progress.phase("auditing")
     receipt = job.audit.receipt(flow, ledger.store, new=bool(plan.pending))
     code = EXIT_REJECTED if receipt.problems() else summary.exit_code(job.max_reject_share)
     progress.phase("making the report")
-    if plan.pending or not ledger.reported():
+    if plan.pending or (whole and not ledger.reported()):
         page = make_page(
             ledger.store,
             tuple(records.values()),
@@ -99,12 +109,14 @@ def _run(job: Job, out: TextIO, err: TextIO, progress: Progress) -> int:
             receipt=receipt,
             review_seam=job.review_seam,
         )
-        ledger.report(page)
-    progress.say(redact(summary.text(_places(job), fills=flow.fill.active)), out)
+        ledger.report(page) if whole else ledger.store.put(_FIRST_LOOK, page)
+    progress.say(redact(summary.text(_places(job, whole), fills=flow.fill.active)), out)
     if receipt.audited:
         progress.say(redact(receipt.text()), out)
     for problem in receipt.problems():
         progress.say(redact(f"audit: {problem}; look before you publish this output"), err)
+    if not whole:
+        progress.say(f"{summary.counts.images} images done; the same command without limit does the rest", out)
     if summary.exit_code(job.max_reject_share):
         progress.say(redact(_why_rejected(job, summary)), err)
     return code
@@ -191,6 +203,8 @@ def code_version() -> str:
 def _announcement(job: Job, plan: Plan) -> str:
     shards = "1 shard" if plan.shards == 1 else f"{plan.shards:,} shards"
     what = f"{job.flow.name}: {shards}, {plan.bytes / 2**20:.1f} MiB at {job.flow.source.uri}"
+    if job.limit:
+        what += f"; the first {job.limit} images only"
     if not plan.before.images:
         return what
     if not plan.pending:
@@ -202,7 +216,7 @@ def _announcement(job: Job, plan: Plan) -> str:
     return f"{what}; resuming: {plan.before.images} images were committed before, {left}"
 
 
-def _places(job: Job) -> list[tuple[str, str]]:
+def _places(job: Job, whole: bool) -> list[tuple[str, str]]:
     store = open_store(job.flow.sink.uri)
     rendered = [
         (kind, store.join(f"rendered/{kind}")) for kind in job.flow.render.outputs if job.flow.sink.images != "none"
@@ -211,7 +225,7 @@ def _places(job: Job) -> list[tuple[str, str]]:
         ("masks", store.join("masks")),
         ("index", store.join("images")),
         *rendered,
-        ("report", store.join("report/index.html")),
+        ("report", store.join(REPORT if whole else _FIRST_LOOK)),
     ]
 
 

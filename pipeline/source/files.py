@@ -29,7 +29,7 @@ from pipeline.source.keys import Keys
 from pipeline.source.listing import DETAILS, Listing, find, not_found
 from pipeline.source.members import SampleMembers, owners
 from pipeline.source.object_errors import of_one_object
-from pipeline.source.unit import UnitBuilder
+from pipeline.source.unit import ENDED, UnitBuilder, next_uncommitted
 from pipeline.source.unread import SIDECAR_SUFFIXES
 from pipeline.spec import spec
 from pipeline.storage.store import ObjectInfo, Store, open_store
@@ -73,18 +73,24 @@ class Files(SampleMembers):
         """Do nothing: `shards` has found images."""
 
     def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[UnitBatch[EncodedImage]]:
-        """Read the one unit of a slice, its files concurrently. Start is 0, stop the number of members."""
-        if 0 in done:
-            return
-        unit = UnitBuilder(shard=shard, start=0, limits=self)
+        """Read the one unit of a slice, its files concurrently. Start and stop count its members. Where a run with a
+        limit did the first part of a slice, another unit has the rest."""
+        position = next_uncommitted(0, done)
+        while ENDED != position < len(shard.members):
+            images = [i for i, m in enumerate(shard.members) if i > position and not m.sidecar]
+            stop = images[self.unit_images - 1] if len(images) >= self.unit_images else len(shard.members)
+            yield self._unit(shard, position, stop)
+            position = next_uncommitted(stop, done)
+
+    def _unit(self, shard: Shard, position: int, end: int) -> UnitBatch[EncodedImage]:
+        unit, members = UnitBuilder(shard=shard, start=position, limits=self), shard.members[position:end]
         store = open_store(shard.uri)
         with ThreadPoolExecutor(_READS_AT_ONCE, thread_name_prefix="files") as pool:
-            contents = list(pool.map(lambda member: self._read(store, member), shard.members))
-        starts = [i for i, member in enumerate(shard.members) if not member.sidecar]
+            contents = list(pool.map(lambda member: self._read(store, member), members))
+        starts = [i for i, member in enumerate(members) if not member.sidecar]
         for start, stop in zip(starts, [*starts[1:], len(contents)], strict=True):
-            self._add(unit, shard.members[start:stop], contents[start:stop])
-        del contents
-        yield unit.batch(stop=len(shard.members), last=True)
+            self._add(unit, members[start:stop], contents[start:stop])
+        return unit.batch(stop=end, last=end == len(shard.members))
 
     def _read(self, store: Store, member: Member) -> bytes | tuple[str, str]:
         """The bytes of a file, or reason and detail."""

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import OutputError, SourceError
+from pipeline.ledger.verify import check
+from pipeline.storage.store import open_store
 from tests.fakes.drawn_images import folder_of
 from tests.fakes.job_run import Ended, run
-from tests.fakes.published_output import rows
+from tests.fakes.published_output import published, rows
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 
@@ -108,3 +110,30 @@ def test_a_sink_that_holds_its_source_is_refused(sink: str, folder: Path, tmp_pa
         with pytest.raises(OutputError, match=r"is the source itself|holds the source"):
             annotate(source, tmp_path / sink)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.promise("A run with a limit does the first images, and the same command without it does the rest")
+def test_a_first_look_is_resumed_to_the_whole(demo_shards: Path, tmp_path: Path) -> None:
+    more = ("sink=files", "fill=solid", "render=filled", "select.max_share=1", "source.unit_images=5")
+    source, look, whole = demo_shards / "webdataset", tmp_path / "look", tmp_path / "whole"
+    first = annotate(source, look, *more, "limit=7")
+    assert first.code == 0
+    assert "; the first 7 images only" in first.out.splitlines()[0]
+    assert "7 images done; the same command without limit does the rest" in first.out
+    assert any(line.split() == ["report", f"{look}/report/first_look.html"] for line in first.out.splitlines())
+    assert not (look / "_run/SUCCESS.json").exists()
+    assert [(look / row["output"]).is_file() for row in rows(look)] == [True] * 7
+    again = annotate(source, look, *more, "limit=7")
+    assert "nothing left to do" in again.out
+    rest = annotate(source, look, *more)
+    assert "resuming: 7 images were committed before" in rest.out
+    assert annotate(source, whole, *more).code == rest.code == 3  # one of the images is broken
+    assert (look / "_run/SUCCESS.json").exists()
+    assert not (look / "report/first_look.html").exists()
+    assert members(look) == members(whole)
+    pictures = [
+        {path: sha256 for path, sha256 in published(str(out)).items() if path.startswith("rendered/")}
+        for out in (look, whole)
+    ]
+    assert pictures[0] == pictures[1]
+    assert list(check(open_store(str(look)))) == []
