@@ -163,7 +163,7 @@ def _flow(run: RunKeys, tree: dict[str, Node], packages: Sequence[str]) -> Flow:
     flow = Flow(name=run.job, chunk=run.chunk, segment=segmenters, **parts)  # type: ignore[arg-type]  # each is what its yaml's class is
     labels = tuple(dict.fromkeys(label for segmenter in segmenters for label in segmenter.labels))
     flow.select.check(labels)
-    return dataclasses.replace(flow, render=dataclasses.replace(flow.render, labels=flow.render.labels or labels))
+    return flow
 
 
 def flat(config: DictConfig) -> dict[str, str]:

@@ -23,6 +23,7 @@ from pipeline.records import Committed, Shard
 from pipeline.report.page import make_page
 from pipeline.report.progress import Progress
 from pipeline.report.summary import Summary
+from pipeline.sink.dataset_card import notes
 from pipeline.storage.store import open_store
 
 _JUDGED_AFTER = 500
@@ -71,7 +72,7 @@ def run(job: Job, out: TextIO, err: TextIO) -> int:
         for record in _executed(job, flow, plan, err):
             records[record.unit.unit_id] = record
     if plan.pending or not ledger.finished():
-        ledger.finish()
+        ledger.finish(notes(flow.name, flow.classes, flow.render.outputs if flow.sink.images == "parquet" else ()))
     summary = Summary.of(records.values(), seconds=time.monotonic() - started, before=plan.before.images)
     receipt = job.audit.receipt(flow, ledger.store, new=bool(plan.pending))
     code = EXIT_REJECTED if receipt.problems() else summary.exit_code(job.max_reject_share)

@@ -55,7 +55,7 @@ class Render:
     bake its orientation, to convert its colours, or to remove its alpha in a private run.
     `overlay` is a JPEG with every segment tinted and outlined.
     `cutout` is a PNG with alpha: opaque inside the selected segments, transparent black elsewhere.
-    `labels` is a grey PNG: 0 is background, other values are positions in `labels` + 1.
+    `labels` is a grey PNG: 0 is background, other values are the class ids of `classes.json`.
     """
 
     outputs: tuple[Literal["filled", "overlay", "cutout", "labels"], ...] = ("filled",)
@@ -75,7 +75,8 @@ class Render:
     preview_side: Annotated[int, Field(ge=16, le=2048)] = 256
     """Longer side in pixels of the report's pictures."""
     labels: tuple[str, ...] = ()
-    """Labels in the order of the label map's values, each once; empty: all labels of the run's segmenters."""
+    """Labels whose class ids come first, 1, 2, ..., in this order, each once; the others follow in the order of the
+    run's segmenters."""
 
     def __post_init__(self) -> None:
         for key in ("outputs", "labels"):
@@ -168,8 +169,7 @@ class _Picture:
             case "cutout":
                 return encode.png(kind, self._cutout(), self.header, icc=icc)
             case _:
-                values = {label: position + 1 for position, label in enumerate(self.render.labels)}
-                return encode.index_png(kind, draw.label_map(self.segments, values))
+                return encode.index_png(kind, draw.label_map(self.segments))
 
     def _written(self) -> RenderedFile:
         pixels = Pixels(rgb=self.result, alpha=_OPAQUE)
