@@ -148,7 +148,7 @@ def _flow(run: RunKeys, tree: dict[str, Node], packages: Sequence[str]) -> Flow:
     flow = Flow(name=run.job, chunk=run.chunk, segment=segmenters, **parts)  # type: ignore[arg-type]  # each is what its yaml's class is
     labels = tuple(dict.fromkeys(label for segmenter in segmenters for label in segmenter.labels))
     flow.select.check(labels)
-    return dataclasses.replace(flow, render=dataclasses.replace(flow.render, labels=flow.render.labels or labels))
+    return flow
 
 
 def _part(node: Node, path: str, packages: Sequence[str]) -> object:

@@ -26,6 +26,7 @@ from pipeline.records import Committed, Shard
 from pipeline.report.page import make_page
 from pipeline.report.progress import Progress, showing
 from pipeline.report.summary import Summary
+from pipeline.sink.dataset_card import notes
 from pipeline.source.listing import as_source_error, place_of
 from pipeline.storage.store import open_store
 
@@ -89,7 +90,7 @@ def _run(job: Job, out: TextIO, err: TextIO, progress: Progress) -> int:
     whole = not job.limit or not planning.make(shards, records.values()).pending
     if whole and (plan.pending or not ledger.finished()):
         ledger.store.delete([_FIRST_LOOK])
-        ledger.finish()
+        ledger.finish(notes(flow.name, flow.classes, flow.render.outputs if flow.sink.images == "parquet" else ()))
     summary = Summary.of(records.values(), seconds=time.monotonic() - started, before=plan.before.images, unread=unread)
     progress.phase("auditing")
     receipt = job.audit.receipt(flow, ledger.store, new=bool(plan.pending))

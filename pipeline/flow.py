@@ -8,7 +8,7 @@ is report/. Whether the stages run in one process or in many is decided in execu
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -74,7 +74,9 @@ def segment(worker: Worker, batch: UnitBatch[Viewed]) -> UnitBatch[Segmented]:
         if any(len(answer) != len(items) for answer in answers):
             raise ImageError("wrong_count", f"{[len(answer) for answer in answers]} answers for {len(items)} images")
         return [
-            Segmented(image=item.image, segments=_united(item, [answer[row] for answer in answers]))
+            Segmented(
+                image=item.image, segments=_united(item, [answer[row] for answer in answers], worker.flow.classes)
+            )
             for row, item in enumerate(items)
         ]
 
@@ -212,8 +214,10 @@ def _bytes(items: Iterable[object]) -> int:
     return sum(len(image.data) for image in images if isinstance(image, EncodedImage) and image.frame <= 1)
 
 
-def _united(item: Viewed, answers: Sequence[Segments]) -> Segments:
-    """The segments of all models on one image, in the order of the flow. Raises ImageError for a wrong size."""
+def _united(item: Viewed, answers: Sequence[Segments], classes: Mapping[str, int]) -> Segments:
+    """The segments of all models on one image, in the order of the flow, with the class ids of the run: a model counts
+    its own from 0. Raises ImageError for a wrong size, and `unknown_label` for a label that its model does not
+    declare."""
     height, width = item.views[0].height, item.views[0].width
     for answer in answers:
         if (answer.image_id, answer.height, answer.width) != (item.ref.image_id, height, width):
@@ -222,11 +226,15 @@ def _united(item: Viewed, answers: Sequence[Segments]) -> Segments:
                 f"expected masks of {height}x{width} for {item.ref.image_id}, "
                 f"got {answer.height}x{answer.width} for {answer.image_id}",
             )
+    found = [segment for answer in answers for segment in answer.segments]
+    for segment in found:
+        if segment.label not in classes:
+            raise ImageError("unknown_label", f"{segment.model} gave {segment.label!r}, expected one of its labels")
     return Segments(
         image_id=item.ref.image_id,
         height=height,
         width=width,
-        segments=tuple(segment for answer in answers for segment in answer.segments),
+        segments=tuple(replace(segment, class_id=classes[segment.label]) for segment in found),
     )
 
 
@@ -268,6 +276,13 @@ class Flow:
         """Of all models of the flow."""
         parts: tuple[Segmenter | Fill, ...] = (*self.segment, self.fill)
         return tuple(weights for part in parts for weights in part.weights)
+
+    @cached_property
+    def classes(self) -> Mapping[str, int]:
+        """Label -> class id, the same in every shard, table, label map and export of a run: those of `render.labels`
+        in their order, then those of the segmenters in theirs. 0 is the background."""
+        labels = (*self.render.labels, *(label for segmenter in self.segment for label in segmenter.labels))
+        return {label: number for number, label in enumerate(dict.fromkeys(labels), 1)}
 
     @property
     def facts(self) -> Facts:

@@ -206,7 +206,8 @@ class Viewed(ImageRecord):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
-    """One labelled mask. score: 0..1. rle: COCO compressed counts of the upright full-size mask. area: pixels."""
+    """One labelled mask. class_id: as in `Flow.classes`; of the model's own classes, from 0, until the segments of all
+    models are united. score: 0..1. rle: COCO compressed counts of the upright full-size mask. area: pixels."""
 
     label: str
     class_id: int

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from pipeline.errors import OutputError, RunError
@@ -237,9 +238,9 @@ class Ledger:
             standing = page if self._create(REPORT, page) else self.store.read(REPORT)
             seals.seal(self.store, seals.REPORT, {REPORT: seals.sha256_of(standing)})
 
-    def finish(self) -> Finished:
-        """Check every commit, complete the loose files, remove unreferenced objects, seal the records, and write
-        SUCCESS.json.
+    def finish(self, notes: Mapping[str, bytes] = MappingProxyType({})) -> Finished:
+        """Check every commit, complete the loose files, remove unreferenced objects, write the notes, seal them and the
+        records, and write SUCCESS.json. notes: path -> bytes, of what the whole run is to be read with.
 
         Raises RunError that names the shard, unit or file that is missing or different. A second call returns the
         result of the first.
@@ -252,13 +253,13 @@ class Ledger:
                 )
             if not self.finished():
                 try:
-                    return self._end(manifest)
+                    return self._end(manifest, notes)
                 except (OSError, RunError):
                     if not self.finished():  # else another driver finished the run meanwhile
                         raise
             return success.from_json(self.store.read(SUCCESS), manifest.digest, self.store.join(SUCCESS))
 
-    def _end(self, manifest: Identity) -> Finished:
+    def _end(self, manifest: Identity, notes: Mapping[str, bytes]) -> Finished:
         sealed = self._records()
         records = [record for record, _ in sealed]
         finish_checks.check_chains(records, manifest.source)
@@ -271,7 +272,9 @@ class Ledger:
         self.store.sweep()
         finished = success.totals(manifest.digest, records, restored=restored, removed=len(junk))
         end = success.to_json(finished)
-        digests = {path: seals.sha256_of(data) for path, data in (*self._begun().items(), (SUCCESS, end))}
+        for path, data in notes.items():
+            self.store.put(path, data)
+        digests = {path: seals.sha256_of(data) for path, data in {**self._begun(), **notes, SUCCESS: end}.items()}
         seals.seal(self.store, seals.RUN, digests | {_commit(record.unit): sha256 for record, sha256 in sealed})
         self._create(SUCCESS, end)
         return finished

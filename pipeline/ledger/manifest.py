@@ -10,9 +10,10 @@ from typing import Final
 
 from pipeline.errors import OutputError
 
-FORMAT: Final = 2
-"""Version of the objects under `_run/` and `_commit/`, and of the names of stages and keys in them. 2: the stage `crop`
-is between select and fill, seconds of `sink` are part of `commit`, config keys have the names of docs/config.md."""
+FORMAT: Final = 3
+"""Version of the objects under `_run/` and `_commit/`, of the names in them, and of the tables. 2: the stage `crop` is
+between select and fill, seconds of `sink` are part of `commit`, config keys have the names of docs/config.md. 3: every
+image of a sample is a row, the index has image_uri, outputs and sidecars, class ids are those of classes.json."""
 
 _SHOWN: Final = 5
 _SHOWN_SHARDS: Final = 3

@@ -15,7 +15,7 @@ from typing import Final
 from pipeline.storage.store import Store
 
 RUN: Final = "_run/run.sha256"
-"""Seal of the manifest, the config, SUCCESS.json and every commit record."""
+"""Seal of the manifest, the config, the notes (README.md, classes.json), SUCCESS.json and every commit record."""
 REPORT: Final = "_run/report.sha256"
 AUDIT: Final = "_run/audit.sha256"
 

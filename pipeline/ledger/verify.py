@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import pyarrow.parquet as pq
 
@@ -31,8 +31,10 @@ UNITS_AT_ONCE: Final = 4
 _AGAIN: Final = "the run's command does the rest again"
 _EXTRA: Final = "delete it or move it out of the output"
 _SEAL_AGAIN: Final = f"delete it and {SUCCESS}: the run's command checks all and seals it again"
+_NOTES: Final = ("README.md", "classes.json")
 _MEND: Final[Mapping[str, str]] = {
     MANIFEST: "put a copy of it back, or run into a new output",
+    **dict.fromkeys(_NOTES, f"delete it and {SUCCESS}: the run's command checks all and writes both again"),
     CONFIG: f"put a copy of it back, or delete it and {SUCCESS}: it is for people, no run reads it",
     SUCCESS: "delete it: the run's command checks all and writes it again",
     REPORT: "delete it: the run's command writes it again",
@@ -217,7 +219,7 @@ class _Tables:
     """Content of a unit's files. images: rows of the index. segments: image id -> rows in `masks/`. published: (path,
     member) -> sha256 of the image; several if a key occurs more than once."""
 
-    images: list[dict[str, object]] = field(default_factory=list)
+    images: list[dict[str, Any]] = field(default_factory=list)
     segments: Counter[str] = field(default_factory=Counter)
     published: dict[tuple[str, str], set[str]] = field(default_factory=dict)
 
@@ -261,7 +263,7 @@ def _file(output: Output, entry: FileEntry, tables: _Tables, *, loose: bool) -> 
     return ""
 
 
-_INDEX: Final = ["image_id", "unit", "status", "n_segments", "output", "output_member", "output_sha256"]
+_INDEX: Final = ["image_id", "unit", "status", "n_segments", "output", "output_member", "output_sha256", "outputs"]
 
 
 def _add_tar(path: str, data: bytes, tables: _Tables) -> None:
@@ -293,18 +295,22 @@ def _disagreements(record: Committed, tables: _Tables) -> Iterator[tuple[str, st
     if {image: number for image, number in segments.items() if number} != dict(tables.segments):
         yield masks, "does not hold the segments that the index counts"
     for row in tables.images:
-        at = (str(row["output"]), str(row["output_member"]))
-        if row["status"] == "rejected" and at[0]:
+        first = {"path": row["output"], "member": row["output_member"], "sha256": row["output_sha256"]}
+        outputs = [first, *row["outputs"]] if row["output"] else row["outputs"]
+        if row["status"] == "rejected" and outputs:
             yield index, f"names an output of the rejected image {row['image_id']}"
-        elif at[0] and row["output_sha256"] not in tables.published.get(at, ()):
-            yield at[0], f"does not hold the image {row['image_id']} {at[1]} that the index names".replace("  ", " ")
+            continue
+        for path, member, digest in sorted({(o["path"], o["member"], o["sha256"]) for o in outputs}):
+            if digest not in tables.published.get((path, member), ()):
+                image = f"{row['image_id']} {member}".rstrip()
+                yield path, f"does not hold the image {image} that the index names"
 
 
 # --- what else is there ----------------------------------------------------------------------------------------
 
 
 def _extra(output: Output, records: Records, late: set[str]) -> Iterator[Fault]:
-    known = records.known | late | {seals.RUN, SUCCESS, MANIFEST, CONFIG, *output.sealed}
+    known = records.known | late | {seals.RUN, SUCCESS, MANIFEST, CONFIG, *_NOTES, *output.sealed}
     for path in output.listing:
         if path in known or path.startswith(f"{COMMITS}/") or _of_broken(path, records):
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import cv2
@@ -52,19 +52,17 @@ def overlay(rgb: Rgb, segments: Segments) -> Rgb:
     return out
 
 
-def label_map(segments: Segments, values: Mapping[str, int]) -> NDArray[np.uint16]:
-    """Return an HW map: 0 is background, else the value of the segment with the highest score at that pixel, the later
-    one of equal scores. values: label -> 1..65535; when empty, class_id + 1, which is unique for one segmenter only.
-    Raises ImageError `unknown_label`."""
+def label_map(segments: Segments) -> NDArray[np.uint16]:
+    """Return an HW map: 0 is background, else the class id of the segment with the highest score at that pixel, the
+    later one of equal scores. Raises ImageError `unknown_label` for a class id outside of 1..65535."""
     out = np.zeros((segments.height, segments.width), np.uint16)
     for segment in _weakest_first(segments):
-        value = values.get(segment.label, 0) if values else segment.class_id + 1
-        if not 1 <= value <= 65535:
+        if not 1 <= segment.class_id <= 65535:
             raise ImageError(
-                "unknown_label", f"expected one of {sorted(values)} for the label map, got {segment.label!r}"
+                "unknown_label", f"expected a class id from 1 to 65535, got {segment.class_id} for {segment.label!r}"
             )
         x, y, mask = _cut(segment, segments)
-        out[y : y + mask.shape[0], x : x + mask.shape[1]][mask] = value
+        out[y : y + mask.shape[0], x : x + mask.shape[1]][mask] = segment.class_id
     return out
 
 

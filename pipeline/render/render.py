@@ -63,8 +63,8 @@ class Render:
     cut: PNG, TIFF, BMP and GIF to the same pixels, AVIF and WebP with `quality`. The index says so (`detail`).
     `overlay` is a JPEG with every segment tinted and outlined.
     `cutout` is a PNG with alpha: opaque inside the selected segments, transparent black elsewhere.
-    `labels` is a grey PNG: 0 is background, other values are positions in `labels` + 1. Of a GeoTIFF it is a TIFF with
-    the source's georeference, except in a private run.
+    `labels` is a grey PNG: 0 is background, other values are the class ids of `classes.json`. Of a GeoTIFF it is a TIFF
+    with the source's georeference, except in a private run.
     """
 
     outputs: tuple[Literal["filled", "overlay", "cutout", "labels"], ...] = ("filled",)
@@ -84,7 +84,8 @@ class Render:
     preview_side: Annotated[int, Field(ge=16, le=2048)] = 256
     """Longer side in pixels of the report's pictures."""
     labels: tuple[str, ...] = ()
-    """Labels in the order of the label map's values, each once; empty: all labels of the run's segmenters."""
+    """Labels whose class ids come first, 1, 2, ..., in this order, each once; the others follow in the order of the
+    run's segmenters."""
 
     def __post_init__(self) -> None:
         for key in ("outputs", "labels"):
@@ -189,8 +190,7 @@ class _Picture:
             case "cutout":
                 return encode.png(kind, self._cutout(), self.header, icc=icc)
             case _:
-                values = {label: position + 1 for position, label in enumerate(self.render.labels)}
-                label_map = draw.label_map(self.segments, values)
+                label_map = draw.label_map(self.segments)
                 if self.header.geo and self.header.orientation == 1 and not self.render.private:
                     return encode.index_tiff(kind, label_map, self.header.geo)
                 return encode.index_png(kind, label_map)

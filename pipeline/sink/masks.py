@@ -1,9 +1,10 @@
-"""Turns the segments of a unit into its `masks/` table."""
+"""Turns the segments of a unit into its `masks/` table, and those of an image into a cell."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import pyarrow as pa
 
@@ -28,6 +29,15 @@ class MaskRow:
     width: int
     model: str
     selected: bool
+
+
+SEGMENTS: Final = pa.list_(pa.struct([field for field in MASKS if field.name not in ("image_id", "key")]))
+
+
+def segments_of(item: Rendered) -> pa.Array:
+    """Return the rows of one image as one cell, a list of structs."""
+    names = [field.name for field in SEGMENTS.value_type]
+    return pa.array([[{name: getattr(row, name) for name in names} for row in _rows(item)]], SEGMENTS)
 
 
 def masks(items: Iterable[Rendered | Rejected]) -> pa.Table:

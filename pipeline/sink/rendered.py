@@ -11,6 +11,7 @@ import io
 import json
 import math
 import tarfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -20,6 +21,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from pipeline.records import OutputFile, Rejected, Rendered, RenderedFile, Sidecar, Unit
+from pipeline.sink.masks import segments_of
 from pipeline.sink.safe_names import Names, addressed, field_of, folder_of
 from pipeline.sink.tables import parquet, utf8
 
@@ -27,6 +29,7 @@ FILLED: Final = "filled"
 
 IMAGE: Final = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 """Image column of Hugging Face datasets, which recognises it by the metadata of `_as_metadata`."""
+_OWN: Final = ("key", "image", "image_id", "segments", "sidecars")
 # A list of structs, not a map: datasets has no map type (huggingface/datasets issue 5612).
 _SIDECARS: Final = pa.list_(pa.struct([("name", pa.string()), ("data", pa.binary())]))
 
@@ -43,12 +46,14 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """Objects of a unit. files, loose, staged: as in `UnitFiles`. places: by (position of the image, kind)."""
+    """Objects of a unit. files, loose, staged: as in `UnitFiles`. places: by (position of the image, kind). sidecars:
+    names of those of an image, by its position."""
 
     files: tuple[OutputFile, ...] = ()
     loose: tuple[OutputFile, ...] = ()
     staged: tuple[OutputFile, ...] = ()
     places: Mapping[tuple[int, str], Place] = field(default_factory=dict)
+    sidecars: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
 
 def as_nothing(unit: Unit, items: Items) -> Published:
@@ -58,13 +63,15 @@ def as_nothing(unit: Unit, items: Items) -> Published:
 
 def as_tar(unit: Unit, items: Items) -> Published:
     """Publish `rendered/<kind>/<unit>-<hash>.tar`: in source order each image, then its sidecars in the same sample."""
-    files, places = [], {}
+    files, places, sidecars = [], {}, defaultdict[int, list[str]](list)
     for kind in _kinds(items):
         entries = list(_entries(items, kind, Names(unit.shard, into="tar")))
         file = addressed(f"rendered/{kind}", unit.unit_id, ".tar", tar((e.name, e.data) for e in entries))
         files.append(file)
-        places.update({(e.position, kind): Place(path=file.path, member=e.name) for e in entries if e.position >= 0})
-    return Published(files=tuple(files), places=places)
+        places.update({(e.position, kind): Place(path=file.path, member=e.name) for e in entries if not e.sidecar})
+        for entry in (e for e in entries if e.sidecar):
+            sidecars[entry.position].append(entry.name)
+    return Published(files=tuple(files), places=places, sidecars=sidecars)
 
 
 def as_files(unit: Unit, items: Items) -> Published:
@@ -74,41 +81,49 @@ def as_files(unit: Unit, items: Items) -> Published:
     in the output.
     """
     loose, places, folder = [], {}, folder_of(unit.shard)
+    sidecars = defaultdict[int, list[str]](list)
     for kind in _kinds(items):
         for entry in _entries(items, kind, Names(unit.shard, into="files")):
             path = f"rendered/{kind}/{folder}{entry.name}"
             loose.append(OutputFile(path=path, data=entry.data, sha256=sha256(entry.data).hexdigest()))
-            if entry.position >= 0:
+            if entry.sidecar:
+                sidecars[entry.position].append(path)
+            else:
                 places[entry.position, kind] = Place(path=path)
     staged = tar((file.path, file.data) for file in loose)
     return Published(
         loose=tuple(loose),
         staged=(addressed("_staged", unit.unit_id, ".tar", staged),) if loose else (),
         places=places,
+        sidecars=sidecars,
     )
 
 
 def as_parquet(unit: Unit, items: Items) -> Published:
-    """Publish `rendered/<kind>/<unit>-<hash>.parquet` with the columns key, image (bytes and path) and image_id.
+    """Publish `rendered/<kind>/<unit>-<hash>.parquet` with the columns key, image (bytes and path), image_id and
+    segments (the rows of `masks/`).
 
     `filled` also gets the other columns of the source with their own types, and `sidecars` with the files of a
     WebDataset sample. A source column with the name of one of these gets the suffix `_source`, and keeps what Hugging
     Face datasets knows of it (the names of a ClassLabel). Shards with different columns give files with different
     columns.
     """
-    files, places = [], {}
+    files, places, sidecars = [], {}, {}
     for kind in _kinds(items):
         names, rows, keys = Names(unit.shard, into="parquet"), [], {}
         for position, item, image in _of_kind(items, kind):
             name = names.image(item.ref, image.suffix)
             rows.append(_row(item, image, name, with_sidecars=kind == FILLED))
             keys[position, kind] = utf8(item.ref.key)
+            if kind == FILLED:
+                files_beside = [utf8(s.name) for s in item.sidecars if s.kind == "file"]
+                sidecars[position] = [*files_beside, *(c for c in rows[-1].column_names if c not in _OWN)]
         features = {name: feature for row in rows for name, feature in _features(row).items()}
         content = pa.concat_tables(rows, promote_options="default").replace_schema_metadata(_as_metadata(features))
         file = addressed(f"rendered/{kind}", unit.unit_id, ".parquet", parquet(content, compressed=False))
         files.append(file)
         places.update({at: Place(path=file.path, member=key) for at, key in keys.items()})
-    return Published(files=tuple(files), places=places)
+    return Published(files=tuple(files), places=places, sidecars=sidecars)
 
 
 PUBLISH: Final[Mapping[str, Callable[[Unit, Items], Published]]] = {
@@ -124,11 +139,12 @@ PUBLISH: Final[Mapping[str, Callable[[Unit, Items], Published]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
-    """One file to publish. position: index of its image in the unit; -1 for a sidecar."""
+    """One file to publish. position: index in the unit of its image, or of the image that it is a sidecar of."""
 
     position: int
     name: str
     data: bytes
+    sidecar: bool = False
 
 
 def _entries(items: Items, kind: str, names: Names) -> Iterator[_Entry]:
@@ -136,7 +152,7 @@ def _entries(items: Items, kind: str, names: Names) -> Iterator[_Entry]:
         yield _Entry(position=position, name=names.image(item.ref, image.suffix), data=image.data)
         for extension, data in map(_as_file, item.sidecars if kind == FILLED else ()):
             if name := names.sidecar(item.ref, extension, data):
-                yield _Entry(position=-1, name=name, data=data)
+                yield _Entry(position=position, name=name, data=data, sidecar=True)
 
 
 def tar(entries: Iterable[tuple[str, bytes]]) -> bytes:
@@ -203,6 +219,7 @@ def _row(item: Rendered, image: RenderedFile, name: str, *, with_sidecars: bool)
         "key": pa.array([utf8(item.ref.key)]),
         "image": pa.array([{"bytes": image.data, "path": utf8(name)}], IMAGE),
         "image_id": pa.array([item.ref.image_id]),
+        "segments": segments_of(item),
     }
     features: dict[str, Any] = {"image": {"_type": "Image"}}
     if with_sidecars:

@@ -32,9 +32,9 @@ MASKS: Final = pa.schema(
 )
 """`masks/`: one row a segment of an image that was not rejected.
 
-segment_id: position in its image. score: 0..1. bbox: x, y, width, height in pixels. area: pixels. rle: COCO compressed
-counts (ASCII): `pycocotools.mask.decode({"size": [height, width], "counts": rle})` is the mask. height, width: of the
-image. selected: the segment is part of the region to fill.
+segment_id: position in its image. class_id: as in `classes.json`, from 1. score: 0..1. bbox: x, y, width, height in
+pixels. area: pixels. rle: COCO compressed counts (ASCII): `pycocotools.mask.decode({"size": [height, width], "counts":
+rle})` is the mask. height, width: of the image. selected: the segment is part of the region to fill.
 """
 
 IMAGES: Final = pa.schema(
@@ -42,6 +42,7 @@ IMAGES: Final = pa.schema(
         "image_id": pa.string(),
         "key": pa.string(),
         "member": pa.string(),
+        "image_uri": pa.string(),
         "source": pa.string(),
         "shard": pa.string(),
         "unit": pa.string(),
@@ -58,6 +59,8 @@ IMAGES: Final = pa.schema(
         "output_sha256": pa.string(),
         "output": pa.string(),
         "output_member": pa.string(),
+        "outputs": pa.list_(pa.struct([(name, pa.string()) for name in ("kind", "path", "member", "sha256")])),
+        "sidecars": pa.list_(pa.string()),
         "models": pa.list_(pa.string()),
         "fill": pa.string(),
         "reversible": pa.bool_(),
@@ -66,14 +69,17 @@ IMAGES: Final = pa.schema(
 )
 """`images/`, the index: one row an image, rejected ones included.
 
-source: URI of the source root. shard: relative to it. member: the image's name in the shard. status: written |
+image_uri: absolute place of the source image: a file; `TAR#member`; `FILE#row=12` of a Parquet file, with `&item=0` in
+a list. source: URI of the source root. shard: relative to it. member: the image's name in the shard. status: written |
 unchanged | rejected. stage, reason, detail: of a rejection. width, height: 0 when the image could not be read.
 filled_share: 0..1, the share of the pixels that were filled. seam: visibility of the border of the fill (about 1: like
 the image's own texture; above 3: review it; pipeline/render/seam.py), measured before encoding; 0 where no filled image
 is published. output: the published object with the image, relative to the output root; output_member: its name inside
 (tar member; `key` of the row of a Parquet file; empty for a loose file). Both name the `filled` image, or the first
-kind where the flow renders no filled image. models: all models of the flow. fill, reversible: of the method that filled
-this image; empty and false when nothing was filled.
+kind where the flow renders no filled image. outputs: all published files of this image, each with its kind, path,
+member and the sha256 of its bytes. sidecars: what is published with the filled image: members of its tar; paths of
+loose files; columns of its row and names in its column `sidecars`. models: all models of the flow. fill, reversible:
+of the method that filled this image; empty and false when nothing was filled.
 """
 
 PREVIEWS: Final = pa.schema(

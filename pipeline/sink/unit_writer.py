@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from pipeline.credentials import redact
+from pipeline.image.kinds import by_suffix
 from pipeline.records import Counts, OutputFile, Rejected, Rendered, Unit
 from pipeline.sink.masks import masks
-from pipeline.sink.rendered import FILLED, PUBLISH, Items, Place, Published
+from pipeline.sink.rendered import FILLED, PUBLISH, Items, Published
 from pipeline.sink.safe_names import addressed
 from pipeline.sink.tables import IMAGES, PREVIEWS, parquet, table, utf8
 from pipeline.spec import spec
@@ -134,6 +135,7 @@ class IndexRow:
     image_id: str
     key: str
     member: str
+    image_uri: str
     source: str
     shard: str
     unit: str
@@ -150,6 +152,8 @@ class IndexRow:
     output_sha256: str = ""
     output: str = ""
     output_member: str = ""
+    outputs: tuple[dict[str, str], ...] = ()
+    sidecars: tuple[str, ...] = ()
     models: tuple[str, ...]
     fill: str = ""
     reversible: bool = False
@@ -158,55 +162,79 @@ class IndexRow:
 
 def _index_row(unit: Unit, facts: Facts, published: Published, position: int, item: Rendered | Rejected) -> IndexRow:
     ref = item.ref
-    if isinstance(item, Rejected):
-        return IndexRow(
-            image_id=ref.image_id,
-            key=utf8(ref.key),
-            member=utf8(ref.member),
-            source=utf8(facts.source),
-            shard=utf8(unit.shard),
-            unit=unit.unit_id,
-            status="rejected",
-            stage=item.stage,
-            reason=item.reason,
-            detail=utf8(redact(item.detail)),  # it may quote a library or a plugin
-            width=item.width,
-            height=item.height,
-            input_sha256=ref.sha256,
-            models=facts.models,
-        )
-    place, output_sha256 = _output(published, position, item)
-    filled = bool(facts.fill) and item.region.area > 0
+    became = _rejected(item) if isinstance(item, Rejected) else _rendered(facts, published, position, item)
     return IndexRow(
         image_id=ref.image_id,
         key=utf8(ref.key),
         member=utf8(ref.member),
+        image_uri=utf8(image_uri(unit, ref.member)),
         source=utf8(facts.source),
         shard=utf8(unit.shard),
         unit=unit.unit_id,
-        status=item.status,
-        width=item.segments.width,
-        height=item.segments.height,
-        n_segments=len(item.segments.segments),
-        filled_share=item.region.area / (item.region.height * item.region.width) if filled else 0.0,
-        seam=item.seam,
         input_sha256=ref.sha256,
-        output_sha256=output_sha256,
-        output=utf8(place.path),
-        output_member=utf8(place.member),
         models=facts.models,
-        fill=facts.fill if filled else "",
-        reversible=facts.reversible and filled,
-        seed=item.seed,
+        **became,
     )
 
 
-def _output(published: Published, position: int, item: Rendered) -> tuple[Place, str]:
-    """Return place and sha256 of the `filled` image, or of the first kind that was published."""
-    for file in sorted(item.files, key=lambda file: file.kind != FILLED):
-        if place := published.places.get((position, file.kind)):
-            return place, sha256(file.data).hexdigest()
-    return Place(path=""), ""
+def _rejected(item: Rejected) -> dict[str, Any]:
+    return {
+        "status": "rejected",
+        "stage": item.stage,
+        "reason": item.reason,
+        "detail": utf8(redact(item.detail)),  # it may quote a library or a plugin
+        "width": item.width,
+        "height": item.height,
+    }
+
+
+def _rendered(facts: Facts, published: Published, position: int, item: Rendered) -> dict[str, Any]:
+    filled = bool(facts.fill) and item.region.area > 0
+    row = {
+        "status": item.status,
+        "width": item.segments.width,
+        "height": item.segments.height,
+        "n_segments": len(item.segments.segments),
+        "filled_share": item.region.area / (item.region.height * item.region.width) if filled else 0.0,
+        "seam": item.seam,
+        "outputs": _outputs(published, position, item),
+        "sidecars": tuple(map(utf8, published.sidecars.get(position, ()))),
+        "fill": facts.fill if filled else "",
+        "reversible": facts.reversible and filled,
+        "seed": item.seed,
+    }
+    for output in sorted(row["outputs"], key=lambda output: output["kind"] != FILLED)[:1]:
+        row |= {"output": output["path"], "output_member": output["member"], "output_sha256": output["sha256"]}
+    return row
+
+
+def _outputs(published: Published, position: int, item: Rendered) -> tuple[dict[str, str], ...]:
+    """Return kind, path, member and sha256 of every published file of an image, in the order of `render.outputs`."""
+    places = ((file, published.places.get((position, file.kind))) for file in item.files)
+    return tuple(
+        {
+            "kind": file.kind,
+            "path": utf8(place.path),
+            "member": utf8(place.member),
+            "sha256": sha256(file.data).hexdigest(),
+        }
+        for file, place in places
+        if place
+    )
+
+
+def image_uri(unit: Unit, member: str) -> str:
+    """Return where the source image is: a file; `TAR#member`; `FILE#row=12` or `FILE#row=12&item=0` in a Parquet file,
+    the shard alone for the row of its failure. Unescaped."""
+    kind = by_suffix(unit.shard)
+    if kind is None:  # a slice of a folder
+        return f"{unit.uri.rstrip('/')}/{member}"
+    if member.startswith(f"{unit.shard}@"):
+        return unit.uri
+    row, _, item = member.partition("#")
+    if kind.name == "Parquet":
+        return f"{unit.uri}#row={int(row)}" + (f"&item={item}" if item else "")
+    return f"{unit.uri}#{member}"
 
 
 # --- previews --------------------------------------------------------------------------------------------------

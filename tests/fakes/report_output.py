@@ -1,6 +1,7 @@
 """A small handmade output: two units of photographs, with a hostile name and rejected images in each."""
 
 import io
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -67,12 +68,15 @@ def _masks(keys: list[str]) -> bytes:
     return parquet(pa.Table.from_pylist(rows, MASKS))
 
 
+_EMPTY: Final = {"string": "", "list": [], "bool": False}
+
+
 def _index(unit: str, good: list[str], bad: list[str]) -> bytes:
     """Good images are filled. The seam of each is its position in its unit, plus a half in the second unit."""
     rows = []
     for number, key in enumerate(good + bad):
-        row: dict[str, object] = {field.name: "" if field.type == "string" else 0 for field in IMAGES}
-        row |= {"image_id": key, "key": key, "unit": unit, "status": "written", "models": [], "reversible": False}
+        row: dict[str, object] = {field.name: _EMPTY.get(str(field.type).partition("<")[0], 0) for field in IMAGES}
+        row |= {"image_id": key, "key": key, "unit": unit, "status": "written"}
         if key in good:
             row |= {"filled_share": 0.1, "seam": number + 0.5 * (unit == "b-0")}
         if key in bad:

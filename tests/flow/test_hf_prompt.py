@@ -105,7 +105,7 @@ def test_clipseg_runs_through_the_chain_a_segment_a_prompt(tmp_path: Path) -> No
     values = {"prompts": "[disc,blue square]", "score": 0, "model.folder": folder, "model.licence": "MIT"}
     dotted = [f"segment.hf_prompt.{key}={value}" for key, value in values.items()]
     rows = annotate(folder_of(tmp_path / "in", range(1)), tmp_path / "out", "segment=[hf_prompt/clipseg]", *dotted)
-    assert [(row["label"], row["class_id"]) for row in rows] == [("disc", 0), ("blue square", 1)]
+    assert [(row["label"], row["class_id"]) for row in rows] == [("disc", 1), ("blue square", 2)]
     assert all(row["area"] == 96 * 128 for row in rows)  # from a probability of 0 on, every pixel is inside
 
 

@@ -26,7 +26,7 @@ def test_every_form_finds_the_drawn_classes(result: str, layout: str, drawings: 
     model = network(tmp_path / "colours.onnx", result, layout)
     rows = annotate(drawings, tmp_path / "out", *described(model, result, layout))
     assert mean_overlap(rows, SEEDS) > 0.99
-    assert {(row["class_id"], row["label"]) for row in rows} == set(enumerate(NAMES))
+    assert {(row["class_id"], row["label"]) for row in rows} == set(enumerate(NAMES, 1))
     assert all(0.6 < row["score"] <= 1 for row in rows)
     assert {row["model"] for row in rows} == {f"colours-{hashlib.sha256(model.read_bytes()).hexdigest()[:8]}"}
 

@@ -13,6 +13,8 @@ from pipeline.contracts import SegmentModel
 from pipeline.errors import RunError
 from pipeline.flow import STAGES, Worker, _portions, decode, process, segment
 from pipeline.image import rle
+from pipeline.image.view import Fit
+from pipeline.models.weights import Weights
 from pipeline.records import (
     Cropped,
     Device,
@@ -114,6 +116,78 @@ def test_a_model_that_cannot_be_loaded_stops_the_run_and_blames_no_image() -> No
     expected = r"segment: its model cannot be loaded \(RuntimeError: CUDA error: out of memory\)"
     with pytest.raises(RunError, match=expected):
         segment(one, decode(one, batch))
+
+
+def two_models(*labels: str) -> Worker:
+    """Of a flow whose two models each count their own classes from 0."""
+    flow = worker().flow
+    one = Drawn(labels=("sky", "person"), found=(("person", 1),))
+    other = Drawn(labels=("person", "dog"), found=(("dog", 1), ("person", 0)))
+    return replace(flow, segment=(one, other), render=replace(flow.render, labels=labels)).load("cpu", 1)
+
+
+FIT = Fit(side=8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """Gives each image an empty segment of every found label. found: label and class id."""
+
+    labels: tuple[str, ...]
+    found: tuple[tuple[str, int], ...]
+    view: Fit = FIT
+    weights: tuple[Weights, ...] = ()
+
+    def load(self, device: Device, threads: int) -> SegmentModel:
+        return lambda views: [
+            Segments(
+                image_id=view.image_id,
+                height=view.height,
+                width=view.width,
+                segments=tuple(
+                    Segment(
+                        label=label,
+                        class_id=number,
+                        score=1.0,
+                        rle=rle.empty(8, 8),
+                        box=(0, 0, 0, 0),
+                        area=0,
+                        model="m",
+                    )
+                    for label, number in self.found
+                ),
+            )
+            for view in views
+        ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ((), {"sky": 1, "person": 2, "dog": 3}),
+        (("dog",), {"dog": 1, "sky": 2, "person": 3}),
+        (("plate", "person"), {"plate": 1, "person": 2, "sky": 3, "dog": 4}),
+    ],
+)
+def test_all_models_of_a_flow_share_class_ids_from_1(labels: tuple[str, ...], classes: dict[str, int]) -> None:
+    one = two_models(*labels)
+    assert one.flow.classes == classes
+    unit = Unit(unit_id="u", shard="s", uri="/in/s", etag="", start=0, stop=1, last=True)
+    (found,) = segment(one, decode(one, UnitBatch(unit=unit, items=items(8, 8, 1), seconds={}))).items
+    assert isinstance(found, Segmented)
+    assert [(s.label, s.class_id) for s in found.segments.segments] == [
+        (label, classes[label]) for label in ("person", "dog", "person")
+    ]
+
+
+def test_a_label_that_its_model_does_not_declare_rejects_the_image() -> None:
+    flow = worker().flow
+    one = replace(flow, segment=(Drawn(labels=("sky",), found=(("person", 0),)),)).load("cpu", 1)
+    unit = Unit(unit_id="u", shard="s", uri="/in/s", etag="", start=0, stop=1, last=True)
+    (found,) = segment(one, decode(one, UnitBatch(unit=unit, items=items(8, 8, 1), seconds={}))).items
+    assert isinstance(found, Rejected)
+    assert (found.stage, found.reason) == ("segment", "unknown_label")
+    assert found.detail == "m gave 'person', expected one of its labels"
 
 
 _, _, _, _, FILL, RENDER = STAGES

@@ -110,6 +110,19 @@ def test_a_new_output_is_begun_once_and_then_resumed(ledger: Ledger) -> None:
     assert ledger.committed() == {}
 
 
+def test_notes_are_written_at_the_end_and_sealed(ledger: Ledger) -> None:
+    ledger.begin(replace(IDENTITY, source={}))
+    ledger.store.put("README.md", b"of an end that was cut")
+    ledger.finish({"README.md": b"card", "classes.json": b"[]"})
+    assert {path: ledger.store.read(path) for path in ("README.md", "classes.json")} == {
+        "README.md": b"card",
+        "classes.json": b"[]",
+    }
+    sealed = seals.read(seals.RUN, ledger.store.read(seals.RUN))
+    assert sealed["README.md"] == hashlib.sha256(b"card").hexdigest()
+    assert sealed["classes.json"] == hashlib.sha256(b"[]").hexdigest()
+
+
 def test_the_digest_hangs_on_content_not_on_order() -> None:
     turned = replace(IDENTITY, config=dict(reversed(list(IDENTITY.config.items()))))
     assert turned.digest == IDENTITY.digest

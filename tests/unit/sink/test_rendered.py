@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest
 import skimage
 from PIL import Image
 
+from pipeline.image import rle
 from pipeline.records import (
     ImageRef,
     OutputFile,
@@ -25,11 +27,13 @@ from pipeline.records import (
     Rejected,
     Rendered,
     RenderedFile,
+    Segment,
     Segments,
     Sidecar,
     Unit,
     image_id,
 )
+from pipeline.sink.masks import masks
 from pipeline.sink.rendered import IMAGE, Place, as_files, as_nothing, as_parquet, as_tar, tar
 from pipeline.source.names import stem
 
@@ -227,7 +231,7 @@ def parquet_file(tmp_path: Path) -> Path:
 
 def test_parquet_restores_the_source_columns_with_their_types(parquet_file: Path) -> None:
     table = pq.read_table(parquet_file)
-    assert table.column_names == ["key", "image", "image_id", "sidecars", "label", "caption", "vec"]
+    assert table.column_names == ["key", "image", "image_id", "segments", "sidecars", "label", "caption", "vec"]
     assert table.schema.field("label").type == pa.int64()
     assert table.column("label").to_pylist() == [3, 4]
     assert table.column("caption").to_pylist() == ["cat", None]
@@ -305,7 +309,23 @@ def test_captions_of_files_with_dots_keep_the_name_of_their_image_in_every_sink(
 
 def test_parquet_of_another_kind_has_no_sidecars() -> None:
     table = pq.read_table(io.BytesIO(by_folder(as_parquet(TAR, ITEMS).files)["rendered/overlay"].data))
-    assert table.column_names == ["key", "image", "image_id"]
+    assert table.column_names == ["key", "image", "image_id", "segments"]
+
+
+def test_parquet_images_come_with_their_segments() -> None:
+    mask = np.eye(2, dtype=bool)
+    found = Segment(
+        label="cat", class_id=3, score=0.5, rle=rle.encode(mask), box=(0.0, 0.0, 2.0, 2.0), area=2, model="m"
+    )
+    with_segment = image("0", ("filled", ".jpg", b"x"), ("labels", ".png", b"y"))
+    with_segment = replace(with_segment, segments=replace(with_segment.segments, segments=(found,)))
+    items = [with_segment, image("1", ("filled", ".jpg", b"z"))]
+    for file in as_parquet(TAR, items).files:
+        first, *others = pq.read_table(io.BytesIO(file.data))["segments"].to_pylist()
+        (row,) = masks(items[:1]).to_pylist()
+        assert first == [{name: value for name, value in row.items() if name not in ("image_id", "key")}]
+        assert (first[0]["class_id"], first[0]["label"], first[0]["height"]) == (3, "cat", 2)
+        assert others == ([[]] if "filled" in file.path else [])
 
 
 def test_parquet_missing_and_clashing_columns() -> None:

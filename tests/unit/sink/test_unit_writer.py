@@ -3,6 +3,8 @@
 import hashlib
 import io
 import pickle
+import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,13 @@ from pipeline.records import (
     RenderedFile,
     Segment,
     Segments,
+    Sidecar,
     Status,
     Unit,
 )
 from pipeline.sink.rendered import PUBLISH
 from pipeline.sink.tables import IMAGES, MASKS
-from pipeline.sink.unit_writer import Facts, Sink, UnitFiles, build_unit
+from pipeline.sink.unit_writer import Facts, Sink, UnitFiles, build_unit, image_uri
 from tests.fakes.specs import made, preset
 
 UNIT = Unit(unit_id="a-0", shard="a.tar", uri="s3://b/a.tar", etag="", start=0, stop=9, last=True)
@@ -114,13 +117,17 @@ def test_every_image_has_a_row_and_counts_are_conserved(sink: Sink) -> None:
     assert all(column.null_count == 0 for column in index.columns)
 
 
+def path_of(built: UnitFiles, kind: str) -> str:
+    return next(f.path for f in built.files if f.path.startswith(f"rendered/{kind}/"))
+
+
 def test_the_row_of_a_filled_image() -> None:
     built = build_unit(Sink(uri="out"), UNIT, FACTS, ITEMS)
-    tar = next(f for f in built.files if f.path.startswith("rendered/filled/"))
     assert tables(built)["images"].to_pylist()[0] == {
         "image_id": ref(1).image_id,
         "key": "k1",
         "member": "k1.jpg",
+        "image_uri": "s3://b/a.tar#k1.jpg",
         "source": "s3://b",
         "shard": "a.tar",
         "unit": "a-0",
@@ -135,8 +142,13 @@ def test_the_row_of_a_filled_image() -> None:
         "seam": 1.25,
         "input_sha256": ref(1).sha256,
         "output_sha256": hashlib.sha256(b"image 1").hexdigest(),
-        "output": tar.path,
+        "output": path_of(built, "filled"),
         "output_member": "k1.jpg",
+        "outputs": [
+            {"kind": kind, "path": path_of(built, kind), "member": "k1.jpg", "sha256": hashlib.sha256(data).hexdigest()}
+            for kind, data in (("overlay", b"overlay 1"), ("filled", b"image 1"))
+        ],
+        "sidecars": [],
         "models": ["centerface", "pp-ocr"],
         "fill": "blur",
         "reversible": True,
@@ -149,6 +161,7 @@ def test_the_rows_of_a_rejected_and_of_an_unchanged_image() -> None:
     assert (rejected["stage"], rejected["reason"], rejected["detail"]) == ("decode", "truncated", "cut at byte 7")
     assert (rejected["width"], rejected["height"]) == (4, 5)
     assert rejected["output"] == rejected["output_sha256"] == rejected["output_member"] == ""
+    assert rejected["outputs"] == rejected["sidecars"] == []
     assert (unchanged["fill"], unchanged["reversible"], unchanged["filled_share"]) == ("", False, 0.0)
     assert rejected["seam"] == unchanged["seam"] == 0.0
     assert unchanged["output_sha256"] == hashlib.sha256(b"image 3").hexdigest()
@@ -168,6 +181,61 @@ def test_output_names_what_was_published(sink: Sink) -> None:
     assert named <= paths
     assert bool(named) == (sink.images != "none")
     assert [bool(row["output"]) for row in rows] == [bool(row["output_sha256"]) for row in rows]
+
+
+def test_outputs_name_every_published_file_with_its_bytes(sink: Sink, tmp_path: Path) -> None:
+    built = build_unit(sink, UNIT, FACTS, ITEMS)
+    objects = {file.path: file.data for file in (*built.files, *built.loose)}
+
+    def published(path: str, member: str) -> bytes:
+        if sink.images == "tar":
+            with tarfile.open(fileobj=io.BytesIO(objects[path])) as archive:
+                return archive.extractfile(member).read()  # type: ignore[union-attr]
+        if sink.images == "parquet":
+            (row,) = pq.read_table(io.BytesIO(objects[path]), filters=[("key", "==", member)]).to_pylist()
+            return bytes(row["image"]["bytes"])
+        assert member == ""
+        return objects[path]
+
+    for row, item in zip(tables(built)["images"].to_pylist(), ITEMS, strict=True):
+        made = {f.kind: f.data for f in item.files} if isinstance(item, Rendered) and sink.images != "none" else {}
+        assert {o["kind"]: published(o["path"], o["member"]) for o in row["outputs"]} == made
+        assert {o["sha256"] for o in row["outputs"]} == {hashlib.sha256(data).hexdigest() for data in made.values()}
+
+
+SIDECARS = (Sidecar(name="txt", data=b"a cat"), Sidecar(name="seg.png", data=b"png"))
+
+
+@pytest.mark.parametrize(
+    ("images", "named"),
+    [
+        ("tar", ["k1.txt", "k1.seg.png"]),
+        ("files", ["rendered/filled/a.tar/k1.txt", "rendered/filled/a.tar/k1.seg.png"]),
+        ("parquet", ["txt", "seg.png"]),
+        ("none", []),
+    ],
+)
+def test_sidecars_are_named_where_they_were_published(images: str, named: list[str]) -> None:
+    items = (replace(ITEMS[0], sidecars=SIDECARS), *ITEMS[1:])
+    built = build_unit(Sink(uri="out", images=images), UNIT, FACTS, items)  # type: ignore[arg-type]
+    assert [row["sidecars"] for row in tables(built)["images"].to_pylist()] == [named, [], [], [], []]
+
+
+@pytest.mark.parametrize(
+    ("shard", "uri", "member", "expected"),
+    [
+        ("d/a.tar", "s3://b/d/a.tar", "x/y.left.jpg", "s3://b/d/a.tar#x/y.left.jpg"),
+        ("a.tar.gz", "/in/a.tar.gz", "é#1.jpg", "/in/a.tar.gz#é#1.jpg"),
+        ("a.tar", "/in/a.tar", "a.tar@512", "/in/a.tar"),
+        ("a.parquet", "/in/a.parquet", "000000012", "/in/a.parquet#row=12"),
+        ("a.PQ", "/in/a.PQ", "000000012#3", "/in/a.PQ#row=12&item=3"),
+        ("a.parq", "/in/a.parq", "a.parq@0", "/in/a.parq"),
+        ("files-000000", "/in/photos", "2019/a (1).jpg", "/in/photos/2019/a (1).jpg"),
+        ("files-000000", "/", "a.jpg", "/a.jpg"),
+    ],
+)
+def test_an_image_has_an_absolute_place(shard: str, uri: str, member: str, expected: str) -> None:
+    assert image_uri(replace(UNIT, shard=shard, uri=uri), member) == expected
 
 
 def test_names_tell_the_content_and_the_same_items_give_the_same_output(sink: Sink) -> None:
