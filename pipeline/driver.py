@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 import pipeline
+from pipeline import life
 from pipeline import plan as planning
 from pipeline.audit.run_audit import Auditor, NoAudit
 from pipeline.contracts import Checked
@@ -61,32 +62,32 @@ def run(job: Job, out: TextIO, err: TextIO) -> int:
 
 def _run(job: Job, out: TextIO, err: TextIO, progress: Progress) -> int:
     started = time.monotonic()
-    progress.phase(f"listing {job.flow.source.uri}")
+    life.phase(f"listing {job.flow.source.uri}")
     shards = job.flow.source.shards()
     flow = replace(job.flow, source=job.flow.source.resolve(shards))
     ledger = Ledger(open_store(flow.sink.uri), single_writer=flow.sink.single_writer)
     identity = _identity(job, shards)
-    progress.phase("reading what is committed")
+    life.phase("reading what is committed")
     before = ledger.committed() if ledger.check(identity) else {}
     plan = planning.with_keys(planning.make(shards, before.values()), ledger.store, before.values())
     progress.say(redact(_announcement(job, plan)), out)
     records = dict(before)
     if plan.pending:
-        progress.phase("checking models and places")
+        life.phase("checking models and places")
         job.executor.check()
         job.audit.prepare(flow)
         _prepare(flow, () if before else shards)
         ledger.begin(identity, job.yaml)
         for record in _executed(job, flow, plan, progress):
             records[record.unit.unit_id] = record
-    progress.phase("finishing")
+    life.phase("finishing")
     if plan.pending or not ledger.finished():
         ledger.finish()
     summary = Summary.of(records.values(), seconds=time.monotonic() - started, before=plan.before.images)
-    progress.phase("auditing")
+    life.phase("auditing")
     receipt = job.audit.receipt(flow, ledger.store, new=bool(plan.pending))
     code = EXIT_REJECTED if receipt.problems() else summary.exit_code(job.max_reject_share)
-    progress.phase("making the report")
+    life.phase("making the report")
     if plan.pending or not ledger.reported():
         page = make_page(
             ledger.store,
@@ -127,7 +128,7 @@ def _prepare(flow: Flow, unread: tuple[Shard, ...]) -> None:
 def _executed(job: Job, flow: Flow, plan: Plan, progress: Progress) -> Iterator[Committed]:
     """Yield every unit of the plan as it is committed, with a progress line; stop a run that rejects too much."""
     total, rejects = plan.before, Counter[str]()
-    progress.phase("reading")
+    life.phase("reading the first images")
     with progress.images(plan.images_pending, plan.bytes_pending):
         done = job.executor.run(flow, plan)
         try:
