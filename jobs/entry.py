@@ -192,9 +192,9 @@ def _run(name: str, arguments: list[str]) -> int:
     from pipeline.report.progress import showing
 
     overrides, show = _split(arguments)
-    with showing(sys.stderr) as progress:
+    with showing(sys.stderr):
         if not show:
-            progress.phase("starting")
+            life.phase("starting")
         config = compose(name, overrides)
         if show:
             from omegaconf import OmegaConf

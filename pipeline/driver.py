@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 import pipeline
+from pipeline import life
 from pipeline import plan as planning
 from pipeline.audit.run_audit import Auditor, NoAudit
 from pipeline.contracts import Checked, Listed, Source, TellsUnread, Unread
@@ -61,14 +62,14 @@ def run(job: Job, out: TextIO, err: TextIO) -> int:
 
 def _run(job: Job, out: TextIO, err: TextIO, progress: Progress) -> int:
     started = time.monotonic()
-    progress.phase(f"listing {job.flow.source.uri}")
+    life.phase(f"listing {job.flow.source.uri}")
     _refuse_overlap(job.flow)
     listed = _listed(job.flow.source)
     shards, unread = listed.shards, listed.unread
     flow = replace(job.flow, source=job.flow.source.resolve(shards))
     ledger = Ledger(open_store(flow.sink.uri), single_writer=flow.sink.single_writer)
     identity = _identity(job, shards)
-    progress.phase("reading what is committed")
+    life.phase("reading what is committed")
     before = ledger.committed() if ledger.check(identity) else {}
     plan = planning.with_keys(planning.make(shards, before.values()), ledger.store, before.values())
     if job.limit:
@@ -79,23 +80,23 @@ def _run(job: Job, out: TextIO, err: TextIO, progress: Progress) -> int:
         progress.say(redact(line), out)
     records = dict(before)
     if plan.pending:
-        progress.phase("checking models and places")
+        life.phase("checking models and places")
         job.executor.check()
         job.audit.prepare(flow)
         _prepare(flow, () if before else shards)
         ledger.begin(identity, job.yaml)
         for record in _executed(job, flow, plan, progress):
             records[record.unit.unit_id] = record
-    progress.phase("finishing")
+    life.phase("finishing")
     whole = not job.limit or not planning.make(shards, records.values()).pending
     if whole and (plan.pending or not ledger.finished()):
         ledger.store.delete([_FIRST_LOOK])
         ledger.finish(notes(flow.name, flow.classes, flow.render.outputs if flow.sink.images == "parquet" else ()))
     summary = Summary.of(records.values(), seconds=time.monotonic() - started, before=plan.before.images, unread=unread)
-    progress.phase("auditing")
+    life.phase("auditing")
     receipt = job.audit.receipt(flow, ledger.store, new=bool(plan.pending))
     code = EXIT_REJECTED if receipt.problems() else summary.exit_code(job.max_reject_share)
-    progress.phase("making the report")
+    life.phase("making the report")
     if plan.pending or (whole and not ledger.reported()):
         page = make_page(
             ledger.store,
@@ -164,7 +165,7 @@ def _prepare(flow: Flow, unread: tuple[Shard, ...]) -> None:
 def _executed(job: Job, flow: Flow, plan: Plan, progress: Progress) -> Iterator[Committed]:
     """Yield every unit of the plan as it is committed, with a progress line; stop a run that rejects too much."""
     total, rejects = plan.before, Counter[str]()
-    progress.phase("reading")
+    life.phase("reading the first images")
     with progress.images(plan.images_pending, plan.bytes_pending):
         done = job.executor.run(flow, plan)
         try:

@@ -313,7 +313,6 @@ class Worker:
 
     @cached_property
     def segmenters(self) -> tuple[SegmentModel, ...]:
-        life.phase("loading models")
         with _loading("segment"):
             return tuple(s.load(self.device, self.threads) for s in self.flow.segment)
 
@@ -335,7 +334,8 @@ class Worker:
 def _loading(stage: str) -> Iterator[None]:
     """Raise RunError for whatever a runtime raises: no image is to blame for a model that cannot be loaded."""
     try:
-        yield
+        with life.doing("loading models"):
+            yield
     except SegfillError:
         raise
     except Exception as error:

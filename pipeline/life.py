@@ -24,6 +24,7 @@ class Listener(Protocol):
 
 
 _listener: Listener | None = None
+_phase = ""
 
 
 @contextmanager
@@ -49,8 +50,21 @@ def listen(listener: Listener) -> None:
 
 
 def phase(text: str) -> None:
+    global _phase
+    _phase = text
     if _listener is not None:
         _listener.phase(text)
+
+
+@contextmanager
+def doing(text: str) -> Iterator[None]:
+    """A phase within another, which goes on after it."""
+    before = _phase
+    phase(text)
+    try:
+        yield
+    finally:
+        phase(before)
 
 
 def seen(images: int) -> None:

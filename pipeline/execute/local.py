@@ -7,7 +7,6 @@ from typing import cast
 
 import cv2
 
-from pipeline import life
 from pipeline.execute.base import ExecutorBase
 from pipeline.execute.isolate import WHOLE, run_attempt
 from pipeline.flow import Flow
@@ -27,7 +26,6 @@ class Local(ExecutorBase):
     def run(self, flow: Flow, plan: Plan) -> Iterator[Committed]:
         cv2.setNumThreads(1)  # with more, some of its sums round otherwise and the bytes differ
         worker = flow.load(self.device, self.threads)
-        life.phase("reading")
         for pending in plan.pending:
             for batch in flow.source.units(pending.shard, pending.done):
                 yield cast("Committed", run_attempt(WHOLE, worker, batch, self.limits))

@@ -27,15 +27,19 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 from ray._private import ray_constants
+from ray._private import worker as ray_worker
 from ray.data import ActorPoolStrategy, DataContext, Dataset, Datasource, ExecutionResources, ReadTask
 from ray.data.block import BlockMetadata
 from ray.exceptions import RayError, RayTaskError
+from ray.experimental import internal_kv
 
+from pipeline import life
 from pipeline.errors import ConfigError, DeviceError, RunError, SegfillError
 from pipeline.execute.isolate import WHOLE, ImageLimits, Part, part, run_attempt, run_attempts
 from pipeline.execute.ray_pools import Size, ends, pools
 from pipeline.execute.ray_rows import record_of, unit_row, units_of
 from pipeline.execute.ray_settings import RaySettings
+from pipeline.execute.ray_signs import Told, relayed
 from pipeline.flow import Flow
 from pipeline.plan import Pending, Plan
 from pipeline.records import Committed, Device
@@ -45,6 +49,8 @@ MiB = 1 << 20
 _SHARDS_A_TASK: Final = 256
 _TASKS_A_READER: Final = 8
 """At least, where there are shards enough: so that readers end at about the same time."""
+_SIGNS = "segfill"
+"""Namespace of the numbers of images that workers have seen."""
 
 
 @spec
@@ -88,15 +94,18 @@ class RayData(RaySettings):
             yield
         finally:
             if started:
+                life.phase("stopping Ray")
                 ray.shutdown()
 
     def _run(self, flow: Flow, plan: Plan) -> Iterator[Committed]:
         _quiet()
         try:
             _settings(0 if self.address else self.store_mib * MiB // 2)
+            life.phase("starting workers, which load their models")
             done = self._staged(flow, plan) if self._is_staged(flow) else self._fused(flow, plan)
-            for row in done.iter_rows():
-                yield record_of(row)
+            with _signs_of_workers():
+                for row in done.iter_rows():
+                    yield record_of(row)
         except RayTaskError as error:
             raise _cause(error) from error
         except RayError as error:
@@ -116,6 +125,7 @@ class RayData(RaySettings):
         if ray.is_initialized():
             return False
         _quiet()
+        life.phase(f"connecting to Ray at {self.address}" if self.address else "starting Ray")
         try:
             if self.address:
                 ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
@@ -258,6 +268,7 @@ class PartActor:
     def __init__(self, flow: Flow, device: Device, threads: int, limits: ImageLimits) -> None:
         cv2.setNumThreads(1)  # with more, some of its sums round otherwise and the bytes differ
         self.worker, self.limits = flow.load(device, threads), limits
+        life.listen(Told(_put_sign))
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         batches = units_of(table)
@@ -277,6 +288,31 @@ class Segment(PartActor):
 
 class Fill(PartActor):
     part = part("fill")
+
+
+def _put_sign(images: int) -> None:
+    """Leave a number where the driver looks: in the store of the cluster's head, under the job and this worker."""
+    worker = ray.get_runtime_context().get_worker_id()
+    internal_kv._internal_kv_put(_signs_of_job() + worker.encode(), str(images).encode(), namespace=_SIGNS)
+
+
+@contextmanager
+def _signs_of_workers() -> Iterator[None]:
+    prefix = _signs_of_job()
+
+    def total() -> int:
+        keys = internal_kv._internal_kv_list(prefix, namespace=_SIGNS)
+        return sum(int(internal_kv._internal_kv_get(key, namespace=_SIGNS) or 0) for key in keys)
+
+    try:
+        with relayed(total):
+            yield
+    finally:  # another run may follow in this job
+        internal_kv._internal_kv_del(prefix, del_by_prefix=True, namespace=_SIGNS)
+
+
+def _signs_of_job() -> bytes:
+    return f"{ray.get_runtime_context().get_job_id()}/".encode()
 
 
 @contextmanager
@@ -319,6 +355,11 @@ def _quiet() -> None:
             logging.getLogger(name).setLevel(logging.CRITICAL)  # errors come as exceptions
         warnings.filterwarnings("ignore", module=r"ray\.")
         warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+        ray_worker.print_to_stdstream = _nothing  # the lines of "(raylet)", which log_to_driver=False leaves
+
+
+def _nothing(*_: object, **__: object) -> None:
+    pass
 
 
 def _settings(store_bytes: int) -> None:

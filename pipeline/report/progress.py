@@ -201,6 +201,8 @@ class _Images:
         return seen if self._total is None else min(seen, max(self._total, self._counts.images))
 
     def _remember(self, now: float) -> None:
+        if self._recent and self._passed == self._recent[-1][1]:
+            return
         self._recent.append((now, self._passed))
         while len(self._recent) > 2 and now - self._recent[1][0] >= WINDOW:
             self._recent.popleft()
@@ -217,17 +219,20 @@ class _Images:
 
     def _speed(self, now: float) -> float:
         """Images a second: of warm models as soon as there are any."""
-        since, before = self._recent[0]
-        if self._passed > before:
-            return (self._passed - before) / max(now - since, 1e-9)
-        return self._passed / max(now - self._started, 1e-9)
+        return self._warm(now) or self._passed / max(now - self._started, 1e-9)
+
+    def _warm(self, now: float) -> float:
+        """The speed from the first sign that images have passed on; 0 before a second one. Images come some at a time,
+        so it ends at the last sign, until that is long ago."""
+        (since, before), (last, passed) = self._recent[0], self._recent[-1]
+        until = last if now - last < last - since else now
+        return (passed - before) / max(until - since, 1e-9)
 
     def _left(self, now: float) -> str:
-        since, before = self._recent[0]
-        gained, all_ = self._passed - before, self._expected()
-        if not self._counts.images or not gained or not all_:
+        speed, left = self._warm(now), self._expected() - self._passed
+        if not self._counts.images or not speed or not self._expected():
             return "time left: not known yet"
-        return f"about {duration(max(0.0, all_ - self._passed) * max(now - since, 1e-9) / gained)} left"
+        return f"about {duration(left / speed)} left" if left > 0 else "writing the last ones"
 
     def _expected(self) -> float:
         """Images of the whole run: exact for a known total; else each counts as a mean image of committed units."""
