@@ -299,6 +299,15 @@ def test_ordinary_values_are_no_credentials(override: str) -> None:
         ('{"secret_key": "abc", "key": "d"}', '{"secret_key": "***", "key": "d"}'),
         ("Authorization: Bearer abc", "Authorization: ***"),
         ("start it with RAY_AUTH_MODE=token", "start it with RAY_AUTH_MODE=token"),
+        ("Unable to locate credentials: set AWS_ACCESS_KEY_ID", "Unable to locate credentials: set AWS_ACCESS_KEY_ID"),
+        ("credentials: AWS_ACCESS_KEY_ID is not set", "credentials: AWS_ACCESS_KEY_ID is not set"),
+        ("InvalidToken: The provided token is malformed", "InvalidToken: The provided token is malformed"),
+        ("NoCredentialsError: Unable to locate", "NoCredentialsError: Unable to locate"),
+        ("token: abc", "token: ***"),
+        ("credentials: hUnt3r2 here", "credentials: *** here"),
+        ("credentials=set that", "credentials=*** that"),
+        ("password: open sesame", "password: *** sesame"),
+        ("secret_key: set this", "secret_key: *** this"),
     ],
 )
 def test_what_is_struck_out_of_a_message(text: str, left: str, monkeypatch: pytest.MonkeyPatch) -> None:
