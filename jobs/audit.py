@@ -65,12 +65,13 @@ def _refuse_originals(store: Store) -> None:
     manifest may be a copy of the published images, and is audited."""
     with contextlib.suppress(FileNotFoundError):
         config = json.loads(store.read(MANIFEST))["config"]
+        job = json.loads(config.get("job", '"of another version"'))
         labels = json.loads(config.get("select.labels", "[]"))
         looked_for = any(key.startswith(("segment.faces.", "segment.mtcnn.")) for key in config)
         faces = config.get("private") == "true" or "face" in labels or (looked_for and not labels)
         if not faces or config.get("fill._target_") == json.dumps("pipeline.fill.none.NoFill"):
             raise OutputError(
-                f"{store.uri}: this output was never anonymized (its run, {config.get('job')}, filled no faces); "
+                f"{store.uri}: this output was never anonymized (its run, {job}, filled no faces); "
                 "the audit looks for what segfill anonymize removes"
             )
 

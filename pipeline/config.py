@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final, TypeAlias, cast
 
@@ -85,7 +85,7 @@ def _renders(parsed: Sequence[Override]) -> tuple[str, ...]:
     return choices
 
 
-def _choose_pictures(config: DictConfig, renders: Sequence[str], given: Container[str]) -> None:
+def _choose_pictures(config: DictConfig, renders: Sequence[str], given: Iterable[str]) -> None:
     """Make several choices of render one, `everything` all that this job can give, and keep what is made: pictures
     without a sink would be rendered and thrown away. given: keys and groups of the command line."""
     if renders and "render.outputs" not in given:

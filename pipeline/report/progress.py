@@ -229,10 +229,13 @@ class _Images:
         return (passed - before) / max(until - since, 1e-9)
 
     def _left(self, now: float) -> str:
-        speed, left = self._warm(now), self._expected() - self._passed
-        if not self._counts.images or not speed or not self._expected():
+        speed, expected = self._warm(now), self._expected()
+        left = expected - self._passed
+        if expected and left <= 0:
+            return "writing the last ones"
+        if not self._counts.images or not speed or not expected:
             return "time left: not known yet"
-        return f"about {duration(left / speed)} left" if left > 0 else "writing the last ones"
+        return f"about {duration(left / speed)} left"
 
     def _expected(self) -> float:
         """Images of the whole run: exact for a known total; else each counts as a mean image of committed units."""

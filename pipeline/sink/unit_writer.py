@@ -190,6 +190,7 @@ def _rejected(item: Rejected) -> dict[str, Any]:
 
 def _rendered(facts: Facts, published: Published, position: int, item: Rendered) -> dict[str, Any]:
     filled = bool(facts.fill) and item.region.area > 0
+    outputs = _outputs(published, position, item)
     row = {
         "status": item.status,
         "width": item.segments.width,
@@ -197,13 +198,13 @@ def _rendered(facts: Facts, published: Published, position: int, item: Rendered)
         "n_segments": len(item.segments.segments),
         "filled_share": item.region.area / (item.region.height * item.region.width) if filled else 0.0,
         "seam": item.seam,
-        "outputs": _outputs(published, position, item),
+        "outputs": outputs,
         "sidecars": tuple(map(utf8, published.sidecars.get(position, ()))),
         "fill": facts.fill if filled else "",
         "reversible": facts.reversible and filled,
         "seed": item.seed,
     }
-    for output in sorted(row["outputs"], key=lambda output: output["kind"] != FILLED)[:1]:
+    for output in sorted(outputs, key=lambda output: output["kind"] != FILLED)[:1]:
         row |= {"output": output["path"], "output_member": output["member"], "output_sha256": output["sha256"]}
     return row
 

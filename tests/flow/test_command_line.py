@@ -2,16 +2,20 @@
 nobody reads on."""
 
 import os
+import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from jobs import demo, verify
 from jobs.entry import EXIT_PIPE, VERBS, main, segfill
 from pipeline import build
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, TooManyRejected
+from tests.fakes.job_run import run
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -134,3 +138,59 @@ def test_the_demo_replaces_no_folder_but_its_own(tmp_path: Path, capsys: pytest.
 def test_what_is_required_may_not_be_empty() -> None:
     with pytest.raises(ConfigError, match=r"verify\.uri is required: expected uri=OUT"):
         build.plain(build.compose("verify", ["uri="]), "verify")
+
+
+def test_a_run_that_rejects_too_much_says_how_it_goes_on(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for number in range(510):
+        (source / f"{number}.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    overrides = ("execute=local", "segment=[faces]", "segment.faces._target_=tests.fakes.slow_stages.SlowFaces")
+    with pytest.raises(
+        TooManyRejected, match=r"max_reject_share=0\.05; .*; max_reject_share=SHARE, up to 1\.0, goes on"
+    ):
+        run("annotate", source, tmp_path / "out", "plugins=tests", *overrides)
+    code, said, _ = run("annotate", source, tmp_path / "out", "plugins=tests", *overrides, "max_reject_share=1.0")
+    assert code == 0
+    assert re.search(r"rejected +510 ", said)
+
+
+def test_one_shard_is_one_shard_and_annotate_has_its_own_words(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "in/a.png")
+    (tmp_path / "in/b.png").write_bytes(b"\x89PNG\r\n\x1a\n no picture")
+    _, said, errors = run(
+        "annotate", tmp_path / "in", tmp_path / "out", "execute=local", "segment=[faces]", "plugins=tests",
+        "segment.faces._target_=tests.fakes.slow_stages.SlowFaces",
+    )  # fmt: skip
+    assert said.startswith("annotate: 1 shard, ")
+    assert re.search(r"\nlabelled +1\nnothing found +0\nrejected +1 ", said)
+    assert "2 images (100%)" in errors
+
+
+def test_pictures_that_annotate_is_asked_for_are_written(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "in/a.png")
+    faces = ("segment=[faces]", "plugins=tests", "segment.faces._target_=tests.fakes.slow_stages.SlowFaces")
+    run("annotate", tmp_path / "in", tmp_path / "out", "execute=local", *faces, "render=[overlay,labels]")
+    (overlay,), (labels,) = (list((tmp_path / f"out/rendered/{kind}").rglob("*.tar")) for kind in ("overlay", "labels"))
+    for path in (overlay, labels):
+        with tarfile.open(path) as tar:
+            assert len(tar.getnames()) == 1
+
+
+def test_an_output_that_was_only_cleaned_does_not_pass_an_audit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "in/a.png")
+    faces = ("plugins=tests", "segment.faces._target_=tests.fakes.slow_stages.SlowFaces", "segment=[faces]")
+    run("clean", tmp_path / "in", tmp_path / "clean", "execute=local", *faces, "select=all", "fill=solid")
+    run("annotate", tmp_path / "in", tmp_path / "label", "execute=local", *faces, "render=overlay")
+    assert main("audit", [str(tmp_path / "label")]) == 2
+    said = capsys.readouterr().err
+    assert "this output was never anonymized (its run, annotate, filled no faces)" in said.replace('"', "")
+    assert main("audit", [str(tmp_path / "clean")]) == 0  # it did fill faces
+    manifest = tmp_path / "clean/_run/manifest.json"
+    manifest.write_text(manifest.read_text().replace("segment.faces.", "segment.text."))
+    assert main("audit", [str(tmp_path / "clean")]) == 2

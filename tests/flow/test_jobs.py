@@ -68,6 +68,7 @@ def test_a_finished_output_is_left_as_it_is_and_says_so(demo_shards: Path, faces
     code, said, _ = run("anonymize", demo_shards / "folder", out, *FILES)
     assert code == 0
     assert "nothing left to do" in said
+    assert f"segfill verify {out} checks their bytes" in said
     assert {path: (out / path).stat().st_mtime_ns for path in everything(str(out))} == before
 
 

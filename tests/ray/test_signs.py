@@ -44,3 +44,15 @@ def test_ctrl_c_shows_our_line_alone(photos: Path, tmp_path: Path) -> None:
     lines = [line for line in re.split(r"[\r\n]+", re.sub(r"\x1b\[\d*[a-zA-Z]", "", after)) if line.strip()]
     assert lines[-1] == "annotate: interrupted; the same command resumes the run"
     assert all(re.match(r"\d+ of 60 images  |stopping Ray  ", line) for line in lines[:-1]), lines
+
+
+def test_a_worker_that_dies_is_told_by_us_alone(photos: Path, tmp_path: Path) -> None:
+    """Ray says "(raylet) A worker died or was killed", whatever log_to_driver says; the row in the index is ours."""
+    (tmp_path / "in").mkdir()
+    for name in ("00.png", "segfault.png"):
+        (tmp_path / "in" / name).write_bytes((photos / "00.png").read_bytes())
+    deadly = ("decode._target_=tests.fakes.deadly_stages.DeadlyDecode", "max_reject_share=1.0")
+    shown = terminal.run("annotate", f"{tmp_path}/in", f"{tmp_path}/out", *SLOW, *deadly)
+    assert shown.code == 0, shown.text
+    assert "decode: killed_worker 1" in shown.text
+    assert "raylet" not in shown.text

@@ -5,10 +5,12 @@ import io
 import os
 import pickle
 import shutil
+import socket
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from urllib.error import HTTPError, URLError
 
 import numpy as np
 import onnx
@@ -449,3 +451,27 @@ def test_a_hub_needs_a_commit_and_a_bucket_a_key(uri: str) -> None:
         named(uri)
     found = named(f"hf:org/name@{'a' * 40}/onnx/model.onnx")
     assert found.tag == "model-00000000"
+
+
+@pytest.mark.parametrize("uri", [f"hf:org/name@{'a' * 40}/model.safetensors", "https://example.org/model.onnx"])
+def test_without_a_network_it_says_where_the_file_may_come_from(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise URLError(socket.gaierror(-2, "Name or service not known"))
+
+    monkeypatch.setattr(weights, "download", away)
+    with pytest.raises(WeightsError) as caught:
+        named(uri).fetch()
+    said = str(caught.value)
+    assert "no network to its address (Name or service not known)" in said
+    assert "model.uri=file:/PATH" in said
+    assert "model.folder=FOLDER" in said
+    assert "urlopen" not in said
+
+
+def test_an_answer_of_the_address_is_no_missing_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise HTTPError("https://example.org/model.onnx", 404, "Not Found", None, None)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(weights, "download", gone)
+    with pytest.raises(WeightsError, match="HTTP Error 404: Not Found"):
+        named("https://example.org/model.onnx").fetch()

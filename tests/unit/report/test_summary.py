@@ -78,6 +78,16 @@ def test_samples_with_several_images_are_named_by_their_fields() -> None:
     assert lines[1] == "samples        3 of 4 hold several images (right.jpg 7, left.jpg 2, a 1, b 1, c 1, and 1 more)"
 
 
+def test_a_run_that_only_labels_has_its_own_words() -> None:
+    lines = Summary.of(RECORDS, seconds=5.0).text(fills=False).splitlines()
+    assert lines[:4] == [
+        "images in       20",
+        "labelled        10",
+        "nothing found    3",
+        "rejected         7  decode: truncated 5, read: tar_truncated 1, select: too_much_region 1",
+    ]
+
+
 def test_a_finished_output_claims_no_speed() -> None:
     summary = Summary.of(RECORDS, seconds=0.2, before=20)
     assert summary.images_per_second == 0.0

@@ -107,7 +107,8 @@ def test_no_two_files_of_a_unit_share_a_name_and_each_text_stands_by_its_image(
 ) -> None:
     """Each stem has a text of its own; images that share it share the text."""
     names = Names(way[0], into=way[1])
-    images, texts = {}, {}
+    images: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for ref in refs([stem + suffix for stem, suffix in samples]):
         images[ref.member] = names.image(ref, ".jpg")
         stem = ref.member.removesuffix(".jpg").removesuffix(".png")
