@@ -115,7 +115,8 @@ def _prepare(flow: Flow, unread: tuple[Shard, ...]) -> None:
 def _executed(job: Job, flow: Flow, plan: Plan, err: TextIO) -> Iterator[Committed]:
     """Yield every unit of the plan as it is committed, with a progress line; stop a run that rejects too much."""
     total, rejects = plan.before, Counter[str]()
-    with Progress(plan.images_pending, plan.bytes_pending, err) as progress:
+    listed = plan.images_pending if job.flow.decode.frames != "all" else None  # a file may hold many images
+    with Progress(listed, plan.bytes_pending, err) as progress:
         done = job.executor.run(flow, plan)
         try:
             for record in done:
