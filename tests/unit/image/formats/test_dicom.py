@@ -35,7 +35,7 @@ def test_colours_are_those_that_were_stored() -> None:
 
 def test_a_palette_becomes_rgb() -> None:
     colours = noise(1, 256)[0].astype(np.uint16) << 8
-    tables = {
+    tables: dict[str, Any] = {
         f"{name}PaletteColorLookupTable{part}": value
         for channel, name in enumerate(("Red", "Green", "Blue"))
         for part, value in (("Descriptor", [256, 0, 16]), ("Data", colours[:, channel].tobytes()))
