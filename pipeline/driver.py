@@ -166,7 +166,8 @@ def _executed(job: Job, flow: Flow, plan: Plan, progress: Progress) -> Iterator[
     """Yield every unit of the plan as it is committed, with a progress line; stop a run that rejects too much."""
     total, rejects = plan.before, Counter[str]()
     life.phase("reading the first images")
-    with progress.images(plan.images_pending, plan.bytes_pending):
+    listed = plan.images_pending if job.flow.decode.frames != "all" else None  # a file may hold many images
+    with progress.images(listed, plan.bytes_pending):
         done = job.executor.run(flow, plan)
         try:
             for record in done:

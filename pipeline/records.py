@@ -6,7 +6,7 @@
 Images are HWC uint8 RGB, 0..255; masks are HW bool, True = inside; boxes are XYWH floats in pixels, x to the right, y
 down, (0, 0) the upper left corner of the image. Masks and boxes are those of the upright full-size image: the stored
 one with its EXIF orientation applied. An image that fails becomes a `Rejected` in its place, so that a unit keeps its
-length from read to commit.
+length from decode to commit; before decode, the frames of a file may become images (`image/frames.py`).
 """
 
 from __future__ import annotations

@@ -85,6 +85,8 @@ def _frames(data: bytes, decode: Decode) -> int:
             positions = full_pages(image)
     except ImageError:
         return 1
+    if image.format not in _OF_OWN_SIZE and image.size[0] * image.size[1] > decode.max_pixels:
+        return 1  # before a frame of it is decoded to reach the next one
     if len(positions) > decode.max_frames:
         raise ImageError(
             "too_many_frames", f"expected at most {decode.max_frames} (decode.max_frames), got {len(positions)}"

@@ -121,8 +121,9 @@ KINDS: Final = (
 HEAD_BYTES: Final = 512
 """First bytes of a file that `by_bytes` needs."""
 
-IMAGE_SUFFIXES: Final = frozenset(suffix for kind in KINDS if kind.read for suffix in kind.suffixes)
-"""Lower-case suffixes of the images that are read: the one list of all sources."""
+IMAGE_SUFFIXES: Final = frozenset(s for kind in KINDS if kind.read for s in kind.suffixes if s.count(".") == 1)
+"""Lower-case suffixes of the images that are read, each the last of a name: the one list of all sources. A `.nii.gz` is
+told by its bytes."""
 
 
 _PACKAGES: Final = {"heif": ("pillow_heif",), "jxl": ("pillow_jxl",), "medical": ("pydicom", "nibabel")}

@@ -190,6 +190,17 @@ def test_a_resume_gives_the_same_rows_and_bytes(sink: str, tmp_path: Path) -> No
     assert len(set(written)) == len(written)
 
 
+def test_frames_that_run_alone_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = {name: FILMS[name][0] for name in ("film.gif", "burst.heic")}
+    source = write(tmp_path / "in", chosen | {"cut.gif": FILMS["film.gif"][0][:-60]})
+    options = [*QUICK, "sink=files", "decode.frames=all"]
+    run("anonymize", source, tmp_path / "together", *options)
+    monkeypatch.setattr("pipeline.execute.isolate._TRUSTED_ATTEMPTS", 0)
+    run("anonymize", source, tmp_path / "alone", *options)
+    assert published(str(tmp_path / "alone")) == published(str(tmp_path / "together"))
+    assert len(rows(tmp_path / "alone")) >= 7
+
+
 GEO: list[tuple[int, str, int, object, bool]] = [
     (33550, "d", 3, (10.0, 10.0, 0.0), True),
     (33922, "d", 6, (0.0, 0.0, 0.0, 440720.0, 3751320.0, 0.0), True),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence, TiffImagePlugin
 
+from pipeline.errors import ImageError
 from pipeline.image.decode import Decode
 from pipeline.image.frames import expanded, source_row
 from pipeline.image.header import open_image, read_header
@@ -172,6 +173,15 @@ def test_too_many_frames_or_pixels_reject_the_file_as_one_row() -> None:
         assert (row.stage, row.reason, row.ref) == ("decode", reason, ref("film.gif"))
         assert next(iter(options)) in row.detail
     assert len(expand(item(film("GIF")), decode=Decode(frames="all", max_frames=5, max_frame_pixels=15360))) == 5
+
+
+def test_a_film_whose_frames_are_too_large_is_one_row_that_decode_rejects() -> None:
+    small = Decode(frames="all", max_pixels=3071)
+    given = item(film("GIF"))
+    assert expand(given, decode=small) == (given,)
+    with pytest.raises(ImageError) as caught:
+        small.load().full(given)
+    assert caught.value.reason == "too_many_pixels"
 
 
 @pytest.mark.parametrize("key", ["film#frame=1", "film#frame=12~0123abcd", "film#frame=1~0123abcd~0123abcd"])

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 
 from pipeline.errors import ImageError
 from pipeline.image.header import open_image, read_header, undecodable
-from tests.fakes.format_samples import dicom, noise
+from tests.fakes.format_samples import dicom, noise, saved
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 
@@ -28,6 +31,30 @@ def test_colours_are_those_that_were_stored() -> None:
     assert (header.format, header.mode, header.bits, header.upright) == ("DICOM", "RGB", 8, (37, 53))
     assert np.array_equal(pixels(dicom(picture)), picture)
     assert np.array_equal(pixels(dicom(picture, syntax=uid.RLELossless)), picture)
+
+
+def test_a_palette_becomes_rgb() -> None:
+    colours = noise(1, 256)[0].astype(np.uint16) << 8
+    tables: dict[str, Any] = {
+        f"{name}PaletteColorLookupTable{part}": value
+        for channel, name in enumerate(("Red", "Green", "Blue"))
+        for part, value in (("Descriptor", [256, 0, 16]), ("Data", colours[:, channel].tobytes()))
+    }
+    places = noise(channels=1)
+    data = dicom(places, PhotometricInterpretation="PALETTE COLOR", **tables)
+    assert np.array_equal(pixels(data), (colours >> 8)[places])
+
+
+def test_a_jpeg_inside_becomes_rgb() -> None:
+    picture = Image.fromarray(np.kron(noise(5, 7), np.ones((8, 8, 1), np.uint8)))
+    jpeg = saved(picture, "JPEG", quality=95)
+    data = dicom(
+        np.asarray(picture),
+        syntax=uid.JPEGBaseline8Bit,
+        PhotometricInterpretation="YBR_FULL_422",
+        PixelData=encapsulate([jpeg]),
+    )
+    assert np.abs(pixels(data).astype(int) - np.asarray(Image.open(io.BytesIO(jpeg)))).mean() < 1
 
 
 @pytest.mark.parametrize(
