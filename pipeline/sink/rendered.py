@@ -20,7 +20,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from pipeline.records import OutputFile, Rejected, Rendered, RenderedFile, Sidecar, Unit
-from pipeline.sink.safe_names import Names, addressed, folder_of
+from pipeline.sink.safe_names import Names, addressed, field_of, folder_of
 from pipeline.sink.tables import parquet, utf8
 
 FILLED: Final = "filled"
@@ -58,10 +58,10 @@ def as_nothing(unit: Unit, items: Items) -> Published:
 
 
 def as_tar(unit: Unit, items: Items) -> Published:
-    """Publish `rendered/<kind>/<unit>-<hash>.tar`: in source order each image, then its sidecars under the same key."""
+    """Publish `rendered/<kind>/<unit>-<hash>.tar`: in source order each image, then its sidecars in the same sample."""
     files, places = [], {}
     for kind in _kinds(items):
-        entries = list(_entries(items, kind, Names(loose=False)))
+        entries = list(_entries(items, kind, Names(unit.shard, into="tar")))
         file = addressed(f"rendered/{kind}", unit.unit_id, ".tar", tar((e.name, e.data) for e in entries))
         files.append(file)
         places.update({(e.position, kind): Place(path=file.path, member=e.name) for e in entries if e.position >= 0})
@@ -76,7 +76,7 @@ def as_files(unit: Unit, items: Items) -> Published:
     """
     loose, places, folder = [], {}, folder_of(unit.shard)
     for kind in _kinds(items):
-        for entry in _entries(items, kind, Names(loose=True)):
+        for entry in _entries(items, kind, Names(unit.shard, into="files")):
             path = f"rendered/{kind}/{folder}{entry.name}"
             loose.append(OutputFile(path=path, data=entry.data, sha256=sha256(entry.data).hexdigest()))
             if entry.position >= 0:
@@ -98,9 +98,9 @@ def as_parquet(unit: Unit, items: Items) -> Published:
     """
     files, places = [], {}
     for kind in _kinds(items):
-        names, rows, keys = Names(loose=False), [], {}
+        names, rows, keys = Names(unit.shard, into="parquet"), [], {}
         for position, item, image in _of_kind(items, kind):
-            name = names.image(names.stem(item.ref), item.ref, image.suffix)
+            name = names.image(item.ref, image.suffix)
             rows.append(_row(item, image, name, with_sidecars=kind == FILLED))
             keys[position, kind] = utf8(item.ref.key)
         content = pa.concat_tables(rows, promote_options="default").replace_schema_metadata(_HUGGING_FACE)
@@ -132,10 +132,9 @@ class _Entry:
 
 def _entries(items: Items, kind: str, names: Names) -> Iterator[_Entry]:
     for position, item, image in _of_kind(items, kind):
-        stem = names.stem(item.ref)
-        yield _Entry(position=position, name=names.image(stem, item.ref, image.suffix), data=image.data)
+        yield _Entry(position=position, name=names.image(item.ref, image.suffix), data=image.data)
         for extension, data in map(_as_file, item.sidecars if kind == FILLED else ()):
-            if name := names.sidecar(stem, extension, data):
+            if name := names.sidecar(item.ref, extension, data):
                 yield _Entry(position=-1, name=name, data=data)
 
 
@@ -199,7 +198,7 @@ def _row(item: Rendered, image: RenderedFile, name: str, *, with_sidecars: bool)
         "image_id": pa.array([item.ref.image_id]),
     }
     if with_sidecars:
-        files = [{"name": utf8(s.name), "data": s.data} for s in item.sidecars if s.kind == "file"]
+        files = [{"name": utf8(field_of(item.ref, s.name)), "data": s.data} for s in item.sidecars if s.kind == "file"]
         row["sidecars"] = pa.array([files], _SIDECARS)
         for table in (_columns(s) for s in item.sidecars if s.kind == "columns"):
             for column, values in zip(table.column_names, table.columns, strict=True):
