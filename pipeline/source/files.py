@@ -77,7 +77,7 @@ class Files(SampleMembers):
         limit did the first part of a slice, another unit has the rest."""
         position = next_uncommitted(0, done)
         while ENDED != position < len(shard.members):
-            images = [i for i, m in enumerate(shard.members) if i > position and not m.sidecar]
+            images = [i for i, member in enumerate(shard.members) if i > position and not member.sidecar]
             stop = images[self.unit_images - 1] if len(images) >= self.unit_images else len(shard.members)
             yield self._unit(shard, position, stop)
             position = next_uncommitted(stop, done)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pipeline.contracts import Source
 from pipeline.records import EncodedImage, Shard, UnitBatch
 from pipeline.source.unit import UnitLimits
-from pipeline.source.unread import SIDECAR_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,7 @@ def count_rows(source: Source, shard: Shard, done: Mapping[int, int], most: int)
     """Count the rows of a shard that are not committed, up to `most`. A tar or a Parquet file is read for it. Raises
     OSError."""
     if shard.members and not done:
-        images = sum(not member.path.lower().endswith(SIDECAR_SUFFIXES) for member in shard.members)
-        return min(images, most)
+        return min(sum(not member.sidecar for member in shard.members), most)
     rows = 0
     for batch in source.units(shard, done):
         rows += len(batch.items)

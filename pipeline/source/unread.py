@@ -8,6 +8,7 @@ word.
 
 from __future__ import annotations
 
+import codecs
 import errno
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import Final
 from pipeline.contracts import Unread
 from pipeline.errors import SourceError
 from pipeline.image.kinds import HEAD_BYTES, Kind, by_bytes, by_suffix
+from pipeline.source import names
 from pipeline.storage.store import ObjectInfo, Store
 
 LOOKED_AT: Final = 1000
@@ -34,7 +36,7 @@ _ADVICE: Final = {
     "ZIP": "unpack it and name the folder",
     "7z": "unpack it and name the folder",
     "RAR": "unpack it and name the folder",
-    "tar": "source=webdataset reads .tar and .tar.gz: name it so, or pack it so",
+    "tar": "source=webdataset (or source=auto) reads it",
     "Parquet": "source=parquet reads it, or source=auto by its suffix .parquet",
     "video": "extract its frames into a folder",
     "PDF": "draw its pages into a folder of images",
@@ -56,12 +58,12 @@ def look(store: Store, objects: Sequence[ObjectInfo], found: Collection[str], *,
     """Look at objects that are not wanted by their suffix. found: paths of those that are. images: files with the bytes
     of a readable image are read, and texts beside an image are its sidecars. Raises OSError when the store is lost."""
     told = _told(store, [o for o in objects if _is_unclear(o, images)])
-    taken = tuple(o for o in objects if images and _is_read(o.path, told.get(o.path)))
-    beside = {_stem(path) for path in (*found, *(o.path for o in taken))} if images else set()
+    taken = tuple(o for o in objects if images and _is_read(told.get(o.path)))
+    beside = {names.stem(path) for path in (*found, *(o.path for o in taken))} if images else set()
     left = {o.path for o in objects} - {o.path for o in taken}
     counts: Counter[tuple[bool, str]] = Counter()
     for info in objects:
-        if info.path in left and not (info.path.lower().endswith(SIDECAR_SUFFIXES) and _stem(info.path) in beside):
+        if info.path in left and not (info.path.lower().endswith(SIDECAR_SUFFIXES) and names.stem(info.path) in beside):
             counts[_named(info, told)] += 1
     ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0][1]))
     return Looked(
@@ -73,15 +75,26 @@ def look(store: Store, objects: Sequence[ObjectInfo], found: Collection[str], *,
     )
 
 
-def is_image(path: str, head: bytes) -> bool:
-    """Whether the first bytes are those of an image that is read. Not a camera's raw file: its first bytes are those of
-    a TIFF, whose first picture is a preview."""
-    return _is_read(path, by_bytes(head))
+def bytes_tell(name: str, head: bytes) -> Kind | None:
+    """The kind that the first bytes of a file tell. A text may begin like a BMP ("BM"), a Canon file ("CR") or a PNM ("P1 ") by chance.
+    A raw photo is a TIFF by its bytes, but its first page is a thumbnail: there the suffix decides."""
+    kind, named = by_bytes(head), by_suffix(name)
+    if kind is not None and kind.name in ("BMP", "CR2", "PNM") and _is_text(head):
+        return None
+    if kind is not None and kind.name == "TIFF" and named is not None and named.holds == "image":
+        return named
+    return kind
+
+
+def is_image(name: str, head: bytes) -> bool:
+    """Whether the first bytes are those of an image that is read."""
+    return _is_read(bytes_tell(name, head))
 
 
 def refusal(uri: str, head: bytes) -> SourceError:
     """Make the error for a URI that is one object which is not read: what it is, and what to do."""
-    kind = _kind(uri, by_bytes(head) if not uri.lower().endswith(_TEXTS) else None)
+    kind = bytes_tell(uri, head)
+    kind = kind if _is_read(kind) else by_suffix(uri) or kind
     if kind is None:
         suffix = _suffix(uri)
         what = f"a {suffix} file" if suffix else "a file without a suffix"
@@ -123,39 +136,39 @@ def _told(store: Store, objects: Iterable[ObjectInfo]) -> dict[str, Kind | None]
     with ThreadPoolExecutor(_READS_AT_ONCE, thread_name_prefix="look") as pool:
         for group in groups.values():
             for part in (group[:LOOKED_AT], group[LOOKED_AT:]):
-                told.update(zip((o.path for o in part), pool.map(lambda o: _bytes_tell(store, o), part), strict=True))
-                if not any(_is_read(info.path, told[info.path]) for info in part):
+                told.update(zip((o.path for o in part), pool.map(lambda o: _look_at(store, o), part), strict=True))
+                if not any(_is_read(told[info.path]) for info in part):
                     break
     return told
 
 
-def _bytes_tell(store: Store, info: ObjectInfo) -> Kind | None:
+def _look_at(store: Store, info: ObjectInfo) -> Kind | None:
     try:
-        return by_bytes(store.read_range(info.path, 0, HEAD_BYTES, etag=info.etag))
+        return bytes_tell(info.path, store.read_range(info.path, 0, HEAD_BYTES, etag=info.etag))
     except OSError as error:
         if error.errno in _OF_THE_OBJECT:
             return _CLOSED
         raise
 
 
-def _is_read(path: str, told: Kind | None) -> bool:
-    return told is not None and told.read and _kind(path, told) is told
+def _is_read(told: Kind | None) -> bool:
+    return told is not None and told.read
 
 
-def _kind(path: str, told: Kind | None) -> Kind | None:
-    """The kind of a file: that of a readable image by its first bytes, else what its suffix or its bytes tell. A TIFF
-    under the suffix of another image is a camera's raw file."""
-    named = by_suffix(path)
-    is_raw = (
-        told is not None and told.name == "TIFF" and named is not None and named.holds == "image" and not named.read
-    )
-    return told if told is not None and told.read and not is_raw else named or told
+def _is_text(head: bytes) -> bool:
+    if b"\0" in head:
+        return False
+    try:
+        codecs.utf_8_decode(head, "strict", False)  # its last letter may be cut
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _named(info: ObjectInfo, told: Mapping[str, Kind | None]) -> tuple[bool, str]:
     """Whether a file that is not read may hold images, and the name of its kind."""
     seen = told.get(info.path)
-    kind = _kind(info.path, seen)
+    kind = seen if _is_read(seen) else by_suffix(info.path) or seen
     is_text = info.path.lower().endswith(_TEXTS)
     if kind is None and not is_text and info.problem in ("no_read_right", "unsafe_name"):
         kind = _CLOSED
@@ -170,8 +183,3 @@ def _suffix(path: str) -> str:
     base = path.rpartition("/")[2]
     stem, dot, suffix = base.rpartition(".")
     return f".{suffix.lower()}" if dot and stem else ""
-
-
-def _stem(path: str) -> str:
-    """A path without its last suffix."""
-    return path[: len(path) - len(_suffix(path))]

@@ -86,9 +86,9 @@ def test_a_large_group_without_an_image_is_not_looked_at_to_its_end(
 def test_a_file_that_cannot_be_opened_may_be_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = put(tmp_path, {"a.jpg": JPEG, "closed": JPEG, "closed.txt": b"", "lost.jpeg.bak": JPEG})
     monkeypatch.setattr("os.access", lambda path, *_, **__: not str(path).rpartition("/")[2].startswith("closed"))
-    bytes_tell = unread._bytes_tell
+    look_at = unread._look_at
     monkeypatch.setattr(
-        unread, "_bytes_tell", lambda store, o: unread._CLOSED if o.path == "lost.jpeg.bak" else bytes_tell(store, o)
+        unread, "_look_at", lambda store, o: unread._CLOSED if o.path == "lost.jpeg.bak" else look_at(store, o)
     )
     listing = find(uri, [".jpg"], images=True)
     assert [o.path for o in listing.found] == ["a.jpg"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -106,7 +107,8 @@ def test_a_bucket_that_gives_nothing_more_stops_the_run(bucket: Bucket) -> None:
 def test_an_archived_object_has_an_errno_of_its_own(bucket: Bucket) -> None:
     bucket.refused["in/1.jpg"] = "InvalidObjectState"
     store = open_store("s3://bucket/in")
-    for call in (lambda: store.read("1.jpg"), lambda: store.read_range("1.jpg", 0, 5)):
+    calls: list[Callable[[], object]] = [lambda: store.read("1.jpg"), lambda: store.read_range("1.jpg", 0, 5)]
+    for call in calls:
         with pytest.raises(OSError, match="restore it first") as caught:
             call()
         assert caught.value.errno == errno.ENODATA
