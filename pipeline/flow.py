@@ -134,12 +134,14 @@ def fill(worker: Worker, batch: UnitBatch[Cropped]) -> UnitBatch[Filled]:
 
 
 def render(worker: Worker, batch: UnitBatch[Filled]) -> UnitBatch[Rendered]:
-    """Paste patches and encode the files to publish. The first images with a segment get a preview for the report."""
+    """Paste patches and encode the files to publish. The first images with a segment get a preview for the report; of a
+    flow that fills, half of the previews are kept for images with a region."""
     left = batch.previews
+    kept = (worker.flow.sink.previews + 1) // 2 if worker.flow.fill.active else 0
 
     def work(item: Filled) -> Rendered:
         nonlocal left
-        wanted = left > 0 and bool(item.segments.segments)
+        wanted = left > (0 if item.region.area else kept) and bool(item.segments.segments)
         left -= wanted
         return worker.flow.render(item, worker.decoder, preview=wanted)
 

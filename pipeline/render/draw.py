@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from hashlib import blake2b
 
 import cv2
@@ -32,18 +32,7 @@ def overlay(rgb: Rgb, segments: Segments) -> Rgb:
 
     Each label is written once, at its largest segment. rgb: HWC uint8.
     """
-    out = rgb.copy()
-    line = max(1, round(max(rgb.shape[:2]) / 500))
-    kernel = np.ones((2 * line + 1, 2 * line + 1), np.uint8)
-    for segment in _weakest_first(segments):
-        x, y, mask = _cut(segment, segments)
-        if not mask.size:
-            continue
-        part = out[y : y + mask.shape[0], x : x + mask.shape[1]]
-        colour = np.array(colour_of(segment.label), np.float32)
-        part[mask] = np.rint(part[mask] * (1 - _TINT) + colour * _TINT).astype(np.uint8)
-        inner = cv2.erode(mask.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-        part[mask & (inner == 0)] = colour_of(segment.label)
+    out = tinted(rgb, segments, range(len(segments.segments)), line=max(1, round(max(rgb.shape[:2]) / 500)))
     largest: dict[str, Segment] = {}
     for segment in sorted(segments.segments, key=lambda s: s.area):
         largest[segment.label] = segment
@@ -52,11 +41,26 @@ def overlay(rgb: Rgb, segments: Segments) -> Rgb:
     return out
 
 
+def tinted(rgb: Rgb, segments: Segments, chosen: Container[int], *, line: int) -> Rgb:
+    """Return a copy with the chosen segments (positions) tinted and all outlined. line: width in pixels."""
+    out = rgb.copy()
+    for position, segment in _weakest_first(segments):
+        x, y, mask = _cut(segment, segments)
+        if not mask.size:
+            continue
+        part = out[y : y + mask.shape[0], x : x + mask.shape[1]]
+        if position in chosen:
+            colour = np.array(colour_of(segment.label), np.float32)
+            part[mask] = np.rint(part[mask] * (1 - _TINT) + colour * _TINT).astype(np.uint8)
+        part[_rim(mask, line)] = colour_of(segment.label)
+    return out
+
+
 def label_map(segments: Segments) -> NDArray[np.uint16]:
     """Return an HW map: 0 is background, else the class id of the segment with the highest score at that pixel, the
     later one of equal scores. Raises ImageError `unknown_label` for a class id outside of 1..65535."""
     out = np.zeros((segments.height, segments.width), np.uint16)
-    for segment in _weakest_first(segments):
+    for _, segment in _weakest_first(segments):
         if not 1 <= segment.class_id <= 65535:
             raise ImageError(
                 "unknown_label", f"expected a class id from 1 to 65535, got {segment.class_id} for {segment.label!r}"
@@ -66,14 +70,22 @@ def label_map(segments: Segments) -> NDArray[np.uint16]:
     return out
 
 
-def mask_picture(segments: Segments, region: Mask) -> Rgb:
-    """Draw segments in the colours of their labels on black, the rest of the region white. region: HW bool."""
+def mask_picture(segments: Segments, region: Mask, chosen: Container[int], *, line: int) -> Rgb:
+    """Draw the chosen segments (positions) in the colours of their labels on black, the rest of the region white, and
+    of the other segments the outline. region: HW bool. line: width in pixels."""
     out = np.zeros((*region.shape, 3), np.uint8)
     out[region] = 255
-    for segment in _weakest_first(segments):
+    for position, segment in _weakest_first(segments):
         x, y, mask = _cut(segment, segments)
-        out[y : y + mask.shape[0], x : x + mask.shape[1]][mask] = colour_of(segment.label)
+        shown = mask if position in chosen or not mask.size else _rim(mask, line)
+        out[y : y + mask.shape[0], x : x + mask.shape[1]][shown] = colour_of(segment.label)
     return out
+
+
+def _rim(mask: Mask, line: int) -> Mask:
+    kernel = np.ones((2 * line + 1, 2 * line + 1), np.uint8)
+    inner = cv2.erode(mask.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.asarray(mask & (inner == 0))
 
 
 def united(segments: Sequence[Segment], height: int, width: int) -> Mask:
@@ -98,8 +110,9 @@ def thumbnail(rgb: Rgb, side: int) -> Rgb:
     return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _weakest_first(segments: Segments) -> list[Segment]:
-    return sorted(segments.segments, key=lambda s: s.score)
+def _weakest_first(segments: Segments) -> list[tuple[int, Segment]]:
+    """Return positions and segments, the lowest score first."""
+    return sorted(enumerate(segments.segments), key=lambda pair: pair[1].score)
 
 
 def _cut(segment: Segment, segments: Segments) -> tuple[int, int, Mask]:

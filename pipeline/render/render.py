@@ -292,7 +292,8 @@ class _Picture:
 
     def preview(self) -> Preview:
         """Make before, mask and after. A private region is blanked at full size: shrinking cannot mix its pixels in."""
-        render, side = self.render, self.render.preview_side
+        render, side, chosen = self.render, self.render.preview_side, self.filled.region.chosen
+        line = max(1, round(max(self.segments.height, self.segments.width) / side))  # a pixel or two when shrunk
         if render.private and self.filled.region.area:
             before = draw.blanked(self.full.rgb, self.region)
         elif self.segments.segments:
@@ -302,8 +303,8 @@ class _Picture:
         if "filled" in render.outputs:
             after = self.result if self.filled.region.area else before
         else:
-            after = draw.overlay(before, self.segments) if self.segments.segments else before
-        mask = draw.mask_picture(self.segments, self.region)
+            after = draw.tinted(before, self.segments, chosen, line=line) if self.segments.segments else before
+        mask = draw.mask_picture(self.segments, self.region, chosen, line=line)
         return Preview(
             image_id=self.image.ref.image_id,
             before=encode.small_jpeg(draw.thumbnail(before, side)),

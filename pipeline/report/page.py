@@ -17,7 +17,7 @@ import jinja2
 from pipeline.audit.receipt import Receipt
 from pipeline.errors import EXIT_OK
 from pipeline.records import Committed
-from pipeline.report.pictures import Picture, Reject, gallery, rejects, seams
+from pipeline.report.pictures import Picture, Reject, Review, gallery, rejects, review
 from pipeline.report.progress import duration
 from pipeline.report.scores import Histogram, histograms
 from pipeline.report.summary import Summary
@@ -75,10 +75,10 @@ class Page:
     reasons: tuple[Row, ...]
     histograms: tuple[Histogram, ...]
     scores_note: str
+    legend: tuple[tuple[str, str], ...]
     gallery: tuple[Picture, ...]
     gallery_note: str
-    seams: tuple[Picture, ...]
-    seams_note: str
+    review: Review
     rejects: tuple[Reject, ...]
     facts: tuple[tuple[str, str], ...]
     config: tuple[tuple[str, str], ...]
@@ -110,7 +110,8 @@ def make_page(
     units = sorted(records, key=lambda record: (record.unit.shard, record.unit.start))
     scores, scores_note = histograms(store, units)
     sample, gallery_note = gallery(store, units, private)
-    visible, seams_note = seams(store, units, review_seam)
+    looked = review(store, units, review_seam)
+    seen = {found.label: found for picture in (*sample, *looked.seams) for found in picture.found}
     page = Page(
         job=name,
         digest=digest[:12],
@@ -126,10 +127,10 @@ def make_page(
         reasons=_bars((f"{stage}: {reason}", number) for (stage, reason), number in summary.rejects.items()),
         histograms=scores,
         scores_note=scores_note,
+        legend=tuple((found.label, found.colour) for found in seen.values()),
         gallery=sample,
         gallery_note=gallery_note,
-        seams=visible,
-        seams_note=seams_note,
+        review=looked,
         rejects=rejects(store, units),
         facts=tuple(facts.items()),
         config=tuple(config.items()),

@@ -17,15 +17,18 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "page.png", "coins.png")
 
 
-def write_output(store: Store, *, images: int = 6, rejected: int = 2) -> list[Committed]:
-    """Write two units of `images` images each, the last `rejected` of them rejected. Returns their commit records."""
+def write_output(store: Store, *, images: int = 6, rejected: int = 2, unfilled: int = 0) -> list[Committed]:
+    """Write two units of `images` images each, the last `rejected` of them rejected, the first `unfilled` unchanged.
+
+    The first unit is published as loose files, the second in a tar. Returns their commit records.
+    """
     records = []
     for unit in ("a-0", "b-0"):
         keys = [f"{unit}/picture-{i}" for i in range(images - 1)] + [f"{unit}/{HOSTILE}"]
         good, bad = keys[: images - rejected], keys[images - rejected :]
         contents = {
             f"masks/{unit}-000000000000.parquet": _masks(good),
-            f"images/{unit}-000000000000.parquet": _index(unit, good, bad),
+            f"images/{unit}-000000000000.parquet": _index(unit, good, bad, unfilled),
             f"_previews/{unit}-000000000000.parquet": _previews(good, bad),
         }
         for path, data in contents.items():
@@ -59,7 +62,7 @@ def _masks(keys: list[str]) -> bytes:
     rng = np.random.default_rng(3)
     row = {"class_id": 0, "bbox": [0.0, 0.0, 9.0, 9.0], "area": 81, "rle": "0", "height": 10, "width": 10, "model": "m"}
     rows = [
-        {"image_id": key, "key": key, "segment_id": i, "label": label, "score": score, "selected": True, **row}
+        {"image_id": key, "key": key, "segment_id": i, "label": label, "score": score, "selected": i != 1, **row}
         for key in keys
         for i, (label, score) in enumerate(
             (("face", rng.uniform(0.8, 1)), ("face", rng.uniform(0.3, 1)), ("text", 1.0))
@@ -71,14 +74,19 @@ def _masks(keys: list[str]) -> bytes:
 _EMPTY: Final = {"string": "", "list": [], "bool": False}
 
 
-def _index(unit: str, good: list[str], bad: list[str]) -> bytes:
-    """Good images are filled. The seam of each is its position in its unit, plus a half in the second unit."""
+def _index(unit: str, good: list[str], bad: list[str], unfilled: int) -> bytes:
+    """Good images are filled but for the first `unfilled`. The seam of each is its position in its unit, plus a half in
+    the second unit; its share falls from 0.5 by hundredths."""
     rows = []
     for number, key in enumerate(good + bad):
         row: dict[str, object] = {field.name: _EMPTY.get(str(field.type).partition("<")[0], 0) for field in IMAGES}
         row |= {"image_id": key, "key": key, "unit": unit, "status": "written"}
         if key in good:
-            row |= {"filled_share": 0.1, "seam": number + 0.5 * (unit == "b-0")}
+            loose = unit == "a-0"
+            path, member = (f"rendered/filled/{key} 1#.jpg", "") if loose else (f"rendered/filled/{unit}.tar", key)
+            row["outputs"] = [{"kind": "filled", "path": path, "member": member, "sha256": ""}]
+        if key in good[unfilled:]:
+            row |= {"filled_share": (50 - number) / 100, "seam": number + 0.5 * (not loose)}
         if key in bad:
             row |= {
                 "status": "rejected",

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.flow import TIMED
 from pipeline.records import Committed
+from pipeline.render.draw import colour_of
 from pipeline.report.page import make_page
 from pipeline.report.pictures import GALLERY, REJECTS, SEAMS
 from pipeline.report.summary import Summary
@@ -70,8 +71,9 @@ def html(store: Store, records: list[Committed]) -> str:
 
 def test_nothing_is_fetched_and_nothing_runs(html: str) -> None:
     seen = Seen(html)
-    assert {tag for tag, _ in seen.tags}.isdisjoint({"script", "link", "iframe", "object", "form", "a"})
+    assert {tag for tag, _ in seen.tags}.isdisjoint({"script", "link", "iframe", "object", "form"})
     assert all(str(attrs["src"]).startswith("data:image/jpeg;base64,") for tag, attrs in seen.tags if tag == "img")
+    assert all(str(attrs["href"]).startswith(("../rendered/", "#")) for tag, attrs in seen.tags if tag == "a")
     assert not [name for _, attrs in seen.tags for name in attrs if name.startswith("on")]
     assert "url(" not in html
     policy = next(a["content"] for t, a in seen.tags if a.get("http-equiv") == "Content-Security-Policy")
@@ -125,8 +127,77 @@ def test_gallery_is_bounded_and_spread_over_the_units(tmp_path: Path) -> None:
     html = page_of(store, write_output(store, images=GALLERY, rejected=1))
     shown = re.findall(r"<figcaption><bdi>(.)-0/picture-(\d+)", html)
     assert [unit for unit, _ in shown] == ["a"] * 12 + ["b"] * 12
-    assert int(shown[0][1]) == 0
-    assert int(shown[11][1]) >= GALLERY - 4
+    riskiest = [str(number) for number in range(GALLERY - 13, GALLERY - 1)]
+    assert [number for _, number in shown] == riskiest * 2
+
+
+def test_filled_images_come_first_and_the_others_only_after_them(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    html = page_of(store, write_output(store, images=5, rejected=0, unfilled=3))
+    shown = [key.rpartition("/")[2] for key in re.findall(r"<figcaption><bdi>(.*?)</bdi>", html)]
+    others = [f"picture-{number}" for number in range(3)]
+    assert [name for name in shown if name in others] == shown[4:] == others * 2
+
+
+def test_each_picture_says_what_was_found_and_where_its_files_are(html: str) -> None:
+    sample = html.partition("<h2>A sample: before, mask, after</h2>")[2].partition("</section>")[0]
+    captions = [
+        re.sub(r"\s+", " ", Seen(part).text).strip()
+        for part in re.findall("<figcaption>.*?</figcaption>", sample, re.S)
+    ]
+    assert captions[0] == ("a-0/picture-0 face 1, 1 not selected text 1 filled: rendered/filled/a-0/picture-0 1#.jpg")
+    assert captions[4] == "b-0/picture-0 face 1, 1 not selected text 1 filled: rendered/filled/b-0.tar: b-0/picture-0"
+    links = re.findall(r'<a href="([^"]*)">', sample)
+    assert links == [f"../rendered/filled/a-0/picture-{number}%201%23.jpg" for number in range(4)]
+
+
+def test_a_label_has_the_colour_of_its_pictures_in_the_legend(html: str) -> None:
+    legend = re.findall(r'<p class="legend">(.*?)</p>', html)[0]
+    chips = re.findall(r'<i style="border-color:([^;"]*)(;background[^"]*)?"></i><bdi>(.*?)</bdi>', legend)
+    assert [(text, bool(full)) for _, full, text in chips] == [
+        ("face", True),
+        ("text", True),
+        ("selected", True),
+        ("found, not selected: outline only", False),
+        ("margin that is filled, too", True),
+    ]
+    assert [colour for colour, *_ in chips[:2]] == [
+        "#{:02x}{:02x}{:02x}".format(*colour_of(n)) for n in ("face", "text")
+    ]
+
+
+def test_the_riskiest_are_named_first(store: Store, records: list[Committed], html: str) -> None:
+    def first(page: str) -> list[str]:
+        part = page.partition("<h2>Look at these first</h2>")[2].partition("</ul>")[0]
+        return [re.sub(r"\s+", " ", Seen(one).text).strip() for one in re.findall("<li>(.*?)</li>", part, re.S)]
+
+    loose, packed = "filled: rendered/filled/a-0/picture-{0} 1#.jpg", "filled: rendered/filled/b-0.tar: b-0/picture-{0}"
+    assert first(html) == [
+        f"a-0/picture-0 : 50% filled {loose.format(0)}",
+        f"b-0/picture-0 : 50% filled {packed.format(0)}",
+        f"a-0/picture-1 : 49% filled {loose.format(1)}",
+        "4 rejected , most at decode: truncated",
+    ]
+    assert first(page_of(store, records, review_seam=2))[:4] == [
+        f"b-0/picture-3 : seam 3.5, 47% filled {packed.format(3)}",
+        f"a-0/picture-3 : seam 3.0, 47% filled {loose.format(3)}",
+        f"b-0/picture-2 : seam 2.5, 48% filled {packed.format(2)}",
+        f"a-0/picture-0 : 50% filled {loose.format(0)}",
+    ]
+    assert 'href="#rejected"' in html
+    assert 'id="rejected"' in html
+
+
+class Bucket(Store):
+    """An output that no browser can follow a relative link to."""
+
+    is_local = False
+
+
+def test_files_in_a_bucket_are_named_without_a_link(store: Store, records: list[Committed]) -> None:
+    page = page_of(Bucket(store.uri), records)
+    assert "rendered/filled/a-0/picture-0 1#.jpg" in page
+    assert 'href="../' not in page
 
 
 def review_of(html: str) -> str:
@@ -135,7 +206,7 @@ def review_of(html: str) -> str:
 
 def test_visible_seams_are_listed_the_worst_first_with_their_pictures(store: Store, records: list[Committed]) -> None:
     review = review_of(page_of(store, records, review_seam=2))
-    shown = re.findall(r"<figcaption><bdi>(.*?)</bdi>: seam ([\d.]+)</figcaption>", review)
+    shown = re.findall(r"<figcaption><bdi>(.*?)</bdi>: seam ([\d.]+)\s", review)
     assert shown == [("b-0/picture-3", "3.5"), ("a-0/picture-3", "3.0"), ("b-0/picture-2", "2.5")]
     assert "3 of 8 filled images have a seam above 2;" in review
     assert [Seen(review).images(f"{word}: {key}") for key, _ in shown for word in ("before", "after")] == [1] * 6
@@ -158,7 +229,7 @@ def test_no_visible_seam_is_said_and_nobody_is_told_who_did_not_ask(store: Store
 def test_the_worst_of_many_seams_are_listed(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     review = review_of(page_of(store, write_output(store, images=SEAMS, rejected=0), review_seam=1))
-    scores = [float(score) for score in re.findall(r"seam ([\d.]+)</figcaption>", review)]
+    scores = [float(score) for score in re.findall(r"</bdi>: seam ([\d.]+)\s", review)]
     assert scores == [23.5 - i / 2 for i in range(SEAMS)]
     assert f"The worst {SEAMS}; images/ has every seam." in review
 
