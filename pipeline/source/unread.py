@@ -76,8 +76,9 @@ def look(store: Store, objects: Sequence[ObjectInfo], found: Collection[str], *,
 
 
 def bytes_tell(name: str, head: bytes) -> Kind | None:
-    """The kind that the first bytes of a file tell. A text may begin like a BMP ("BM"), a Canon file ("CR") or a PNM ("P1 ") by chance.
-    A raw photo is a TIFF by its bytes, but its first page is a thumbnail: there the suffix decides."""
+    """The kind that the first bytes of a file tell. A text may begin like a BMP ("BM"), a Canon file ("CR") or a PNM
+    ("P1 ") by chance. A raw photo is a TIFF by its bytes, but its first page is a thumbnail: there the suffix
+    decides."""
     kind, named = by_bytes(head), by_suffix(name)
     if kind is not None and kind.name in ("BMP", "CR2", "PNM") and _is_text(head):
         return None
