@@ -577,6 +577,31 @@ def test_a_jpeg_that_passes_through_is_never_decoded_at_full_size() -> None:
     assert Render(outputs=())(item(corpus()["jpeg"], disc(90, 121)), NoPixels()).files == ()  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("private", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_whatever_is_damaged_an_unchanged_file_shows_its_source_or_is_rejected(name: str, private: bool) -> None:
+    """Bytes of the container are hit at random: every file that is published decodes to the source's pixels."""
+    data, rng, published = corpus()[name], np.random.default_rng(3), 0
+    for _ in range(25):
+        broken = bytearray(data)
+        for at in rng.integers(0, min(len(data), 3000), 2):
+            broken[at] = rng.integers(0, 256)
+        decoder, image = (
+            Decode().load(),
+            EncodedImage(ref=ImageRef(image_id="x", key="x", member="x"), data=bytes(broken)),
+        )
+        try:
+            before = decoder.full(image)
+            made = Render(private=private)(item(bytes(broken)), decoder)
+        except ImageError:
+            continue
+        published += 1
+        recoded = name.startswith(LOSSY) and (made.detail or (private and "alpha" in name))
+        if read_header(bytes(broken)).orientation == 1 and not recoded:
+            np.testing.assert_array_equal(full(one(made)), before.rgb)
+    assert published or name.startswith("png")  # whose checksums give nearly everything away
+
+
 TIFF_COUNTS = {
     "none": (None, False),
     "zero": (0, False),
