@@ -61,6 +61,8 @@ class Render:
     image without a region keeps its compressed pixels byte for byte and loses its metadata; it is encoded anew to bake
     its orientation, to convert its colours, to remove its alpha in a private run, and where its container cannot be
     cut: PNG, TIFF, BMP and GIF to the same pixels, AVIF and WebP with `quality`. The index says so (`detail`).
+    Outside the region a PNG or TIFF of more than 8 bits keeps its own numbers; where the result cannot be written so
+    (colours in grey floats or wide integers, colours converted to sRGB) it has 8 bits, and the index says so.
     `overlay` is a JPEG with every segment tinted and outlined.
     `cutout` is a PNG with alpha: opaque inside the selected segments, transparent black elsewhere.
     `labels` is a grey PNG: 0 is background, other values are the class ids of `classes.json`. Of a GeoTIFF it is a TIFF

@@ -1,23 +1,18 @@
 from __future__ import annotations
 
 import io
-import zlib
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
-import tifffile
 from PIL import Image, ImageCms, ImageOps
 
 from pipeline.errors import ConfigError, ImageError
-from pipeline.image import rle
 from pipeline.image.decode import Decode
 from pipeline.image.header import Header, open_image, read_header
-from pipeline.image.strip import strip
 from pipeline.records import (
     EncodedImage,
     Filled,
@@ -25,86 +20,23 @@ from pipeline.records import (
     Mask,
     Patch,
     Region,
-    Rendered,
-    Rgb,
-    Segment,
-    Segments,
     Sidecar,
-    image_id,
 )
 from pipeline.render.draw import colour_of
 from pipeline.render.render import Render, paste
 from pipeline.render.seam import FLOOR
-from tests.fakes import crafted_images, metadata_samples
+from tests.fakes import metadata_samples
+from tests.fakes.filled_images import FILL, disc, full, item, one, rendered, segment_of, swapped_profile
 from tests.fakes.specs import made, preset
 
 NAMES = sorted(metadata_samples.every())
 LEAK = np.array((0, 0, 255), np.uint8)
 """Painted over the region before encoding: none of it may come out."""
-FILL = np.array((20, 120, 60), np.uint8)
 
 
 @cache
 def corpus() -> dict[str, bytes]:
     return metadata_samples.every()
-
-
-def disc(height: int, width: int, *, y: int = 40, x: int = 60, radius: int = 22) -> Mask:
-    rows, columns = np.ogrid[:height, :width]
-    inside: Mask = (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
-    return inside
-
-
-def segment_of(mask: Mask, label: str = "face", score: float = 0.9, class_id: int = 1) -> Segment:
-    counts = rle.encode(mask)
-    box = rle.box(counts, *mask.shape)
-    return Segment(
-        label=label, class_id=class_id, score=score, rle=counts, box=box, area=int(mask.sum()), model="drawn"
-    )
-
-
-def item(
-    data: bytes,
-    mask: Mask | None = None,
-    *,
-    patches: tuple[Patch, ...] | None = None,
-    segments: tuple[Segment, ...] | None = None,
-    sidecars: tuple[Sidecar, ...] = (),
-) -> Filled:
-    """One image as it comes out of the fill stage; mask None: nothing to fill."""
-    height, width = read_header(data).upright
-    empty = np.zeros((height, width), np.bool_)
-    region = empty if mask is None else mask
-    found = segments if segments is not None else (() if mask is None else (segment_of(mask),))
-    ident = image_id("shard", str(hash(data)))
-    if patches is None:
-        patches = () if mask is None else (Patch(x=0, y=0, pixels=np.full((height, width, 3), FILL), mask=mask),)
-    return Filled(
-        image=EncodedImage(ref=ImageRef(image_id=ident, key="a/b", member="a/b.jpg"), data=data, sidecars=sidecars),
-        segments=Segments(image_id=ident, height=height, width=width, segments=found),
-        region=Region(
-            image_id=ident,
-            height=height,
-            width=width,
-            rle=rle.encode(region),
-            area=int(region.sum()),
-            chosen=tuple(range(len(found))) if mask is not None else (),
-        ),
-        patches=patches,
-    )
-
-
-def rendered(filled: Filled, *, preview: bool = False, **options: object) -> Rendered:
-    return Render(**options)(filled, Decode().load(), preview=preview)  # type: ignore[arg-type]
-
-
-def full(data: bytes) -> Rgb:
-    return Decode().load().full(EncodedImage(ref=ImageRef(image_id="f", key="f", member="f"), data=data)).rgb
-
-
-def one(result: Rendered) -> bytes:
-    (file,) = result.files
-    return file.data
 
 
 # --- the filled image ------------------------------------------------------------------------------------------
@@ -227,22 +159,6 @@ def test_the_profile_is_kept_or_the_pixels_converted(name: str) -> None:
         assert read_header(one(rendered(given, icc="srgb"))).icc == b""
 
 
-def swapped_profile() -> bytes:
-    """An RGB profile that is sRGB with the red and the blue primary exchanged."""
-    profile = bytearray(metadata_samples.SRGB)
-    table = {bytes(profile[at : at + 4]): at for at in range(132, 132 + 12 * profile[131], 12)}
-    red, blue = table[b"rXYZ"], table[b"bXYZ"]
-    profile[red + 4 : red + 12], profile[blue + 4 : blue + 12] = (
-        profile[blue + 4 : blue + 12],
-        profile[red + 4 : red + 12],
-    )
-    at = int.from_bytes(profile[table[b"desc"] + 4 : table[b"desc"] + 8], "big")
-    length = int.from_bytes(profile[table[b"desc"] + 8 : table[b"desc"] + 12], "big")
-    body = bytes(profile[at : at + length]).replace("sRGB".encode("utf-16-be"), "SWAP".encode("utf-16-be"))
-    profile[at : at + length] = body.replace(b"sRGB", b"SWAP")
-    return bytes(profile)
-
-
 @pytest.mark.parametrize("region", [False, True])
 def test_colours_of_another_profile_are_converted(region: bool) -> None:
     flat = Image.new("RGB", (121, 90), (200, 30, 10))
@@ -268,191 +184,6 @@ def test_a_broken_or_foreign_profile_is_dropped() -> None:
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     foreign = metadata_samples.saved(metadata_samples.small(), "JPEG", icc_profile=lab)
     assert read_header(one(rendered(item(foreign, mask)))).icc == b""
-
-
-# --- more than 8 bits ------------------------------------------------------------------------------------------
-
-
-DEEP = np.random.default_rng(8).integers(0, 65536, (90, 121, 3), np.uint16)
-
-
-def tiff_of(array: np.ndarray, **options: Any) -> bytes:
-    out = io.BytesIO()
-    kind = "rgb" if array.ndim == 3 else "minisblack"
-    tifffile.imwrite(out, array, metadata=None, description=metadata_samples.TEXT, **{"photometric": kind, **options})
-    return out.getvalue()
-
-
-def png_of_deep(array: np.ndarray) -> bytes:
-    data = cv2.imencode(".png", array[..., ::-1] if array.ndim == 3 else array)[1].tobytes()
-    return data[:33] + metadata_samples.chunk(b"tEXt", b"a\0" + metadata_samples.SECRET) + data[33:]
-
-
-def planes_of(array: np.ndarray) -> bytes:
-    if array.ndim == 2:
-        return tiff_of(array)
-    return tiff_of(np.moveaxis(array, 2, 0), planarconfig="separate", photometric="rgb")
-
-
-def numbers(data: bytes) -> np.ndarray:
-    """As independent readers see them: tifffile, OpenCV."""
-    if data[:2] == b"II":
-        return np.asarray(tifffile.imread(io.BytesIO(data)))
-    array = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
-    return array[..., [2, 1, 0, 3][: array.shape[2]]] if array.ndim == 3 else array
-
-
-@pytest.mark.parametrize("private", [False, True])
-@pytest.mark.parametrize("bits", [16, 14, 12, 10])
-@pytest.mark.parametrize("grey", [False, True])
-@pytest.mark.parametrize("make", [png_of_deep, tiff_of, planes_of])
-def test_outside_the_region_every_number_stays(
-    make: Callable[[np.ndarray], bytes], grey: bool, bits: int, private: bool
-) -> None:
-    source = (DEEP[..., 0] if grey else DEEP) >> (16 - bits)
-    data = make(source)
-    mask = disc(90, 121)
-    colour = (60, 60, 60) if grey else tuple(FILL)
-    patch = Patch(x=0, y=0, pixels=np.full((90, 121, 3), colour, np.uint8), mask=mask)
-    result = rendered(item(data, mask, patches=(patch,)), private=private)
-    assert metadata_samples.SECRET in data
-    assert metadata_samples.SECRET not in one(result)
-    seen = numbers(one(result))
-    assert seen.dtype == np.uint16
-    np.testing.assert_array_equal(seen[~mask], source[~mask])
-    wanted = np.rint(np.array(colour[0] if grey else colour) * (((1 << bits) - 1) / 255))
-    assert (seen[mask] == wanted).all()
-    assert result.detail == ("" if bits == 16 else f"levels 0..{(1 << bits) - 1} (used)")
-    assert strip(one(result), read_header(one(result)), keep_icc=True) == one(result)  # as the audit looks
-
-
-def test_grey_numbers_become_colours_where_a_fill_has_colours() -> None:
-    mask = disc(90, 121)
-    for data in (png_of_deep(DEEP[..., 0]), tiff_of(DEEP[..., 0])):
-        seen = numbers(one(rendered(item(data, mask))))
-        np.testing.assert_array_equal(seen[~mask], np.repeat(DEEP[..., :1], 3, 2)[~mask])
-        assert (seen[mask] == FILL.astype(int) * 257).all()
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.int16, np.int32, np.uint32])
-def test_floats_and_wide_numbers_keep_their_type_as_tiff(dtype: type) -> None:
-    highest = 1.0 if dtype == np.float32 else float(np.iinfo(dtype).max)
-    source: np.ndarray = np.linspace(0, highest, 90 * 121).reshape(90, 121).astype(dtype)
-    mask = disc(90, 121)
-    patch = Patch(x=0, y=0, pixels=np.full((90, 121, 3), 255, np.uint8), mask=mask)
-    seen = numbers(one(rendered(item(tiff_of(source), mask, patches=(patch,)))))
-    assert seen.dtype == dtype
-    np.testing.assert_array_equal(seen[~mask], source[~mask])
-    assert (seen[mask] == np.array(highest, dtype)).all()
-    eight = rendered(item(tiff_of(source), mask))  # colours in a grey TIFF of another type: no reader takes them
-    assert eight.detail.endswith("written with 8 bits")
-    assert numbers(one(eight)).dtype == np.uint8
-
-
-@pytest.mark.parametrize("region", [False, True])
-def test_sixteen_bits_with_alpha(region: bool) -> None:
-    rgba = np.dstack([DEEP, np.full((90, 121), 65535, np.uint16)])
-    rgba[:20, :, 3], rgba[20:25, :, 3] = 0, 30000
-    data = cv2.imencode(".png", rgba[..., [2, 1, 0, 3]])[1].tobytes()
-    mask = disc(90, 121, y=22)
-    open_run = numbers(one(rendered(item(data, mask if region else None))))
-    keep = ~mask if region else np.ones_like(mask)
-    np.testing.assert_array_equal(open_run[keep], rgba[keep])
-    if region:
-        assert (open_run[mask] == [*(FILL.astype(int) * 257), 65535]).all()
-    private = numbers(one(rendered(item(data, mask if region else None), private=True)))
-    assert private.shape == (90, 121, 3)
-    assert (private[:20][keep[:20]] == 65535).all()
-    np.testing.assert_array_equal(private[25:][keep[25:]], DEEP[25:][keep[25:]])
-
-
-@pytest.mark.parametrize("orientation", range(2, 9))
-def test_an_orientation_is_baked_into_numbers(orientation: int) -> None:
-    for array in (DEEP, DEEP[..., 0]):
-        data = tiff_of(array, extratags=[(274, 3, 1, orientation, True)])
-        picture = Image.fromarray((DEEP[..., 0] >> 8).astype(np.uint8))
-        picture.getexif()[0x0112] = orientation
-        seen = numbers(one(rendered(item(data))))
-        upright = np.asarray(ImageOps.exif_transpose(picture))
-        np.testing.assert_array_equal((seen if seen.ndim == 2 else seen[..., 0]) >> 8, upright)
-        assert read_header(one(rendered(item(data)))).orientation == 1
-
-
-def test_a_png_of_sixteen_bits_that_cannot_be_cut_keeps_its_numbers() -> None:
-    data = png_of_deep(DEEP >> 4)
-    data = data[:33] + GAMMA + GAMMA + data[33:-12]
-    result = rendered(item(data))
-    assert result.detail.startswith("levels 0..4095 (used); encoded anew: malformed_png")
-    np.testing.assert_array_equal(numbers(one(result)), DEEP >> 4)
-
-
-def test_declared_levels_are_declared_again() -> None:
-    mask = disc(90, 121)
-    tags = [(340, 3, 3, (0, 0, 0), True), (341, 3, 3, (4095, 4095, 4095), True)]
-    for source in (DEEP >> 4, DEEP >> 6):
-        result = rendered(item(tiff_of(source, extratags=tags), mask))
-        assert result.detail == "levels 0..4095 (declared)"
-        page = open_image(one(result)).tag_v2  # type: ignore[attr-defined]
-        assert (page[340], page[341]) == ((0, 0, 0), (4095, 4095, 4095))
-        data = png_of_deep(source)
-        data = data[:33] + metadata_samples.chunk(b"sBIT", b"\x0c\x0c\x0c") + data[33:]
-        result = rendered(item(data, mask))
-        assert result.detail == "levels 0..4095 (declared)"
-        assert metadata_samples.chunk(b"sBIT", b"\x0c\x0c\x0c") in one(result)
-        np.testing.assert_array_equal(numbers(one(result))[~mask], source[~mask])
-
-
-def test_a_profile_stays_with_sixteen_bits_and_a_conversion_takes_eight() -> None:
-    data = png_of_deep(DEEP)
-    with_profile = data[:33] + metadata_samples.chunk(b"iCCP", b"x\0\0" + zlib.compress(swapped_profile())) + data[33:]
-    mask = disc(90, 121)
-    kept = one(rendered(item(with_profile, mask)))
-    assert read_header(kept).icc == swapped_profile()
-    assert read_header(kept).bits == 16
-    converted = rendered(item(with_profile, mask), icc="srgb")
-    assert (converted.detail, read_header(one(converted)).bits) == ("written with 8 bits", 8)
-    grey = tiff_of(DEEP[..., 0], iccprofile=metadata_samples.SRGB)
-    patch = Patch(x=0, y=0, pixels=np.full((90, 121, 3), 9, np.uint8), mask=mask)
-    assert read_header(one(rendered(item(grey, mask, patches=(patch,))))).icc == b""  # of other channels
-
-
-# --- resolution --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "TIFF", "BMP"])
-@pytest.mark.parametrize("orientation", [1, 6])
-@pytest.mark.parametrize("region", [False, True])
-def test_the_resolution_stays_unless_the_run_is_private(fmt: str, orientation: int, region: bool) -> None:
-    options: dict[str, object] = {"exif": metadata_samples.exif(orientation)} if fmt != "BMP" else {}
-    data = metadata_samples.saved(Image.fromarray(np.asarray(metadata_samples.small())), fmt, dpi=(300, 150), **options)
-    mask = disc(*read_header(data).upright) if region else None
-    across, down = (300, 150) if orientation == 1 or fmt == "BMP" else (150, 300)
-    found = open_image(one(rendered(item(data, mask)))).info["dpi"]
-    assert np.abs(np.subtract(found, (across, down))).max() < 0.1
-    private = one(rendered(item(data, mask), private=True))
-    assert metadata_samples.SECRET not in private
-    if fmt == "PNG" or region or (orientation != 1 and fmt != "BMP"):
-        assert np.abs(np.subtract(open_image(private).info.get("dpi", (0, 0)), (across, down))).max() > 10
-
-
-def test_the_resolution_of_sixteen_bits_stays() -> None:
-    mask = disc(90, 121)
-    data = png_of_deep(DEEP)
-    density = metadata_samples.chunk(b"pHYs", (11811).to_bytes(4, "big") + (5906).to_bytes(4, "big") + b"\1")
-    tiff = tiff_of(DEEP, resolution=(300, 150), resolutionunit="INCH")
-    for given in (data[:33] + density + data[33:], tiff):
-        found = open_image(one(rendered(item(given, mask)))).info["dpi"]
-        assert np.abs(np.subtract(found, (300, 150))).max() < 0.1
-        private = open_image(one(rendered(item(given, mask), private=True)))
-        assert private.info.get("dpi", (1, 1)) == (1, 1)  # which Pillow says of a TIFF without
-
-
-@pytest.mark.parametrize("dpi", [(0, 0), (1e9, 1e9), (float("nan"), 72)])
-def test_a_resolution_that_cannot_be_is_dropped(dpi: tuple[float, float]) -> None:
-    data = tiff_of(
-        np.asarray(metadata_samples.small()), extratags=[(282, 12, 1, dpi[0], True), (283, 12, 1, dpi[1], True)]
-    )
-    assert rendered(item(data, disc(90, 121))).status == "written"
 
 
 # --- pasting ---------------------------------------------------------------------------------------------------
@@ -580,61 +311,6 @@ def test_a_jpeg_that_passes_through_is_never_decoded_at_full_size() -> None:
     assert Render(outputs=())(item(corpus()["jpeg"], disc(90, 121)), NoPixels()).files == ()  # type: ignore[arg-type]
 
 
-TIFF_COUNTS = {
-    "none": (None, False),
-    "zero": (0, False),
-    "half": (121 * 90 * 3 // 2, False),
-    "huge": (1 << 20, False),
-    "deflate zero": (0, True),
-}
-
-
-@pytest.mark.parametrize("private", [False, True])
-@pytest.mark.parametrize("name", TIFF_COUNTS)
-def test_a_tiff_with_wrong_sizes_is_encoded_anew_to_the_same_pixels(name: str, private: bool) -> None:
-    count, deflate = TIFF_COUNTS[name]
-    image = metadata_samples.small()
-    data = crafted_images.tiff_picture(image, count=count, deflate=deflate)
-    result = rendered(item(data), private=private)
-    assert result.status == "unchanged"
-    assert result.detail.startswith("encoded anew: ")
-    np.testing.assert_array_equal(np.asarray(open_image(one(result))), np.asarray(image))
-
-
-def png_of(*, between: bytes = b"", drop_end: int = 0, spoil: bytes = b"") -> bytes:
-    """The small photograph as PNG: chunks behind the header, bytes cut off its end, a chunk's CRC made 0."""
-    data = metadata_samples.saved(Image.fromarray(np.asarray(metadata_samples.small())), "PNG")
-    data = data[:33] + between + data[33 : len(data) - drop_end]
-    if spoil:
-        at = data.index(spoil)
-        end = at + 4 + int.from_bytes(data[at - 4 : at], "big")
-        data = data[:end] + bytes(4) + data[end + 4 :]
-    return data
-
-
-GAMMA = metadata_samples.chunk(b"gAMA", (45455).to_bytes(4, "big"))
-PNGS = {
-    "no_end": png_of(drop_end=12),
-    "cut_end": png_of(drop_end=4),
-    "end_bad_crc": png_of(spoil=b"IEND"),
-    "pixels_bad_crc": png_of(spoil=b"IDAT"),
-    "two_gammas": png_of(between=GAMMA + GAMMA),
-    "long_srgb": png_of(between=metadata_samples.chunk(b"sRGB", b"\0" + metadata_samples.SECRET)),
-    "text_bad_crc_behind": png_of(drop_end=12) + b"\0\0\0\x05tEXta\0bcd\0\0\0\0" + metadata_samples.SECRET,
-}
-
-
-@pytest.mark.parametrize("private", [False, True])
-@pytest.mark.parametrize("name", PNGS)
-def test_a_png_that_cannot_be_cut_is_encoded_anew_to_the_same_pixels(name: str, private: bool) -> None:
-    result = rendered(item(PNGS[name]), private=private)
-    assert (result.status, result.detail[:27]) == ("unchanged", "encoded anew: malformed_png")
-    assert metadata_samples.SECRET not in one(result)
-    np.testing.assert_array_equal(np.asarray(open_image(one(result))), np.asarray(metadata_samples.small()))
-    header = read_header(one(result))
-    assert strip(one(result), header, keep_icc=True) == one(result)
-
-
 @pytest.mark.parametrize("orientation", range(2, 9))
 @pytest.mark.parametrize("make", [metadata_samples.jpeg, metadata_samples.png])
 def test_orientation_is_baked(make: Callable[..., bytes], orientation: int) -> None:
@@ -672,19 +348,6 @@ def test_a_tiff_that_cannot_be_cut_is_coded_anew_without_loss() -> None:
     result = rendered(item(uncut))
     assert result.status == "unchanged"
     np.testing.assert_array_equal(full(one(result)), full(uncut))
-
-
-@pytest.mark.parametrize("private", [False, True])
-def test_an_avif_that_cannot_be_cut_is_encoded_anew(private: bool) -> None:
-    image = metadata_samples.photo().resize((128, 96))
-    data = crafted_images.avif_premultiplied(image, Image.new("L", image.size, 255 if private else 200))
-    result = rendered(item(data), private=private, quality=95)
-    assert (result.status, result.files[0].suffix) == ("unchanged", ".avif")
-    assert result.detail == "encoded anew: strip_unsupported: AVIF with premultiplied alpha"
-    assert metadata_samples.SECRET in data
-    assert metadata_samples.SECRET not in one(result)
-    assert np.abs(full(one(result)).astype(int) - full(data)).mean() < 2
-    assert read_header(one(result)).has_alpha != private
 
 
 # --- private runs ----------------------------------------------------------------------------------------------
