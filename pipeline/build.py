@@ -42,6 +42,7 @@ Node: TypeAlias = "str | int | float | bool | list[Node] | dict[str, Node] | Non
 # What may differ between two commands that write the same bytes; everything else is the identity of a run.
 _NOT_SEMANTIC: Final = (
     "source.uri",
+    "source.requester_pays",
     "source.unread",
     "sink.uri",
     "sink.single_writer",

@@ -76,8 +76,8 @@ def look(store: Store, objects: Sequence[ObjectInfo], found: Collection[str], *,
 
 
 def bytes_tell(name: str, head: bytes) -> Kind | None:
-    """The kind that the first bytes of a file tell. A text may begin like a BMP ("BM") or a Canon file ("CR") by chance.
-    A raw photo is a TIFF by its bytes, but its first page is a thumbnail: there the suffix decides."""
+    """The kind that the first bytes of a file tell. A text may begin like a BMP ("BM") or a CR2 by chance. A raw photo
+    is a TIFF by its bytes, but its first page is a thumbnail: there the suffix decides."""
     kind, named = by_bytes(head), by_suffix(name)
     if kind is not None and kind.name in ("BMP", "CR2") and _is_text(head):
         return None
