@@ -35,6 +35,7 @@ from pipeline.spec import FieldError, listed, spec
 # What may differ between two commands that write the same bytes; everything else is the identity of a run.
 _NOT_SEMANTIC: Final = (
     "source.uri",
+    "source.requester_pays",
     "source.unread",
     "sink.uri",
     "sink.single_writer",

@@ -6,6 +6,7 @@ returns the model, once for each worker; it may hold sessions, sockets and cache
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias, runtime_checkable
@@ -23,6 +24,16 @@ class Unread:
     images: tuple[tuple[str, int], ...] = ()
     others: tuple[tuple[str, int], ...] = ()
     outputs: int = 0
+
+    def __add__(self, other: Unread) -> Unread:
+        images, others = Counter(dict(self.images)), Counter(dict(self.others))
+        images.update(dict(other.images))
+        others.update(dict(other.others))
+        return Unread(
+            images=tuple(images.most_common()),
+            others=tuple(others.most_common()),
+            outputs=self.outputs + other.outputs,
+        )
 
     @property
     def files(self) -> int:
@@ -46,10 +57,12 @@ ALL_READ: Final = Unread()
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """A source as it was listed. shards: sorted by path. unread: what else is there."""
+    """A source as it was listed. shards: sorted by path. unread: what else is there. root: common to several URIs, or
+    empty."""
 
     shards: tuple[Shard, ...]
     unread: Unread = ALL_READ
+    root: str = ""
 
 
 class Source(Protocol):

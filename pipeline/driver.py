@@ -28,7 +28,8 @@ from pipeline.report.page import make_page
 from pipeline.report.progress import Progress, showing
 from pipeline.report.summary import Summary
 from pipeline.sink.dataset_card import notes
-from pipeline.source.listing import as_source_error, place_of
+from pipeline.source.listing import as_source_error, places_of
+from pipeline.source.unit import UnitLimits
 from pipeline.storage.store import open_store
 
 _FIRST_LOOK = "report/first_look.html"
@@ -66,7 +67,8 @@ def _run(job: Job, out: TextIO, err: TextIO, progress: Progress) -> int:
     _refuse_overlap(job.flow)
     listed = _listed(job.flow.source)
     shards, unread = listed.shards, listed.unread
-    flow = replace(job.flow, source=job.flow.source.resolve(shards))
+    source = job.flow.source.resolve(shards)
+    flow = replace(job.flow, source=_at_root(source, listed.root) if listed.root else source)
     ledger = Ledger(open_store(flow.sink.uri), single_writer=flow.sink.single_writer)
     identity = _identity(job, shards)
     life.phase("reading what is committed")
@@ -106,7 +108,7 @@ def _run(job: Job, out: TextIO, err: TextIO, progress: Progress) -> int:
             private=flow.render.private,
             exit_code=code,
             digest=identity.digest,
-            facts=_facts(flow, ledger.store.uri, identity, unread),
+            facts=_facts(job.flow.source.uri, ledger.store.uri, identity, unread),
             config=job.config,
             receipt=receipt,
             review_seam=job.review_seam,
@@ -128,11 +130,17 @@ def _refuse_overlap(flow: Flow) -> None:
     """Refuse a sink that is the source, or holds it: what a run writes would be read or replaced as its input."""
     if not isinstance(flow.source, TellsUnread):  # a plugin's URI may be none of a store
         return
-    source, sink = place_of(flow.source.uri), open_store(flow.sink.uri)
+    sink = open_store(flow.sink.uri)
     place = os.path.realpath(sink.uri) if sink.is_local else sink.uri
-    if f"{source}/".startswith(f"{place.rstrip('/')}/"):
-        what = "is the source itself" if source == place else f"holds the source {flow.source.uri}"
-        raise OutputError(f"sink.uri={flow.sink.uri} {what}; choose a folder beside or below the source")
+    for source in places_of(flow.source.uri):
+        if f"{source}/".startswith(f"{place.rstrip('/')}/"):
+            what = "is the source itself" if source == place else f"holds the source {source}"
+            raise OutputError(f"sink.uri={flow.sink.uri} {what}; choose a folder beside or below the source")
+
+
+def _at_root(source: Source, root: str) -> Source:
+    """The source of several URIs: the index names their common root, to which all paths are relative."""
+    return replace(source, uri=root) if isinstance(source, UnitLimits) else source
 
 
 def _listed(source: Source) -> Listed:
@@ -144,10 +152,10 @@ def _passed_over(unread: Unread) -> list[str]:
     return lines + ([unread.text()] if unread.files else [])
 
 
-def _facts(flow: Flow, output: str, identity: Identity, unread: Unread) -> dict[str, str]:
+def _facts(uri: str, output: str, identity: Identity, unread: Unread) -> dict[str, str]:
     """What made the output, for its page."""
     passed = {"passed over": "; ".join(_passed_over(unread))} if unread.files or unread.outputs else {}
-    return {"source": flow.source.uri, **passed, "output": output, "code": identity.code, **identity.weights}
+    return {"source": uri, **passed, "output": output, "code": identity.code, **identity.weights}
 
 
 def _prepare(flow: Flow, unread: tuple[Shard, ...]) -> None:

@@ -25,6 +25,7 @@ from pipeline.image.kinds import HEAD_BYTES
 from pipeline.records import Shard
 from pipeline.source import names, unread
 from pipeline.source.patterns import expand, is_pattern, regex, split_pattern
+from pipeline.source.several import common_root, uris_of
 from pipeline.storage.store import ObjectInfo, Store, open_store
 
 DETAILS: Final[Mapping[str, str]] = {
@@ -62,13 +63,14 @@ Kind: TypeAlias = Literal["folder", "object", "pattern"]
 class Listing:
     """The objects of a URI. store: at the root. found: the wanted objects. others: all others that were listed. Both
     are sorted by path. kind: of the URI; for `object`, nothing beside the object is listed. unread: what of the others
-    is neither data nor a sidecar."""
+    is neither data nor a sidecar. several: of more than one URI."""
 
     store: Store
     found: tuple[ObjectInfo, ...]
     others: tuple[ObjectInfo, ...]
     kind: Kind
     unread: Unread
+    several: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,16 @@ class Place:
 
 
 def find(uri: str, suffixes: Collection[str], *, follow_links: bool = False, images: bool = False) -> Listing:
-    """List a URI. follow_links: also links that lead out of the root. images: files with the first bytes of a readable
-    image are wanted, too, whatever their suffix. Raises SourceError when the URI does not exist, cannot be listed, or
-    is one object that is not wanted, but not when nothing is found."""
+    """List a URI, or each of several (`several.uris_of`). follow_links: also links that lead out of the root. images:
+    files with the first bytes of a readable image are wanted, too, whatever their suffix. Raises SourceError when a URI
+    does not exist, cannot be listed, or is one object that is not wanted, but not when nothing is found."""
+    uris = uris_of(uri)
+    if uris == (uri,):
+        return _find(uri, suffixes, follow_links, images)
+    return _joined([_find(one, suffixes, follow_links, images) for one in uris])
+
+
+def _find(uri: str, suffixes: Collection[str], follow_links: bool, images: bool) -> Listing:
     with as_source_error(uri):
         place = locate(uri, suffixes)
         if place.kind == "object":
@@ -108,6 +117,36 @@ def find(uri: str, suffixes: Collection[str], *, follow_links: bool = False, ima
     )
 
 
+def _joined(listings: Sequence[Listing]) -> Listing:
+    """One listing of several, with all paths below their common root. What two of them name is listed once."""
+    root = common_root([listing.store.uri for listing in listings])
+    found: dict[str, ObjectInfo] = {}
+    others: dict[str, ObjectInfo] = {}
+    for listing in listings:
+        below = listing.store.uri[len(root) :].strip("/")
+        beside = _texts_beside(listing) if listing.kind == "object" else listing.others
+        for objects, taken in ((listing.found, found), (beside, others)):
+            moved = (replace(o, path=f"{below}/{o.path}" if below else o.path) for o in objects)
+            taken.update((info.path, info) for info in moved)
+    return Listing(
+        store=open_store(root),
+        found=tuple(found[path] for path in sorted(found)),
+        others=tuple(others[path] for path in sorted(others.keys() - found.keys())),
+        kind="folder",
+        unread=sum((listing.unread for listing in listings), ALL_READ),
+        several=True,
+    )
+
+
+def _texts_beside(listing: Listing) -> list[ObjectInfo]:
+    """The sidecars of one object, whose folder was not listed."""
+    texts = []
+    for suffix in unread.SIDECAR_SUFFIXES:
+        with contextlib.suppress(FileNotFoundError):
+            texts.append(listing.store.stat(names.stem(listing.found[0].path) + suffix, outside=False))
+    return texts
+
+
 def locate(uri: str, suffixes: Collection[str] = ()) -> Place:
     """Tell what a URI names; with one or two requests where it may be an object or a pattern. suffixes: of objects.
 
@@ -124,12 +163,15 @@ def locate(uri: str, suffixes: Collection[str] = ()) -> Place:
         raise ConfigError(str(error) if str(error).startswith("source.uri") else f"source.uri: {error}") from error
 
 
-def place_of(uri: str) -> str:
-    """The normal form of what a URI names, links resolved; of a pattern, of its root. Raises RefusedError."""
-    with as_source_error(uri):
-        place = locate(uri)
-    named = place.store.join(place.name) if place.kind == "object" else place.store.uri
-    return os.path.realpath(named) if place.store.is_local else named
+def places_of(uri: str) -> list[str]:
+    """The normal form of all that a URI names, links resolved; of a pattern, of its root. Raises RefusedError."""
+    found = []
+    for one in uris_of(uri):
+        with as_source_error(one):
+            place = locate(one)
+        named = place.store.join(place.name) if place.kind == "object" else place.store.uri
+        found.append(os.path.realpath(named) if place.store.is_local else named)
+    return found
 
 
 def shards_of(listing: Listing) -> tuple[Shard, ...]:

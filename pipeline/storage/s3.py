@@ -65,6 +65,9 @@ _TRANSIENT_ERRORS: Final = (
     FlexibleChecksumError,  # the body does not match its checksum
 )
 
+PAYING: Final[set[str]] = set()
+"""Buckets whose requests this process pays for."""
+
 Answer = TypeVar("Answer")
 
 
@@ -175,6 +178,8 @@ class S3Backend:
         return _with_retries(lambda: self._once(operation, **arguments))
 
     def _once(self, operation: str, **arguments: Any) -> Any:
+        if self._bucket in PAYING:
+            arguments["RequestPayer"] = "requester"
         with _only_os_errors():
             return _filesystem().call_s3(operation, Bucket=self._bucket, **arguments)
 

@@ -61,6 +61,15 @@ def open_store(uri: str) -> Store:
     return Store(f"{scheme}://{bucket}/{prefix}".rstrip("/"))
 
 
+def pay_requests(uri: str) -> None:
+    """Let this process pay for its requests to the S3 bucket of a URI (requester pays); other URIs cost nothing."""
+    scheme, rest = _split(uri)
+    if scheme == "s3":
+        from pipeline.storage import s3
+
+        s3.PAYING.add(rest.partition("/")[0])
+
+
 def _split(uri: str) -> tuple[str, str]:
     """Split a URI into scheme and the part after `://`; ("file", path) for local ones. No percent-decoding."""
     match = _SCHEME.match(uri)

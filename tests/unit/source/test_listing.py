@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.contracts import ALL_READ
 from pipeline.errors import SourceError
-from pipeline.source.listing import DETAILS, find, place_of
+from pipeline.source.listing import DETAILS, find, places_of
 
 LINKS = "A link that leads out of the source is not read unless source.follow_links says so, and is a row"
 
@@ -112,7 +112,7 @@ def test_a_tilde_is_the_home_folder_unless_there_is_one_of_that_name(
     (tmp_path / "home/in/a.tar").write_bytes(b"x")
     for uri in ("~/in", "~/in/a.tar", "~/in/*.tar", "~"):
         assert found(uri) == (["in/a.tar"] if uri == "~" else ["a.tar"])
-    assert place_of("~/in/a.tar") == str(tmp_path / "home/in/a.tar")
+    assert places_of("~/in/a.tar") == [str(tmp_path / "home/in/a.tar")]
     (tmp_path / "~").mkdir()
     assert found("~") == []
 

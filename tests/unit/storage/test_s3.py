@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import pickle
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +15,8 @@ from pipeline.errors import SourceError
 from pipeline.records import EncodedImage, UnitBatch
 from pipeline.source import object_errors
 from pipeline.source.auto import Auto
+from pipeline.storage import s3 as backend
+from pipeline.storage.s3 import S3Backend
 from pipeline.storage.store import open_store
 from tests.fakes.s3_bucket import Bucket, serve
 from tests.fakes.tar_samples import image_bytes, images, rejects, tar_of
@@ -119,3 +123,23 @@ def test_a_key_is_literal_before_it_is_a_pattern(bucket: Bucket) -> None:
     assert [name for name, _ in images(read("s3://bucket/in/[1].jpg"))] == ["[1].jpg"]
     assert [name for name, _ in images(read("s3://bucket/in/[12].jpg"))] == ["1.jpg", "2.jpg"]
     assert [name for name, _ in images(read("s3://bucket/in/*.jpg"))] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg", "[1].jpg"]
+
+
+def test_the_requester_pays_in_every_process_that_reads(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+
+    def call_s3(operation: str, **arguments: str) -> dict[str, list[str]]:
+        sent.append(f"{operation} {arguments['Bucket']} {arguments.get('RequestPayer')}")
+        return {}
+
+    monkeypatch.setattr(backend, "PAYING", set())
+    monkeypatch.setattr(backend, "_filesystem", lambda: SimpleNamespace(call_s3=call_s3))
+    source = pickle.dumps(Auto(uri="s3://paid/in", requester_pays=True))
+    backend.PAYING.clear()  # as in another process
+    S3Backend("paid", "in/").list("", 0)
+    assert pickle.loads(source) == Auto(uri="s3://paid/in", requester_pays=True)
+    Auto(uri="s3://other/in")
+    Auto(uri="/data", requester_pays=True)
+    for name in ("paid", "other"):
+        S3Backend(name, "in/").list("", 0)
+    assert sent == [f"list_objects_v2 {said}" for said in ("paid None", "paid requester", "other None")]
