@@ -78,7 +78,7 @@ class RunKeys:
     chunk: Annotated[int, Field(ge=1)] = 16
     """Images of a unit that are decoded in memory at one time; no result depends on it."""
     review_seam: Annotated[float, Field(ge=0)] = 3.0
-    """The report lists filled images whose seam is above this; 1 is an invisible border; 0 lists none."""
+    """The report lists filled images whose seam is above this; 1 looks like its surroundings; 0 lists none."""
     max_reject_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Above this share of rejected images the exit code is 3."""
     plugins: tuple[str, ...] = ()

@@ -327,7 +327,7 @@ class Rendered:
     sidecars: tuple[Sidecar, ...]
     previews: tuple[Preview, ...] = ()
     seam: float = 0.0
-    """Visibility of the fill's border (`render.seam`): 1 is an invisible one; 0 when no filled image was made."""
+    """Visibility of the fill (`render.seam`): 1 looks like its surroundings; 0 when no filled image was made."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
