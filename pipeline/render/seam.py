@@ -78,7 +78,7 @@ def seam(rgb: Rgb, region: Mask) -> float:
     own = max(own, FLOOR)
     share = int(np.count_nonzero(cv2.erode(inside, _square(DEEP)))) / int(np.count_nonzero(inside))
     foreign, missing = max(1.0, own / (FOREIGN * around)), max(1.0, around / own)
-    return round(math.sqrt(border * foreign) * missing**share, 4)
+    return round(math.sqrt(border * foreign) * math.pow(missing, share), 4)
 
 
 def _grown(mask: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:

@@ -190,7 +190,7 @@ def _rejected(item: Rejected) -> dict[str, Any]:
 
 def _rendered(facts: Facts, published: Published, position: int, item: Rendered) -> dict[str, Any]:
     filled = bool(facts.fill) and item.region.area > 0
-    row = {
+    row: dict[str, Any] = {
         "status": item.status,
         "width": item.segments.width,
         "height": item.segments.height,

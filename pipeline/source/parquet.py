@@ -166,7 +166,7 @@ class Parquet(UnitLimits):
             _check(schema, self.image_column, _is_image, f"{shard.uri}: source.image_column", _WANTED, known)
             return self.image_column
         ranks = {f.name: _rank(f.type) for f in schema if _is_image(f.type)}
-        candidates = [name for name, rank in ranks.items() if rank == min(ranks.values())]
+        candidates: list[str] = [name for name, rank in ranks.items() if rank == min(ranks.values())]
         usual = [name for name in candidates if name in _USUAL_NAMES]
         if len(candidates) > 1 and usual:
             return min(usual, key=_USUAL_NAMES.index)
