@@ -79,7 +79,7 @@ class RunKeys:
     chunk: Annotated[int, Field(ge=1)] = 16
     """Images of a unit that are decoded in memory at one time; no result depends on it."""
     review_seam: Annotated[float, Field(ge=0)] = 3.0
-    """The report lists filled images whose seam is above this; 1 is an invisible border; 0 lists none."""
+    """The report lists filled images whose seam is above this; 1 looks like its surroundings; 0 lists none."""
     limit: Annotated[int, Field(ge=0)] = 0
     """Only the first images in source order, for a first look; the same command without it goes on to the whole. 0:
     all."""

@@ -331,7 +331,7 @@ class Rendered:
     sidecars: tuple[Sidecar, ...]
     previews: tuple[Preview, ...] = ()
     seam: float = 0.0
-    """Visibility of the fill's border (`render.seam`): 1 is an invisible one; 0 when no filled image was made."""
+    """Visibility of the fill (`render.seam`): 1 looks like its surroundings; 0 when no filled image was made."""
     detail: str = ""
     """What else was done, for the index: the levels that were read as black and white, why a file was encoded anew."""
 

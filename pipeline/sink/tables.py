@@ -72,14 +72,14 @@ IMAGES: Final = pa.schema(
 image_uri: absolute place of the source image: a file; `TAR#member`; `FILE#row=12` of a Parquet file, with `&item=0` in
 a list. source: URI of the source root. shard: relative to it. member: the image's name in the shard. status: written |
 unchanged | rejected. stage, reason, detail: of a rejection. width, height: 0 when the image could not be read.
-filled_share: 0..1, the share of the pixels that were filled. seam: visibility of the border of the fill (about 1: like
-the image's own texture; above 3: review it; pipeline/render/seam.py), measured before encoding; 0 where no filled image
-is published. output: the published object with the image, relative to the output root; output_member: its name inside
-(tar member; `key` of the row of a Parquet file; empty for a loose file). Both name the `filled` image, or the first
-kind where the flow renders no filled image. outputs: all published files of this image, each with its kind, path,
-member and the sha256 of its bytes. sidecars: what is published with the filled image: members of its tar; paths of
-loose files; columns of its row and names in its column `sidecars`. models: all models of the flow. fill, reversible:
-of the method that filled this image; empty and false when nothing was filled.
+filled_share: 0..1, the share of the pixels that were filled. seam: visibility of the fill (1: like what is around it;
+above 3: review it; pipeline/render/seam.py), measured before encoding; 0 where no filled image is published. output:
+the published object with the image, relative to the output root; output_member: its name inside (tar member; `key` of
+the row of a Parquet file; empty for a loose file). Both name the `filled` image, or the first kind where the flow
+renders no filled image. outputs: all published files of this image, each with its kind, path, member and the sha256 of
+its bytes. sidecars: what is published with the filled image: members of its tar; paths of loose files; columns of its
+row and names in its column `sidecars`. models: all models of the flow. fill, reversible: of the method that filled this
+image; empty and false when nothing was filled.
 """
 
 PREVIEWS: Final = pa.schema(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from functools import cache
 
@@ -547,8 +548,8 @@ def test_the_seam_is_that_of_the_filled_picture() -> None:
     mask = disc(100, 120)
     painted = Patch(x=0, y=0, pixels=np.full_like(rgb, 140), mask=mask)
     given = item(metadata_samples.saved(Image.fromarray(rgb), "PNG"), mask, patches=(painted,))
-    assert rendered(given).seam == 50 / FLOOR
-    assert rendered(given, feather=9).seam == 5 / FLOOR  # the first of ten steps from 90 to 140
+    assert rendered(given).seam == math.sqrt(50 / FLOOR)
+    assert rendered(given, feather=9).seam == round(math.sqrt(5 / FLOOR), 4)  # the first of ten steps from 90 to 140
 
 
 def test_where_no_filled_picture_is_made_there_is_no_seam() -> None:

@@ -1,13 +1,15 @@
-"""A seam is the gradient across the border of a fill over the gradient of the ring around it, to the last digit."""
+"""A seam is a step, missing and foreign texture, to the last digit; its order is that of HaarPSI."""
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from jobs.demo_shards import photograph
-from pipeline.fill.diffuse import Diffuse
-from pipeline.fill.solid import Solid
-from pipeline.records import Crop, Mask, Rgb
+from pipeline.records import Mask, Rgb
 from pipeline.render.seam import FLOOR, RING, seam
+from tests.fakes.planted_holes import HOLES, OURS, PHOTOS, PlantedFill, planted_fills
 
 SIZE = 64
 
@@ -31,45 +33,73 @@ def ramp(step: int) -> Rgb:
     return grey(np.tile(np.arange(SIZE) * step, (SIZE, 1)))
 
 
-def test_a_gradient_that_goes_on_has_the_seam_of_its_own_texture() -> None:
-    # Columns are 4 apart and rows alike; border and ring of a square hold as many pairs of one kind as of the other.
+def test_a_gradient_that_goes_on_cannot_be_seen() -> None:
     assert seam(ramp(4), box()) == 1.0
-    assert seam(ramp(1), box()) == 0.5 / FLOOR  # below the floor
+    assert seam(ramp(1), box()) == 1.0  # below the floor
 
 
-@pytest.mark.parametrize("height", [1, 7, 100])
-def test_a_step_on_flat_ground_is_its_height_over_the_floor(height: int) -> None:
+@pytest.mark.parametrize(("height", "expected"), [(1, 1.0), (7, math.sqrt(7 / FLOOR)), (100, math.sqrt(100 / FLOOR))])
+def test_a_step_on_flat_ground_is_the_root_of_its_height_over_the_floor(height: int, expected: float) -> None:
     picture = flat()
     picture[box()] += np.uint8(height)
-    assert seam(picture, box()) == height / FLOOR
+    assert seam(picture, box()) == round(expected, 4)
+
+
+DEEP_SHARE = 16 * 16 / (20 * 20)
+"""Of `box()`."""
 
 
 def test_a_step_on_stripes_is_compared_with_the_stripes() -> None:
     stripes = grey(np.tile(np.where(np.arange(SIZE) % 2, 120, 100), (SIZE, 1)))
     stripes[box()] = 200
     # Columns are 20 apart, rows alike: the ring's mean is 10. The border's rows see 100 and 80 in turn above and below
-    # the box, 20 pairs each: 90. Left is column 23 (120, 80 away), right is column 44 (100, 100 away): 90 as well.
-    assert seam(stripes, box()) == 9.0
+    # the box, 20 pairs each: 90. Left is column 23 (120, 80 away), right is column 44 (100, 100 away): 90 as well. The
+    # inside is flat: the floor, a fifth of the ring's texture.
+    assert seam(stripes, box()) == round(math.sqrt(9.0) * 5**DEEP_SHARE, 4)
+
+
+def board(low: int, high: int) -> Rgb:
+    rows, columns = np.indices((SIZE, SIZE))
+    return grey(np.where((rows + columns) % 2, low, high))
+
+
+def test_missing_texture_counts_by_the_share_that_is_deep_inside() -> None:
+    picture = board(90, 110)  # direct neighbours are 20 apart
+    picture[box()] = 100  # 10 away from every neighbour: the border is no step
+    assert seam(picture, box()) == round((20 / FLOOR) ** DEEP_SHARE, 4)
+    assert seam(board(90, 110), box()) == 1.0
+
+
+def test_a_thin_stroke_has_no_texture_to_miss() -> None:
+    picture, stroke = board(90, 110), box(top=20, left=10, bottom=24, right=54)
+    picture[stroke] = 100
+    assert seam(picture, stroke) == 1.0
+
+
+def test_foreign_texture_counts_from_twice_that_of_the_ring() -> None:
+    picture = flat()
+    picture[box()] = board(100, 120)[box()]  # 20 apart inside; across the border 0 and 20 in turn
+    assert seam(picture, box()) == math.sqrt(10 / FLOOR * 20 / (2 * FLOOR))
+    assert seam(np.where(box()[..., None], board(98, 102), flat()), box()) == 1.0  # 4 is twice the floor
 
 
 def test_the_mean_is_over_the_channels() -> None:
     picture = flat()
     picture[box(), 1] += np.uint8(30)
-    assert seam(picture, box()) == 10 / FLOOR
+    assert seam(picture, box()) == round(math.sqrt(10 / FLOOR), 4)
 
 
-def test_only_the_ring_is_compared_and_only_the_border_counts() -> None:
+def test_what_is_far_away_does_not_count() -> None:
     picture = flat()
     picture[box()] += np.uint8(40)
     before = seam(picture, box())
     noisy = np.random.default_rng(5).integers(0, 256, picture.shape).astype(np.uint8)
     far = ~box(top=20 - RING, left=24 - RING, bottom=40 + RING, right=44 + RING)
-    deep = box(top=21, left=25, bottom=39, right=43)
-    picture[far], picture[deep] = noisy[far], noisy[deep]
-    assert seam(picture, box()) == before == 40 / FLOOR
+    picture[far] = noisy[far]
+    assert seam(picture, box()) == before == round(math.sqrt(40 / FLOOR), 4)
     ring = ~far & ~box(top=19, left=23, bottom=41, right=45)
     picture[ring] = noisy[ring]
-    assert seam(picture, box()) < before / 10
+    assert seam(picture, box()) > 2 * before  # the flat inside now misses the ring's texture
 
 
 def test_nothing_filled_and_everything_filled_have_no_border() -> None:
@@ -79,34 +109,34 @@ def test_nothing_filled_and_everything_filled_have_no_border() -> None:
     assert seam(picture[:1, :1], np.ones((1, 1), np.bool_)) == 0.0
 
 
-def test_where_no_ring_is_left_the_floor_stands_for_it() -> None:
-    picture = flat()
+def test_where_no_ring_is_left_only_the_border_counts() -> None:
+    picture = board(90, 110)
     all_but_one_column = np.ones((SIZE, SIZE), np.bool_)
     all_but_one_column[:, 0] = False
-    picture[all_but_one_column] += np.uint8(50)
-    assert seam(picture, all_but_one_column) == 50 / FLOOR
+    picture[:, 0], picture[:, 1] = 50, 100
+    assert seam(picture, all_but_one_column) == 5.0
 
 
 @pytest.mark.parametrize(("top", "left"), [(0, 0), (0, 44), (44, 0), (44, 44), (0, 30)])
 def test_at_the_border_of_the_picture(top: int, left: int) -> None:
     picture, mask = flat(), box(top=top, left=left, bottom=top + 20, right=left + 20)
-    picture[mask] += np.uint8(25)
-    assert seam(picture, mask) == 25 / FLOOR
+    picture[mask] += np.uint8(32)
+    assert seam(picture, mask) == 4.0
 
 
 @pytest.mark.parametrize(("row", "column"), [(30, 30), (0, 0), (63, 63), (0, 31)])
 def test_a_single_pixel(row: int, column: int) -> None:
     picture, mask = flat(), np.zeros((SIZE, SIZE), np.bool_)
     mask[row, column] = True
-    picture[mask] += np.uint8(9)
-    assert seam(picture, mask) == 9 / FLOOR
+    picture[mask] += np.uint8(18)
+    assert seam(picture, mask) == 3.0
 
 
 def test_parts_count_together_by_the_length_of_their_borders() -> None:
     small, large = box(top=4, left=4, bottom=9, right=9), box(top=30, left=30, bottom=45, right=45)
     picture = flat()
-    picture[small] += np.uint8(80)
-    assert seam(picture, small | large) == 80 * 20 / (20 + 60) / FLOOR
+    picture[small] += np.uint8(72)
+    assert seam(picture, small | large) == math.sqrt(72 * 20 / (20 + 60) / FLOOR)
 
 
 def test_a_window_of_the_picture_is_seen_as_the_whole() -> None:
@@ -120,17 +150,27 @@ def test_a_window_of_the_picture_is_seen_as_the_whole() -> None:
     assert once == round(once, 4)
 
 
-def test_what_is_seen_on_a_photograph() -> None:
-    """A perfect fill is the original; a smooth one passes; a grey disc does not, nor does another place's texture."""
-    rgb = np.asarray(photograph("chelsea.png").convert("RGB"))
-    rows, columns = np.ogrid[: rgb.shape[0], : rgb.shape[1]]
-    mask = (rows - 150) ** 2 + (columns - 230) ** 2 <= 40**2
-    crop = Crop(x=0, y=0, pixels=np.where(mask[..., None], np.uint8(0), rgb), mask=mask, known=~mask, seed=1)
+def rank_correlation(fills: Sequence[PlantedFill]) -> float:
+    """Spearman's, of seam and HaarPSI: negative where a better fill has the smaller seam."""
+    seams, likeness = ([seam(f.rgb, f.mask) for f in fills], [f.haarpsi for f in fills])
+    return float(np.corrcoef(pd.Series(seams).rank(), pd.Series(likeness).rank())[0, 1])
 
-    def filled(fill: Diffuse | Solid) -> float:
-        (patch,) = fill.load("cpu", 1)([crop])
-        return seam(np.where(mask[..., None], patch.pixels, rgb), mask)
 
-    assert 0.5 < seam(rgb, mask) < 1.6
-    assert filled(Diffuse()) < 1.0
-    assert filled(Solid(colour="#101010")) > 3.0
+def test_the_order_of_planted_fills_is_that_of_haarpsi() -> None:
+    fills = planted_fills()
+    assert len(fills) == len(PHOTOS) * HOLES * (len(OURS) + 7)
+    assert rank_correlation(fills) < -0.65
+    assert rank_correlation([fill for fill in fills if fill.kind in (*OURS, "original")]) < -0.8
+
+
+def test_a_perfect_fill_is_never_listed_for_review_and_a_bad_one_is() -> None:
+    seams = {kind: [seam(f.rgb, f.mask) for f in planted_fills() if f.kind == kind] for kind in KINDS}
+    assert max(seams["original"]) < 2.5
+    assert max(seams["generative"]) < 3
+    assert min(seams["solid grey"]) > 3
+    medians = [float(np.median(seams[kind])) for kind in KINDS]
+    assert medians == sorted(medians)
+
+
+KINDS = ("original", "generative", "diffuse", "blurred, sigma 3", "blurred, sigma 10", "solid mean", "solid grey")
+"""From good to bad."""

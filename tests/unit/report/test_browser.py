@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import http.server
+import json
 import os
 import re
 import shutil
@@ -86,6 +87,7 @@ class Host(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.page = b""
+        self.frame = b""
         self.asked: list[str] = []
 
     @property
@@ -101,7 +103,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.end_headers()
-        self.wfile.write(server.page if self.path == "/page" else b"")
+        self.wfile.write({"/page": server.page, "/frame": server.frame}.get(self.path, b""))
 
     def log_message(self, *_: object) -> None:
         pass
@@ -115,8 +117,9 @@ def host() -> Iterator[Host]:
         server.shutdown()
 
 
-def shown(host: Host, page: str, folder: Path) -> tuple[str, str, list[str]]:
-    """The page as the browser built it, its title, and all that it asked for beside the page itself."""
+def shown(host: Host, page: str, folder: Path, at: str = "page") -> tuple[str, str, list[str]]:
+    """The page as the browser built it, its title, and all that it asked for beside the page itself. at: `frame` shows
+    the host's frame around it."""
     host.page = page.encode("utf-8", "backslashreplace")
     command = [CHROMIUM, "--headless=new", "--disable-gpu", "--no-first-run", f"--user-data-dir={folder / 'profile'}"]
     command += [
@@ -127,7 +130,7 @@ def shown(host: Host, page: str, folder: Path) -> tuple[str, str, list[str]]:
     ]
     command += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
     command += ["--no-sandbox"] if os.geteuid() == 0 else []
-    command += ["--virtual-time-budget=3000", "--dump-dom", f"{host.url}/page"]
+    command += ["--virtual-time-budget=3000", "--dump-dom", f"{host.url}/{at}"]
     done = subprocess.run(command, capture_output=True, timeout=120)
     dom = done.stdout.decode("utf-8", "replace")
     assert "<html" in dom, done.stderr.decode("utf-8", "replace")[-1000:]
@@ -197,6 +200,33 @@ def test_without_both_walls_the_browser_does_run_and_fetch_them(host: Host, tmp_
     _, title, asked = shown(host, f"<!doctype html><title>calm</title><body>{codes}", tmp_path)
     assert title == "pwned"
     assert len(asked) >= 8
+
+
+MEASURE = """<!doctype html><title>not measured</title><iframe id=f width=WIDTH height=2000 src=/page></iframe><script>
+f.onload = () => {
+  const page = f.contentDocument, all = [...page.querySelectorAll(".chip, .file, figcaption, .legend, .first li")];
+  document.title = JSON.stringify({
+    wide: page.documentElement.scrollWidth,
+    texts: all.length,
+    smallest: Math.min(...all.map(one => parseFloat(getComputedStyle(one).fontSize))),
+    furthest: Math.max(...all.map(one => one.getBoundingClientRect().right)),
+    picture: Math.min(...[...page.querySelectorAll(".three span")].map(one => one.getBoundingClientRect().width)),
+  });
+};
+</script>"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_labels_can_be_read_on_a_phone_and_on_a_desk(host: Host, tmp_path: Path, width: int) -> None:
+    page = made(Page, ["an-unbroken-name-" * 12, "face"])
+    assert isinstance(page, Page)
+    host.frame = MEASURE.replace("WIDTH", str(width + 4)).encode()  # and the frame's border
+    _, title, _ = shown(host, render(page), tmp_path, at="frame")
+    found = json.loads(html.unescape(title))
+    assert found["texts"] > 20
+    assert found["smallest"] >= 13
+    assert max(found["wide"], found["furthest"]) <= width
+    assert found["picture"] >= 130
 
 
 def test_the_policy_is_the_strictest_the_page_can_live_with() -> None:
