@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Final, TypeAlias, cast
 
@@ -67,6 +67,11 @@ def compose(name: str, overrides: Sequence[str] = (), *, also: str = "") -> Dict
             config = hydra_compose(config_name=name, overrides=[*added, *overrides])
         for key, text in paths:
             _check_key(config, key, "" if name in JOBS else f"{name}.")
+            if not text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in text):
+                raise ConfigError(
+                    f"{key}: expected a path in UTF-8, got {text!r}; give the folder above it, or a link to it with "
+                    "another name"
+                )
             OmegaConf.update(config, key, typed.value_of(key, text, partial(_has, config)))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"config: {one_line(error)}") from error
@@ -85,7 +90,7 @@ def _renders(parsed: Sequence[Override]) -> tuple[str, ...]:
     return choices
 
 
-def _choose_pictures(config: DictConfig, renders: Sequence[str], given: Iterable[str]) -> None:
+def _choose_pictures(config: DictConfig, renders: Sequence[str], given: Collection[str]) -> None:
     """Make several choices of render one, `everything` all that this job can give, and keep what is made: pictures
     without a sink would be rendered and thrown away. given: keys and groups of the command line."""
     if renders and "render.outputs" not in given:

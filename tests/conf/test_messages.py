@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from jobs.entry import main
 from pipeline import build
@@ -143,9 +144,13 @@ def test_two_bare_words_are_source_and_sink(tmp_path: Path, capsys: pytest.Captu
     source = f"{tmp_path}/dt=2026 (1), ü#"
     assert f"source.uri={source} does not exist" in line(capsys, source, f"{tmp_path}/a=b", "execute=local")
     assert main("clean", [source, "a b", "--cfg", "job"]) == 0
-    shown = capsys.readouterr().out
-    assert f"uri: {source}" in shown
-    assert "uri: a b" in shown
+    shown = OmegaConf.create(capsys.readouterr().out)
+    assert (shown.source.uri, shown.sink.uri) == (source, "a b")
+
+
+def test_a_folder_whose_name_is_not_utf8_is_told_apart_from_a_wrong_path(capsys: pytest.CaptureFixture[str]) -> None:
+    said = line(capsys, "caf\udce9", "out")
+    assert r"source.uri: expected a path in UTF-8, got 'caf\udce9'; give the folder above it, or a link to it" in said
 
 
 def test_a_word_and_its_key_are_one_too_many(capsys: pytest.CaptureFixture[str]) -> None:

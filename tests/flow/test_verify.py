@@ -79,7 +79,7 @@ def test_what_a_fault_says_mends_it(tmp_path: Path, capsys: pytest.CaptureFixtur
     [
         ([], "expected uri=OUT"),
         (["uri="], "expected uri=OUT"),
-        (["uri={tmp}", "x=1"], "expected uri=OUT"),
+        (["uri={tmp}", "x=1"], "expected OUT"),
         (["uri={tmp}/nowhere"], "nowhere"),
         (["uri={tmp}"], "is not an output of ours"),
         (["uri={tmp}/begun"], "is not finished"),

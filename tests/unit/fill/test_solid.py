@@ -36,7 +36,7 @@ def test_a_part_with_no_known_pixel_near_takes_the_mean_of_the_crop() -> None:
 @pytest.mark.parametrize(
     ("wrong", "key"),
     [
-        ({"colour": "red"}, "fill.colour"),
+        ({"colour": "rot"}, "fill.colour"),
         ({"colour": 808080}, "fill.colour"),
         ({"colour": "#12345"}, "fill.colour"),
         ({"ring": 0}, "fill.ring"),
