@@ -22,8 +22,6 @@ _ASSIGNED: Final = re.compile(
     rf"""(?P<key>[\w.-]*(?:{_KEY})[\w.-]*["']?\s*[:=]\s*["']?)(?P<value>(?:bearer\s+|basic\s+)?[^\s"',}}&]+)""",
     re.IGNORECASE,
 )
-_PROSE: Final = re.compile("credentials?: [a-z]+")
-"""A sentence that goes on behind the word, as in `unable to locate credentials: set a profile`."""
 _IN_URI: Final = re.compile(r"(?P<key>://)(?P<value>[^\s/:@]*(?::\S*)?)(?=@)")
 _SIGNED: Final = re.compile(
     r"(?P<key>[?&;](?:X-(?:Amz|Goog)-[A-Za-z-]+|AWSAccessKeyId|GoogleAccessId|Signature|sig|[a-z_-]*token|key|api_?key"
@@ -63,9 +61,8 @@ def redact(text: str) -> str:
     """Replace every secret that can be detected in a text by ***, and escape its control characters."""
     for secret in _ambient():
         text = text.replace(secret, _REDACTED)
-    for pattern in (_IN_URI, _SIGNED, _SHAPES):
+    for pattern in (_IN_URI, _SIGNED, _SHAPES, _ASSIGNED):
         text = pattern.sub(rf"\g<key>{_REDACTED}", text)
-    text = _ASSIGNED.sub(lambda found: found[0] if _PROSE.fullmatch(found[0]) else found["key"] + _REDACTED, text)
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
