@@ -97,8 +97,7 @@ class Unit:
     etag: str
     start: int
     """Position of the unit: byte of a tar header (of a packed tar, unpacked), row of a Parquet file, 0 for a slice."""
-    stop: int
-    """Position of the next unit; the number of members for a slice."""
+    stop: int  # position of the next unit; the number of members for a slice
     last: bool
     failure: str = ""
     """Reason code for which the rest of the shard cannot be read, or empty."""

@@ -104,7 +104,7 @@ class Names:
         base, rest = self._base_and_rest(ref)
         stem = self._stem(base, ref)
         front, own = _split(rest)
-        if _SAME.get(own.lower(), own.lower()) == suffix and not (self._loose and _split(stem + front)[1]):
+        if _same(own) == suffix and not (self._loose and _may_be_changed(stem + front, suffix)):
             choice = rest
         elif self._loose:
             choice = rest + suffix
@@ -184,6 +184,19 @@ def _stem(member: str) -> str:
     """The name without its last suffix, as `source.names.stem` has it."""
     sample = _sample(member)
     return sample + member[len(sample) :].rpartition(".")[0]
+
+
+def _same(suffix: str) -> str:
+    return _SAME.get(suffix.lower(), suffix.lower())
+
+
+def _may_be_changed(stem: str, suffix: str) -> bool:
+    """Whether a name with this suffix may be that of another image whose suffix was changed: `a.png.jpg` of `a.png`,
+    but not `a.jpg.jpg`."""
+    front, own = _split(stem)
+    while own and _same(own) == suffix:
+        front, own = _split(front)
+    return bool(own)
 
 
 def _split(name: str) -> tuple[str, str]:

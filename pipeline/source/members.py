@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field
 
-from pipeline.image.kinds import IMAGE_SUFFIXES, by_suffix
+from pipeline.image.kinds import IMAGE_SUFFIXES, Kind, by_suffix
 from pipeline.source import names
 from pipeline.source.unit import Suffix, UnitLimits
 from pipeline.source.unread import bytes_tell
@@ -52,8 +52,7 @@ class SampleMembers(UnitLimits):
             return "sidecar"
         if self.image_members or readable or names.is_image(name, self.suffixes):
             return "image"
-        kind = kind or by_suffix(name)
-        return "unread" if kind is not None and kind.holds == "image" and not kind.read else "sidecar"
+        return "unread" if self._unread(name, head) else "sidecar"
 
     def is_sidecar(self, name: str) -> bool:
         """Whether `sidecar_members` or `image_members` make a name a sidecar, whatever its bytes are."""
@@ -64,10 +63,13 @@ class SampleMembers(UnitLimits):
 
     def refusal(self, name: str, head: bytes) -> str:
         """Say why a member that is `unread` is rejected."""
-        kind = bytes_tell(name, head) or by_suffix(name)
-        what = kind.name if kind else "this format"
+        kind = self._unread(name, head)
         field = names.split(name)[1] or "FIELD"
-        return f"{what} is not read: convert it, or carry it unseen by source.sidecar_members=[{field}]"
+        return f"{kind.name if kind else 'it'} is not read: convert it, or carry it by source.sidecar_members=[{field}]"
+
+    def _unread(self, name: str, head: bytes) -> Kind | None:
+        kinds = (bytes_tell(name, head), by_suffix(name))
+        return next((kind for kind in kinds if kind and kind.holds == "image" and not kind.read), None)
 
 
 def owners(sidecar: str, images: Sequence[str]) -> list[int]:

@@ -279,12 +279,8 @@ def test_a_text_of_several_images_is_published_once_beside_them_and_with_each_ro
 
 
 def test_captions_of_files_with_dots_keep_the_name_of_their_image_in_every_sink() -> None:
-    items = [
-        image(
-            f"v1.0.{what}.jpg", ("filled", ".jpg", b"x"), sidecars=(Sidecar(name=f"0.{what}.txt", data=what.encode()),)
-        )
-        for what in ("cat", "dog")
-    ]
+    texts = {what: Sidecar(name=f"0.{what}.txt", data=what.encode()) for what in ("cat", "dog")}
+    items = [image(f"v1.0.{what}.jpg", ("filled", ".jpg", b"x"), sidecars=(text,)) for what, text in texts.items()]
     loose = [f"v1.0.{what}.{suffix}" for what in ("cat", "dog") for suffix in ("jpg", "txt")]
     assert [file.path for file in as_files(FOLDER, items).loose] == [f"rendered/filled/{name}" for name in loose]
     # A tar reader ends a key at its first dot: each image must be a sample of its own there.

@@ -107,7 +107,8 @@ def test_no_two_files_of_a_unit_share_a_name_and_each_text_stands_by_its_image(
 ) -> None:
     """Each stem has a text of its own; images that share it share the text."""
     names = Names(way[0], into=way[1])
-    images, texts = {}, {}
+    images: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for ref in refs([stem + suffix for stem, suffix in samples]):
         images[ref.member] = names.image(ref, ".jpg")
         stem = ref.member.removesuffix(".jpg").removesuffix(".png")
@@ -121,11 +122,12 @@ def test_no_two_files_of_a_unit_share_a_name_and_each_text_stands_by_its_image(
 
 
 def test_a_suffix_is_kept_added_or_replaced() -> None:
-    members = ["d/a.jpg", "d/b.JPEG", "d/c.png", "d/e.left.jpg", "17", "f.jpg_large"]
-    loose = ["d/a.jpg", "d/b.JPEG", "d/c.png.jpg", "d/e.left.jpg", "17.jpg", "f.jpg_large.jpg"]
+    members = ["d/a.jpg", "d/b.JPEG", "d/c.png", "d/e.left.jpg", "17", "f.jpg_large", "g.jpg.jpg"]
+    loose = ["d/a.jpg", "d/b.JPEG", "d/c.png.jpg", "d/e.left.jpg", "17.jpg", "f.jpg_large.jpg", "g.jpg.jpg"]
     assert named(members, ".jpg", into="files") == named(members, ".jpg", into="files", shard=TAR) == loose
-    packed = ["d/a.jpg", "d/b.JPEG", "d/c.jpg", "d/e.left.jpg", "17.jpg", "f.jpg_large.jpg"]
+    packed = ["d/a.jpg", "d/b.JPEG", "d/c.jpg", "d/e.left.jpg", "17.jpg", "f.jpg_large.jpg", "g.jpg.jpg"]
     assert named(members, ".jpg", into="tar", shard=TAR) == named(members, ".jpg", into="parquet") == packed
+    assert named(["d/c.png.jpg", "d/c.png.jpg.jpg"], ".jpg", into="files") == ["d/c.png.jpg.jpg", "d/c.png.jpg.jpg.jpg"]
 
 
 def test_dots_of_a_file_end_no_key_of_a_tar() -> None:

@@ -104,9 +104,8 @@ def test_fields_that_are_named_travel_with_the_images_of_their_sample(tmp_path: 
     put(tmp_path, "1.rgb.png", "1.depth.png", "1.rgb.txt", "2.jpg", "2.jpg.depth.png", "d/3.depth.png", "1.jpg")
     source = Files(uri=str(tmp_path), sidecar_members=("depth.png",))
     batches = [b for shard in source.shards() for b in source.units(shard, {})]
-    sidecars = {
-        i.ref.member: {s.name for s in i.sidecars} for b in batches for i in b.items if isinstance(i, EncodedImage)
-    }
+    whole = [item for batch in batches for item in batch.items if isinstance(item, EncodedImage)]
+    sidecars = {item.ref.member: {s.name for s in item.sidecars} for item in whole}
     assert sidecars == {"1.jpg": {"depth.png"}, "1.rgb.png": {"depth.png", "rgb.txt"}, "2.jpg": {"jpg.depth.png"}}
     assert rejects(batches) == [("d/3.depth.png", "no_image_member")]
     assert planned(source) == 4
@@ -143,10 +142,8 @@ def test_the_images_are_those_that_a_walk_of_the_folder_finds(paths: set[str], u
         assert all(data == name.encode() for name, data in found)
         assert rejects(batches) == []
         assert planned(source) == len(wanted)
-        assert len({i.ref.key for b in batches for i in b.items}) == len(
-            {i.ref.image_id for b in batches for i in b.items}
-        )
-        assert len({i.ref.key for b in batches for i in b.items}) == len(wanted)
+        refs = [item.ref for batch in batches for item in batch.items]
+        assert len({ref.key for ref in refs}) == len({ref.image_id for ref in refs}) == len(wanted)
         for item in (i for b in batches for i in b.items if isinstance(i, EncodedImage)):
             texts = {os.path.splitext(item.ref.member)[0] + suffix for suffix in (".txt", ".json")}
             assert {s.data.decode() for s in item.sidecars} == texts & {os.path.relpath(p, folder) for p in walked}

@@ -203,9 +203,10 @@ def test_the_head_of_a_member_is_read_again_with_it() -> None:
     for cut in (512 + 100, 512 + 700):
         reader = TarReader(BytesStream(data[:cut]))
         reader.next()
-        with pytest.raises(ShardError, match="a member of 1000 bytes has only"):
-            reader.head(512)
-            reader.read()
+        if cut > 1024:
+            assert reader.head(512) == b"x" * 512
+        with pytest.raises(ShardError, match=f"a member of 1000 bytes has only {cut - 512}"):
+            reader.read() if cut > 1024 else reader.head(512)
 
 
 def test_bad_extended_headers() -> None:

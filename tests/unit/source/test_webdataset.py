@@ -7,8 +7,10 @@ import lzma
 import pickle
 import re
 import tarfile
+import tempfile
 import tracemalloc
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -16,6 +18,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError, SourceError
 from pipeline.image.kinds import IMAGE_SUFFIXES
@@ -144,7 +148,7 @@ def test_an_image_is_told_by_its_bytes_too_and_one_that_cannot_be_read_is_a_row(
     assert sidecars(batches)["1.png"] == {"cls": b"BM and a CR in a text"}
     assert rejects(batches) == [("1.dng", "format_not_allowed"), ("1.raw", "format_not_allowed")]
     details = [item.detail for batch in batches for item in batch.items if isinstance(item, Rejected)]
-    assert details[1] == "PSD is not read: convert it, or carry it unseen by source.sidecar_members=[raw]"
+    assert details[1] == "PSD is not read: convert it, or carry it by source.sidecar_members=[raw]"
 
 
 def test_what_systems_add_is_passed_over_unless_it_is_an_image(tmp_path: Path) -> None:
@@ -244,6 +248,66 @@ def test_what_comes_again_in_a_later_unit_is_found_whatever_is_committed(tmp_pat
     assert len({item.ref.image_id for item in items}) == len({item.ref.key for item in items}) == len(names)
     assert len(whole) > 4
     resumed(source, shard, whole)
+
+
+PICTURES = (b"\xff\xd8\xff\xe0\0", b"\x89PNG\r\n\x1a\n\0")
+DOUBLE = b"\0\x05\x16\x07\0\x02\0\0Mac OS X"
+STEMS = ["a", "A", "v1.0.cat", "v1.0.dog", "frame_0.25", "é", "e\u0301", ".h", "._a", "日本", "x y", "Thumbs"]
+ANY_NAME = st.builds(
+    "{}{}{}{}".format,
+    st.sampled_from(["", "d/", "D/", "./d.e/", "__MACOSX/", "ü/"]),
+    st.sampled_from(STEMS),
+    st.sampled_from(["", ".left", ".0", ".seg", "."]),
+    st.sampled_from([".jpg", ".JPG", ".png", ".tiff", ".txt", ".json", ".npy", ".jpg_large", ".dng", ".db", ""]),
+)
+ANY_MEMBER = st.tuples(ANY_NAME, st.sampled_from([*PICTURES, b"text", b"BM in a text", DOUBLE, b"\x93NUMPY\1\0"]))
+
+
+def listed(data: bytes, *, images_only: bool = True) -> list[tuple[str, bytes]]:
+    """The images of a tar as Python's own module lists it, by suffix or by bytes, in order; or all members."""
+    found = []
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        for info in tar:
+            content = tar.extractfile(info).read()  # type: ignore[union-attr]
+            name = "/".join(part for part in info.name.split("/") if part != ".")
+            base = name.rpartition("/")[2].lower()
+            suffixed = re.search(r"[^.].*\.(jpg|png|tiff|dng)$", base)
+            system = base.startswith("._") or "__MACOSX/" in name or base == "thumbs.db"
+            if not images_only or content.startswith(PICTURES) or (suffixed and not system):
+                found.append((name, content))
+    return found
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(ANY_MEMBER, min_size=1, max_size=14), st.integers(1, 5))
+def test_the_images_are_those_that_tar_itself_lists(members: list[tuple[str, bytes]], unit_images: int) -> None:
+    """Any names: dots, capitals, other scripts, folders, the same name again. None is lost, and none is a sidecar."""
+    data = tar_of(members, tarfile.PAX_FORMAT)
+    expected = listed(data)
+    with tempfile.TemporaryDirectory() as folder:
+        source, shard = write(Path(folder), data)
+        source = replace(source, unit_images=unit_images)
+        batches = list(source.units(shard, {}))
+        items = [item for batch in batches for item in batch.items]
+        # Each is a row: itself, or why it is not read. A text of the same name may be another one.
+        why = ("duplicate_member", "format_not_allowed")
+        rows = Counter(i.ref.member for i in items if isinstance(i, EncodedImage) or i.reason in why)
+        names = Counter(name for name, _ in expected)
+        texts = Counter(name for name, _ in listed(data, images_only=False)) - names
+        assert all(names[name] <= rows[name] <= names[name] + texts[name] for name in names)
+        # What else is a row is no image, and says so.
+        other = {i.reason for i in items if isinstance(i, Rejected) and i.ref.member not in names}
+        assert other <= {"no_image_member", "duplicate_member"}
+        whole = images(batches)
+        assert len({name for name, _ in whole}) == len(whole)
+        assert set(whole) <= set(expected)
+        carried = [s for item in items if isinstance(item, EncodedImage) for s in item.sidecars]
+        assert not any(sidecar.data.startswith(PICTURES) for sidecar in carried)
+        assert len({item.ref.key for item in items}) == len({item.ref.image_id for item in items}) == len(items)
+        assert [b.unit.failure for b in batches if b.unit.failure] == []
+        met = [(b.unit.start, hashes.packed((i.ref.key, i.ref.member) for i in b.items)) for b in batches[::2]]
+        done = {b.unit.start: b.unit.stop for b in batches[::2]}
+        assert bare(list(source.units(replace(shard, keys=tuple(met)), done))) == bare(batches[1::2])
 
 
 def test_large_members_are_skipped_not_read(tmp_path: Path) -> None:
