@@ -14,8 +14,6 @@ from tests.fakes.drawn_images import folder_of
 from tests.fakes.job_run import Ended, run
 from tests.fakes.published_output import published, rows
 
-HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

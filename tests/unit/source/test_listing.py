@@ -155,7 +155,7 @@ def test_an_object_of_another_kind_is_named(tmp_path: Path) -> None:
     says = {
         "a.zip": "of the kind ZIP, and it is not read: unpack it",
         "a.csv": "a .csv file, no image, tar or Parquet file",
-        "a.HEIC": "of the kind HEIC",
+        "a.PSD": "of the kind PSD, and it is not read: convert it",
         "noext": "a file without a suffix, no image",
         "a.jpg": "of the kind JPEG, which only source=files",
         "a.mp4": "extract its frames",

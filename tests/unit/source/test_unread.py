@@ -29,8 +29,8 @@ def test_every_file_is_found_a_sidecar_or_counted(tmp_path: Path) -> None:
             "tweet.jpg_large": JPEG,
             "download.jpg?w=600": JPEG,
             "old.jpeg.bak": JPEG,
-            "really.heic": JPEG,
-            "phone.HEIC": b"\0\0\0\x18ftypheic",
+            "really.psd": JPEG,
+            "drawn.PSD": b"8BPS",
             "raw.NEF": TIFF,
             "raw.dng": TIFF,
             "noext2": TIFF,
@@ -44,15 +44,14 @@ def test_every_file_is_found_a_sidecar_or_counted(tmp_path: Path) -> None:
     )
     listing = find(uri, [".jpg"], images=True)
     assert [o.path for o in listing.found] == [
-        *("a.jpg", "download.jpg?w=600", "noext", "noext2", "old.jpeg.bak", "phone.HEIC", "really.heic"),
-        "tweet.jpg_large",
+        *("a.jpg", "download.jpg?w=600", "noext", "noext2", "old.jpeg.bak", "really.psd", "tweet.jpg_large")
     ]
     told = listing.unread
-    assert told.images == (("DNG", 1), ("ZIP", 1), ("camera raw", 1), ("video", 1))
+    assert told.images == (("DNG", 1), ("PSD", 1), ("ZIP", 1), ("camera raw", 1), ("video", 1))
     assert told.others == (("other (.csv)", 1), ("other (.dat)", 1), ("other (.txt)", 1), ("other (no suffix)", 1))
     assert told.text() == (
-        "8 files not read: DNG 1, ZIP 1, camera raw 1, video 1, other (.csv) 1, other (.dat) 1, other (.txt) 1, "
-        "other (no suffix) 1"
+        "9 files not read: DNG 1, PSD 1, ZIP 1, camera raw 1, video 1, other (.csv) 1, other (.dat) 1, "
+        "other (.txt) 1, 1 more kinds"
     )
     assert {o.path for o in listing.found} | {o.path for o in listing.others} == {
         str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()
