@@ -98,10 +98,11 @@ class Deep:
 
 
 def is_deep(header: Header) -> bool:
-    """Whether `load_deep` reads an image with this header."""
+    """Whether `load_deep` reads an image with this header. Not colours of one frame of several: OpenCV, which keeps all
+    their bits, reads the first frame only."""
     if header.mode in _GREYS:
         return True
-    return header.bits > 8 and header.mode in _COLOURS and header.format in ("PNG", "TIFF")
+    return not header.frame and header.bits > 8 and header.mode in _COLOURS and header.format in ("PNG", "TIFF")
 
 
 def load_deep(image: ImageFile.ImageFile, header: Header, float_range: tuple[float, float]) -> Deep:

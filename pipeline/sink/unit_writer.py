@@ -198,6 +198,7 @@ def _rendered(facts: Facts, published: Published, position: int, item: Rendered)
         "n_segments": len(item.segments.segments),
         "filled_share": item.region.area / (item.region.height * item.region.width) if filled else 0.0,
         "seam": item.seam,
+        "detail": utf8(redact(item.detail)),
         "outputs": outputs,
         "sidecars": tuple(map(utf8, published.sidecars.get(position, ()))),
         "fill": facts.fill if filled else "",

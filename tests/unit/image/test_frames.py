@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -59,6 +60,23 @@ FILMS: dict[str, dict[str, Any]] = {
     "AVIF": {"quality": 90},
     "TIFF": {"compression": "tiff_adobe_deflate"},
 }
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_page_of_deep_colours_is_never_shown_as_the_first_one(bits: int) -> None:
+    """A face on a later page must reach the detector: the reader of 16-bit colours reads first pages only."""
+    scale, kind = (1, np.uint8) if bits == 8 else (257, np.uint16)
+    pages = [np.asarray(picture).astype(kind) * kind(scale) for picture in PICTURES[:3]]
+    out = io.BytesIO()
+    tifffile.imwrite(out, np.stack(pages), photometric="rgb")
+    frames = expand(item(out.getvalue(), "scan.tif"))
+    assert [image.frame for image in frames] == [1, 2, 3]
+    decoder = ALL.load()
+    for image, page in zip(frames, PICTURES, strict=False):
+        assert np.abs(decoder.full(image).rgb.astype(int) - np.asarray(page).astype(int)).max() <= 1
+        assert decoder.deep(image) is None
+    first = Decode(frames="first").load()
+    assert np.array_equal(first.full(item(out.getvalue(), "scan.tif")).rgb, np.asarray(PICTURES[0]))
 
 
 @pytest.mark.parametrize("kind", FILMS)
