@@ -116,8 +116,8 @@ def as_parquet(unit: Unit, items: Items) -> Published:
             rows.append(_row(item, image, name, with_sidecars=kind == FILLED))
             keys[position, kind] = utf8(item.ref.key)
             if kind == FILLED:
-                files_beside = [utf8(s.name) for s in item.sidecars if s.kind == "file"]
-                sidecars[position] = [*files_beside, *(c for c in rows[-1].column_names if c not in _OWN)]
+                named = rows[-1]["sidecars"].combine_chunks().flatten().field("name").to_pylist()
+                sidecars[position] = [*named, *(column for column in rows[-1].column_names if column not in _OWN)]
         features = {name: feature for row in rows for name, feature in _features(row).items()}
         content = pa.concat_tables(rows, promote_options="default").replace_schema_metadata(_as_metadata(features))
         file = addressed(f"rendered/{kind}", unit.unit_id, ".parquet", parquet(content, compressed=False))
