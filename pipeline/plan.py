@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import RunError
-from pipeline.image.kinds import IMAGE_SUFFIXES
 from pipeline.records import Committed, Counts, Shard
 from pipeline.source.keys import packed
 from pipeline.storage.store import Store
@@ -65,15 +64,16 @@ def make(shards: Collection[Shard], committed: Collection[Committed]) -> Plan:
         pending=pending,
         shards=len(shards),
         bytes=sum(s.size for s in shards),
-        images=sum(_is_image(m.path) for s in shards for m in s.members),
+        images=sum(not m.sidecar for s in shards for m in s.members),
         before=sum((r.counts for r in committed), Counts()),
         bytes_before=sum(r.bytes_in for r in committed),
     )
 
 
 def with_keys(plan: Plan, store: Store, committed: Collection[Committed]) -> Plan:
-    """Add the keys of committed units, from their index tables, to half-done tars and Parquet files: their readers hop
-    over these units and must still find repeated keys. Raises RunError when a table is gone or damaged."""
+    """Add the keys and members of committed units, from their index tables, to half-done tars and Parquet files: their
+    readers hop over these units and must still find what comes again. Raises RunError when a table is gone or
+    damaged."""
     half_done = {p.shard.path for p in plan.pending if p.done and not p.shard.members}
     keys: dict[str, list[tuple[int, bytes]]] = {}
     for record in sorted(committed, key=lambda record: record.unit.start):
@@ -86,7 +86,8 @@ def with_keys(plan: Plan, store: Store, committed: Collection[Committed]) -> Pla
 def _keys(store: Store, record: Committed) -> bytes:
     index = next(entry.path for entry in record.files if entry.path.startswith("images/"))
     try:
-        return packed(pq.read_table(io.BytesIO(store.read(index)), columns=["key"])["key"].to_pylist())
+        rows = pq.read_table(io.BytesIO(store.read(index)), columns=["key", "member"])
+        return packed(zip(rows["key"].to_pylist(), rows["member"].to_pylist(), strict=True))
     except (OSError, pa.ArrowException) as error:
         raise RunError(
             f"{store.join(index)} cannot be read ({' '.join(str(error).split())[:200]}); delete the record of unit "
@@ -104,7 +105,3 @@ def finished(committed: Collection[Committed]) -> bool:
             return True
         position = unit.stop
     return False
-
-
-def _is_image(path: str) -> bool:
-    return path[path.rfind(".") :].lower() in IMAGE_SUFFIXES

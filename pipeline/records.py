@@ -57,50 +57,53 @@ def seed_of(image: str, index: int = 0) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
-    """One file of a folder listing. path: relative to the source root. size: bytes. etag: changes with the bytes."""
+    """One file of a folder listing. path: relative to the source root. size: bytes. etag: changes with the bytes.
+    problem: reason code for which it cannot be read (`storage.ObjectInfo`), or empty. key: of its row, if not the usual
+    one (`source.files`). sidecar: it travels with the image before it."""
 
     path: str
     size: int
     etag: str
     problem: str = ""
-    """Reason code for which the file cannot be read (`storage.ObjectInfo`), or empty."""
+    key: str = ""
+    sidecar: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shard:
-    """One object of the source, or a slice of a folder listing. size: bytes. etag: changes with the bytes."""
+    """One object of the source, or a slice of a folder listing. path: relative to the source root, POSIX. uri: of the
+    object; of a slice, the source root. size: bytes. etag: changes with the bytes. members: files of a slice, in order;
+    empty for a tar or a Parquet file. problem: as of a `Member`."""
 
     path: str
-    """Relative to the source root, POSIX."""
     uri: str
-    """Full URI of the object; of a slice, the source root."""
     size: int
     etag: str
     members: tuple[Member, ...] = ()
-    """Files of a slice, in order; empty for a tar or a Parquet file."""
     problem: str = ""
-    """As of a `Member`."""
     keys: tuple[tuple[int, bytes], ...] = ()
-    """Start of each committed unit and the hashes of its keys (`source.keys`), for a reader that skips the unit."""
+    """Start of each committed unit and the hashes of its rows (`source.keys`), for a reader that skips the unit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unit:
     """A run of consecutive images of one shard: the piece that is scheduled, retried and committed. shard: its path.
-    last: no unit of this shard follows."""
+    last: no unit of this shard follows. samples, several: of a tar, with at least one image, and with more than one.
+    fields: field of their images (`left.jpg`) -> number of images, the most frequent ones first."""
 
     unit_id: str
     shard: str
     uri: str
     etag: str
     start: int
-    """Position of the unit: offset in bytes of a tar header (in the unpacked stream for .tar.gz), row number of a
-    Parquet file, 0 for a slice."""
-    stop: int
-    """Position of the next unit; the number of members for a slice."""
+    """Position of the unit: byte of a tar header (of a packed tar, unpacked), row of a Parquet file, 0 for a slice."""
+    stop: int  # position of the next unit; the number of members for a slice
     last: bool
     failure: str = ""
     """Reason code for which the rest of the shard cannot be read, or empty."""
+    samples: int = 0
+    several: int = 0
+    fields: Mapping[str, int] = field(default_factory=dict, hash=False)
 
 
 # --- read to fill ----------------------------------------------------------------------------------------------
@@ -108,15 +111,14 @@ class Unit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageRef:
-    """Identity of an image, the same from read to the index."""
+    """Identity of an image, the same from read to the index. member: name in the shard; a row number for Parquet."""
 
     image_id: str
     key: str
-    """A name for people: member name up to the first dot of its base name, folders kept (WebDataset's sample key)."""
+    """A name for people, unique in its shard (loose files: in the run): mostly the member without its last suffix."""
     member: str
-    """Full name in the shard; a row number for Parquet."""
     sha256: str = ""
-    """Hex, of the encoded bytes; empty when they could not be read."""
+    """Hex, of the encoded bytes; empty if unread."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +126,7 @@ class Sidecar:
     """Data that travels with an image: a caption, a label, other columns."""
 
     name: str
-    """Extension of a WebDataset member (`txt`, `seg.png`); "columns" for kind `columns`."""
+    """What follows the first dot of its base name (`txt`, `seg.png`); "columns" for kind `columns`."""
     data: bytes
     """Bytes of the file; for kind `columns` an Arrow IPC stream of one row, the other columns of a Parquet row."""
     kind: Literal["file", "columns"] = "file"

@@ -24,6 +24,9 @@ def to_json(record: Committed) -> str:
             "stop": unit.stop,
             "last": unit.last,
             "failure": unit.failure,
+            "samples": unit.samples,
+            "several": unit.several,
+            "fields": dict(unit.fields),
         },
         "attempt": record.attempt,
         "counts": {
@@ -65,6 +68,9 @@ def from_json(text: str | bytes, where: str = "a commit record") -> Committed:
                 stop=_count(unit["stop"]),
                 last=_flag(unit["last"]),
                 failure=_text(unit["failure"]),
+                samples=_count(unit["samples"]),
+                several=_count(unit["several"]),
+                fields={_text(name): _count(number) for name, number in unit["fields"].items()},
             ),
             attempt=_text(found["attempt"]),
             counts=Counts(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline.credentials import printable
@@ -23,7 +23,8 @@ class Summary:
 
     rejects: (stage, reason) -> images, the most frequent first. segments: label -> segments, the most frequent first.
     stages: stage -> seconds, summed over all workers, in the order of the chain. failed: (shard, reason code) of the
-    shards that could not be read to their end. bytes_in: encoded bytes. units: number of units.
+    shards that could not be read to their end. bytes_in: encoded bytes. units: number of units. samples: of tars, with
+    an image. several: samples with more than one. fields: field of their images -> images, the most frequent first.
     """
 
     counts: Counts
@@ -35,20 +36,27 @@ class Summary:
     segments: Mapping[str, int]
     stages: Mapping[str, float]
     failed: tuple[tuple[str, str], ...]
+    samples: int = 0
+    several: int = 0
+    fields: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, records: Iterable[Committed], *, seconds: float, before: int = 0) -> Summary:
         """Sum up commit records. seconds: duration of this run. before: images that were committed before it."""
         counts = Counts()
-        units = bytes_in = 0
+        units = bytes_in = samples = several = 0
         rejects: Counter[tuple[str, str]] = Counter()
         segments: Counter[str] = Counter()
+        several_fields: Counter[str] = Counter()
         stages: dict[str, float] = {}
         failed: set[tuple[str, str]] = set()
         for record in records:
             units += 1
             bytes_in += record.bytes_in
             counts += record.counts
+            samples += record.unit.samples
+            several += record.unit.several
+            several_fields.update(record.unit.fields)
             for stage, reason, number in record.rejects:
                 rejects[stage, reason] += number
             for label, number in record.segments:
@@ -67,6 +75,9 @@ class Summary:
             segments=dict(sorted(segments.items(), key=lambda pair: (-pair[1], pair[0]))),
             stages=dict(sorted(stages.items(), key=lambda pair: _position(pair[0]))),
             failed=tuple(sorted(failed)),
+            samples=samples,
+            several=several,
+            fields=dict(sorted(several_fields.items(), key=lambda pair: (-pair[1], pair[0]))),
         )
 
     @property
@@ -98,8 +109,10 @@ class Summary:
         resumed = f"{self.before:,} of them committed by an earlier run" if self.before else ""
         speed = f"{self.images_per_second:.1f}" if self.fresh else "-"
         took = f"{self.fresh:,} in {duration(self.wall)}" if self.fresh else "nothing left to do"
+        several = f"{self.several:,} of {self.samples:,} hold several images ({_named(self.fields.items())})"
         return [
             ("images in", f"{counts.images:,}", resumed),
+            *([("samples", "", several)] if self.several else []),
             ("written", f"{counts.written:,}", ""),
             ("unchanged", f"{counts.unchanged:,}", ""),
             ("rejected", f"{counts.rejected:,}", _named((f"{s}: {r}", n) for (s, r), n in self.rejects.items())),

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from pipeline.records import OutputFile, Rejected, Rendered, RenderedFile, Sidecar, Unit
 from pipeline.sink.masks import segments_of
-from pipeline.sink.safe_names import Names, addressed, folder_of
+from pipeline.sink.safe_names import Names, addressed, field_of, folder_of
 from pipeline.sink.tables import parquet, utf8
 
 FILLED: Final = "filled"
@@ -62,11 +62,12 @@ def as_nothing(unit: Unit, items: Items) -> Published:
 
 
 def as_tar(unit: Unit, items: Items) -> Published:
-    """Publish `rendered/<kind>/<unit>-<hash>.tar`: in source order each image, then its sidecars under the same key."""
+    """Publish `rendered/<kind>/<unit>-<hash>.tar`: in source order each image, then its sidecars in the same sample."""
     files, places, sidecars = [], {}, defaultdict[int, list[str]](list)
     for kind in _kinds(items):
-        entries = list(_entries(items, kind, Names(loose=False)))
-        file = addressed(f"rendered/{kind}", unit.unit_id, ".tar", tar((e.name, e.data) for e in entries))
+        entries = list(_entries(items, kind, Names(unit.shard, into="tar")))
+        packed = tar((e.name, e.data) for e in entries if not e.again)
+        file = addressed(f"rendered/{kind}", unit.unit_id, ".tar", packed)
         files.append(file)
         places.update({(e.position, kind): Place(path=file.path, member=e.name) for e in entries if not e.sidecar})
         for entry in (e for e in entries if e.sidecar):
@@ -83,9 +84,10 @@ def as_files(unit: Unit, items: Items) -> Published:
     loose, places, folder = [], {}, folder_of(unit.shard)
     sidecars = defaultdict[int, list[str]](list)
     for kind in _kinds(items):
-        for entry in _entries(items, kind, Names(loose=True)):
+        for entry in _entries(items, kind, Names(unit.shard, into="files", derived=kind != FILLED)):
             path = f"rendered/{kind}/{folder}{entry.name}"
-            loose.append(OutputFile(path=path, data=entry.data, sha256=sha256(entry.data).hexdigest()))
+            if not entry.again:
+                loose.append(OutputFile(path=path, data=entry.data, sha256=sha256(entry.data).hexdigest()))
             if entry.sidecar:
                 sidecars[entry.position].append(path)
             else:
@@ -110,9 +112,9 @@ def as_parquet(unit: Unit, items: Items) -> Published:
     """
     files, places, sidecars = [], {}, {}
     for kind in _kinds(items):
-        names, rows, keys = Names(loose=False), [], {}
+        names, rows, keys = Names(unit.shard, into="parquet"), [], {}
         for position, item, image in _of_kind(items, kind):
-            name = names.image(names.stem(item.ref), item.ref, image.suffix)
+            name = names.image(item.ref, image.suffix)
             rows.append(_row(item, image, name, with_sidecars=kind == FILLED))
             keys[position, kind] = utf8(item.ref.key)
             if kind == FILLED:
@@ -139,21 +141,24 @@ PUBLISH: Final[Mapping[str, Callable[[Unit, Items], Published]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
-    """One file to publish. position: index in the unit of its image, or of the image that it is a sidecar of."""
+    """One file to publish. position: index in the unit of its image, or of the image that it is a sidecar of.
+    again: an image before it has the same sidecar."""
 
     position: int
     name: str
     data: bytes
     sidecar: bool = False
+    again: bool = False
 
 
 def _entries(items: Items, kind: str, names: Names) -> Iterator[_Entry]:
+    written = set[str]()
     for position, item, image in _of_kind(items, kind):
-        stem = names.stem(item.ref)
-        yield _Entry(position=position, name=names.image(stem, item.ref, image.suffix), data=image.data)
+        yield _Entry(position=position, name=names.image(item.ref, image.suffix), data=image.data)
         for extension, data in map(_as_file, item.sidecars if kind == FILLED else ()):
-            if name := names.sidecar(stem, extension, data):
-                yield _Entry(position=position, name=name, data=data, sidecar=True)
+            if name := names.sidecar(item.ref, extension, data):
+                yield _Entry(position=position, name=name, data=data, sidecar=True, again=name in written)
+                written.add(name)
 
 
 def tar(entries: Iterable[tuple[str, bytes]]) -> bytes:
@@ -224,7 +229,7 @@ def _row(item: Rendered, image: RenderedFile, name: str, *, with_sidecars: bool)
     }
     features: dict[str, Any] = {"image": {"_type": "Image"}}
     if with_sidecars:
-        files = [{"name": utf8(s.name), "data": s.data} for s in item.sidecars if s.kind == "file"]
+        files = [{"name": utf8(field_of(item.ref, s.name)), "data": s.data} for s in item.sidecars if s.kind == "file"]
         row["sidecars"] = pa.array([files], _SIDECARS)
         for table in (_columns(s) for s in item.sidecars if s.kind == "columns"):
             told = _features(table)

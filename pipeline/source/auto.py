@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Final, Literal, TypeAlias
 
-from pipeline.errors import SourceError
+from pipeline.errors import ConfigError, SourceError
 from pipeline.image.kinds import IMAGE_SUFFIXES
 from pipeline.records import EncodedImage, Shard, UnitBatch
 from pipeline.source.files import Files
 from pipeline.source.listing import find
+from pipeline.source.members import SampleMembers
 from pipeline.source.parquet import PARQUET_SUFFIXES, Parquet
 from pipeline.source.unit import UnitLimits, not_found
 from pipeline.source.webdataset import TAR_SUFFIXES, WebDataset
@@ -43,7 +45,7 @@ def detect(uri: str, *, follow_links: bool = False) -> Kind:
 
 
 @spec
-class Auto(UnitLimits):
+class Auto(SampleMembers):
     """A source of any kind, with the default options of that kind."""
 
     def shards(self) -> tuple[Shard, ...]:
@@ -61,16 +63,13 @@ class Auto(UnitLimits):
         return self._source(_kind_of(shard)).units(shard, done)
 
     def _source(self, kind: Kind) -> WebDataset | Parquet | Files:
-        cls: type[WebDataset] | type[Parquet] | type[Files] = Files
-        if kind != "files":
-            cls = WebDataset if kind == "webdataset" else Parquet
-        return cls(
-            uri=self.uri,
-            unit_images=self.unit_images,
-            unit_bytes=self.unit_bytes,
-            max_image_bytes=self.max_image_bytes,
-            follow_links=self.follow_links,
-        )
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if kind != "parquet":
+            return Files(**values) if kind == "files" else WebDataset(**values)
+        limits = {field.name: values.pop(field.name) for field in fields(UnitLimits)}
+        if chosen := [name for name, value in values.items() if value]:
+            raise ConfigError(f"source.{chosen[0]} is for tars and folders, but {self.uri} holds Parquet: remove it")
+        return Parquet(**limits)
 
 
 def _first_readable(shards: Sequence[Shard]) -> Shard:

@@ -1,10 +1,12 @@
 """Read images from loose files: a folder with everything below it, a glob, or one file.
 
 The sorted listing is cut into slices; each is one shard with one unit. A file with an image suffix is an image. A
-`.txt` or `.json` file with the same name up to the last dot travels with it as its sidecar. Other files are counted in
-the log and not read; hidden ones (a dot begins the name or a folder above) are not even counted. Reasons of rejected
-rows, which a sidecar that cannot be read gets too:
+`.txt` or `.json` file with the same name up to the last dot travels with it as its sidecar; so does an image that
+`sidecar_members` names with the images of the same sample key (`members.owners`). Other files are counted in the log
+and not read; hidden ones (a dot begins the name or a folder above) are not even counted. Reasons of rejected rows,
+which a sidecar that cannot be read gets too, once for each of its images:
 
+    no_image_member  source.sidecar_members names it, and there is no image that it could travel with
     source_changed   the file was replaced or removed after the plan (a changed tar or Parquet file fails as a shard)
     too_many_bytes   larger than source.max_image_bytes
     unsafe_name      control characters, or too long to write
@@ -19,48 +21,45 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
-from typing import Annotated, Final
+from typing import Final
 
-from pydantic import Field
-
-from pipeline.image.kinds import IMAGE_SUFFIXES
 from pipeline.records import EncodedImage, ImageRef, Member, Shard, Sidecar, UnitBatch, image_id
 from pipeline.source import names
+from pipeline.source.keys import Keys
 from pipeline.source.listing import DETAILS, Listing, find
+from pipeline.source.members import SampleMembers, owners
 from pipeline.source.stream import CHANGED
-from pipeline.source.unit import Suffix, UnitBuilder, UnitLimits, not_found
+from pipeline.source.unit import UnitBuilder, not_found
 from pipeline.spec import spec
 from pipeline.storage.store import ObjectInfo, Store, open_store
 
 SIDECAR_SUFFIXES: Final = (".txt", ".json")
 _READS_AT_ONCE: Final = 16
+_ALONE: Final = "no_image_member"
+_DETAILS: Final = {**DETAILS, _ALONE: "source.sidecar_members names it, but no image of its sample key is there"}
 _LOG: Final = logging.getLogger(__name__)
 
 
 @spec
-class Files(UnitLimits):
+class Files(SampleMembers):
     """Images as loose files."""
 
-    image_suffixes: Annotated[tuple[Suffix, ...], Field(min_length=1)] = tuple(sorted(IMAGE_SUFFIXES))
-    """Suffixes of images, lower case, with the dot. Capital letters in a file's name do not matter."""
     sidecars: bool = True
     """A .txt or .json file of the same name travels with its image."""
 
     def shards(self) -> tuple[Shard, ...]:
         """Cut the listing into slices whose `members` are images, each followed by its sidecars. Raises SourceError."""
-        listing = find(self.uri, self.image_suffixes, follow_links=self.follow_links)
+        listing = find(self.uri, self.suffixes, follow_links=self.follow_links)
         if all(info.problem for info in listing.found):
             raise not_found(self.uri, "images (by their suffix)", listing.found)
         if listing.kind == "folder":
             _log_others(self.uri, listing.others)
-        sidecars = self._sidecars(listing)
         slices: list[list[Member]] = [[]]
         images = size = 0
-        for info in listing.found:
+        for members in self._groups(listing):
             if images >= self.unit_images or size >= self.unit_bytes:
                 slices.append([])
                 images = size = 0
-            members = [_member(info), *sidecars.get(_stem(info.path), ())]
             slices[-1] += members
             images += 1
             size += sum(m.size for m in members if m.size <= self.max_image_bytes)
@@ -80,7 +79,7 @@ class Files(UnitLimits):
         store = open_store(shard.uri)
         with ThreadPoolExecutor(_READS_AT_ONCE, thread_name_prefix="files") as pool:
             contents = list(pool.map(lambda member: self._read(store, member), shard.members))
-        starts = [i for i, m in enumerate(shard.members) if m.problem or m.path.lower().endswith(self.image_suffixes)]
+        starts = [i for i, member in enumerate(shard.members) if not member.sidecar]
         for start, stop in zip(starts, [*starts[1:], len(contents)], strict=True):
             self._add(unit, shard.members[start:stop], contents[start:stop])
         del contents
@@ -89,7 +88,7 @@ class Files(UnitLimits):
     def _read(self, store: Store, member: Member) -> bytes | tuple[str, str]:
         """The bytes of a file, or reason and detail."""
         if member.problem:
-            return member.problem, DETAILS[member.problem]
+            return member.problem, _DETAILS[member.problem]
         if unsafe := names.problem(member.path):
             return "unsafe_name", unsafe
         if member.size > self.max_image_bytes:
@@ -104,7 +103,7 @@ class Files(UnitLimits):
     def _add(self, unit: UnitBuilder, members: Sequence[Member], contents: Sequence[bytes | tuple[str, str]]) -> None:
         """Add an image and its sidecars."""
         sidecars = tuple(
-            Sidecar(name=member.path.rpartition(".")[2].lower(), data=data)
+            Sidecar(name=_field(member.path), data=data)
             for member, data in zip(members[1:], contents[1:], strict=True)
             if isinstance(data, bytes)
         )
@@ -114,28 +113,69 @@ class Files(UnitLimits):
             if not isinstance(data, bytes):
                 unit.reject(_ref(member), *data)
 
-    def _sidecars(self, listing: Listing) -> dict[str, list[Member]]:
-        """Sidecars by path without suffix."""
-        if not self.sidecars:
-            return {}
-        others: list[ObjectInfo] = list(listing.others)
+    def _groups(self, listing: Listing) -> list[list[Member]]:
+        """Return each image with its sidecars behind it, in the order of the listing."""
+        carried = self._carried(listing)
+        alone = {info.path for info, images in carried if not images}
+        images = [i for i in listing.found if i.path in alone or i.problem or not self.is_sidecar(i.path)]
+        problems = {info.path: _ALONE if info.path in alone else info.problem for info in images}
+        keys = Keys()
+        readable_first = sorted(problems, key=lambda path: problems[path] > "")
+        own = {path: keys.row(path, image_id("", path)) for path in readable_first}
+        groups = {i.path: [_member(i, own[i.path], problem=problems[i.path])] for i in images}
+        for info, paths in carried:
+            for path in paths:
+                # Its row, should it be rejected, shares neither key nor id with another one.
+                marked = f"{info.path}~{path}"
+                key = next(key for key in (info.path, marked, f"{marked}~") if keys.add(key))
+                groups[path].append(_member(info, key, problem=info.problem, sidecar=True))
+        return list(groups.values())
+
+    def _carried(self, listing: Listing) -> list[tuple[ObjectInfo, list[str]]]:
+        """Return each sidecar with the paths of its images, sorted by path; without any, one of `sidecar_members`."""
+        samples: dict[str, list[str]] = {}
+        stems: dict[str, list[str]] = {}
+        named = []
+        for info in listing.found:
+            if not info.problem and self.is_sidecar(info.path):
+                named.append(info)
+            else:
+                samples.setdefault(names.split(info.path)[0], []).append(info.path)
+                stems.setdefault(names.stem(info.path), []).append(info.path)
+        found = []
+        for info in named:
+            paths = samples.get(names.split(info.path)[0], [])
+            found.append((info, [paths[position] for position in owners(info.path, paths)]))
+        for info in self._texts(listing) if self.sidecars else ():
+            if images := stems.get(names.stem(info.path)):
+                found.append((info, images))
+        return sorted(found, key=lambda pair: pair[0].path)
+
+    def _texts(self, listing: Listing) -> list[ObjectInfo]:
+        others = list(listing.others)
         if listing.kind == "object":  # its folder was not listed
             for suffix in SIDECAR_SUFFIXES:
                 with contextlib.suppress(FileNotFoundError):
-                    others.append(listing.store.stat(_stem(listing.found[0].path) + suffix, outside=self.follow_links))
-        found: dict[str, list[Member]] = {}
-        for info in sorted(others, key=lambda o: o.path):
-            if info.path.lower().endswith(SIDECAR_SUFFIXES):
-                found.setdefault(_stem(info.path), []).append(_member(info))
-        return found
+                    path = names.stem(listing.found[0].path) + suffix
+                    others.append(listing.store.stat(path, outside=self.follow_links))
+        return [info for info in others if info.path.lower().endswith(SIDECAR_SUFFIXES)]
 
 
-def _member(info: ObjectInfo) -> Member:
-    return Member(path=info.path, size=info.size, etag=info.etag, problem=info.problem)
+def _member(info: ObjectInfo, key: str, *, problem: str, sidecar: bool = False) -> Member:
+    usual = info.path if sidecar else names.stem(info.path)
+    return Member(
+        path=info.path,
+        size=info.size,
+        etag=info.etag,
+        problem=problem,
+        key="" if key == usual else key,
+        sidecar=sidecar,
+    )
 
 
-def _stem(path: str) -> str:
-    return path.rpartition(".")[0]
+def _field(path: str) -> str:
+    front, dot, suffix = names.split(path)[1].rpartition(".")
+    return front + dot + suffix.lower()
 
 
 def _shard(index: int, members: Sequence[Member], root: str) -> Shard:
@@ -150,7 +190,9 @@ def _shard(index: int, members: Sequence[Member], root: str) -> Shard:
 
 
 def _ref(member: Member) -> ImageRef:
-    return ImageRef(image_id=image_id("", member.path), key=names.split(member.path)[0], member=member.path)
+    usual = member.path if member.sidecar else names.stem(member.path)
+    place = (member.key or member.path) if member.sidecar else member.path
+    return ImageRef(image_id=image_id("", place), key=member.key or usual, member=member.path)
 
 
 def _log_others(uri: str, others: Sequence[ObjectInfo]) -> None:

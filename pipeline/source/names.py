@@ -1,7 +1,8 @@
-"""Parse the name of a member: its sample key, its extension, whether it is an image and safe to write.
+"""Parse the name of a member: its sample key and field, its stem, whether it is an image and safe to write.
 
-A key is the folders and the base name up to its FIRST dot, as in WebDataset (github.com/webdataset/webdataset,
-`base_plus_ext`). Dots that begin a base name belong to the key, so `._a.jpg` has the key `._a` and is never lost.
+A sample key is the folders and the base name up to its FIRST dot, as in WebDataset (github.com/webdataset/webdataset,
+`base_plus_ext`); the rest is the field. A stem is the name without its LAST suffix. Dots that begin a base name belong
+to both, so `..a.jpg` has the key `..a` and is never lost.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Final
 
 _MAX_NAME: Final = 1024  # bytes; the longest key that S3 takes
 _MAX_PART: Final = 255  # bytes; the longest name that file systems take
+_CLUTTER: Final = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 
 
 def text(raw: bytes) -> str:
@@ -43,17 +45,31 @@ def problem(name: str) -> str:
 
 
 def split(name: str) -> tuple[str, str]:
-    """Split a name into key and extension: `a/b.seg.png` is `a/b` and `seg.png`."""
+    """Split a name into sample key and field: `a/b.seg.png` is `a/b` and `seg.png`."""
     folder, slash, base = name.rpartition("/")
     stem = base.lstrip(".")
     head, _, extension = stem.partition(".")
     return f"{folder}{slash}{base[: len(base) - len(stem)]}{head}", extension
 
 
+def stem(name: str) -> str:
+    """Cut off the last suffix: `a/v1.0.cat.jpg` is `a/v1.0.cat`."""
+    key, extension = split(name)
+    front, dot, _ = extension.rpartition(".")
+    return f"{key}.{front}" if dot else key
+
+
 def is_image(name: str, suffixes: Collection[str]) -> bool:
     """Whether the last suffix of a name is one of `suffixes` (lower case, with the dot). The name's case is ignored."""
     extension = split(name)[1]
     return bool(extension) and f".{extension.rpartition('.')[2].lower()}" in suffixes
+
+
+def clutter(name: str) -> bool:
+    """Whether a name is one that systems give to files of their own: `._*` (AppleDouble), `.DS_Store`, all below
+    `__MACOSX/`, `Thumbs.db`, `desktop.ini`."""
+    *folders, base = name.lower().split("/")
+    return base.startswith("._") or base in _CLUTTER or "__macosx" in folders
 
 
 def hidden(path: str) -> bool:

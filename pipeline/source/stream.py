@@ -1,19 +1,35 @@
-"""Read the bytes of a shard in order, plain or gzipped, a bounded part at a time, and skip over others."""
+"""Read the bytes of a shard in order, plain or packed, a bounded part at a time, and skip over others.
+
+A tar may be packed by gzip, bzip2, xz or Zstandard. Its first bytes say by which, whatever its name is (`unpacked`).
+Reasons for which the rest of a packed shard cannot be read, each beginning with the name of the packing:
+
+    gzip_truncated       the stream stops before its end
+    gzip_corrupt         bytes that cannot be unpacked, or a wrong checksum
+    gzip_trailing_data   anything but zeros after the last packed stream
+"""
 
 from __future__ import annotations
 
+import bz2
 import errno
+import lzma
 import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Final, Protocol
 
-from pipeline.errors import ShardError
+import pyarrow as pa
+
+from pipeline.errors import ShardError, one_line
 from pipeline.records import Shard
 from pipeline.source.listing import DETAILS, parent
 from pipeline.storage.store import Reader, open_store
 
 _PIECE: Final = 4 << 20  # bytes of one read; a reader keeps as much again
 _PACKED: Final = 1 << 16  # compressed bytes at a time; constant, so that every pass meets a corrupt byte at one offset
-_UNPACKED: Final = 1 << 20  # maximum of bytes that one call unpacks such a piece to
+_UNPACKED: Final = 1 << 20  # maximum of bytes that zlib unpacks such a piece to at one time, and a skip reads
+_UNPACKED_SMALL: Final = 1 << 12  # of the other packings, which lose what one call unpacks before it fails
+_MEMORY: Final = 512 << 20  # maximum that a stream may make xz take; a shard that asks for more fails
 CHANGED: Final = (errno.ESTALE, errno.ENOENT)  # the store's errors for an object that was replaced or removed
 
 
@@ -88,23 +104,20 @@ def changed(shard: Shard, error: OSError) -> ShardError | None:
     return ShardError("source_changed", detail, offset=0)
 
 
-class GzipStream:
-    """The unpacked bytes of a gzip stream (RFC 1952) of one or more members.
+class UnpackedStream:
+    """The bytes that one or more packed streams in a row unpack to.
 
-    All bytes that unpack before a corrupt one are returned before the error. Raises ShardError `gzip_truncated`,
-    `gzip_corrupt` (a bad code or checksum) or `gzip_trailing_data` (anything but zeros after the last member); offsets
-    are of the unpacked stream.
+    Raises ShardError with the reasons at the top, after all bytes that unpack before the fault (bzip2, xz and
+    Zstandard: all but the last 4 KiB of them). Offsets are of the unpacked stream.
     """
 
-    def __init__(self, packed: Stream) -> None:
+    def __init__(self, packed: Stream, packing: Packing) -> None:
         self._packed = packed
-        self._unpacker = zlib.decompressobj(wbits=31)
-        self._input = b""
+        self._pieces = packing.pieces(packed, packing)
         self._output = b""
         self._used = 0
         self._at = 0
-        self._ended = False
-        self._problem: tuple[str, str] | None = None
+        self._error: Exception | None = None
 
     def read(self, count: int) -> bytes:
         parts: list[bytes] = []
@@ -128,51 +141,65 @@ class GzipStream:
 
     def _fill(self) -> bool:
         """Unpack until there is output. False at a proper end."""
-        while not self._ended:
-            if self._problem:
-                raise ShardError(*self._problem, offset=self._at)
-            self._output, self._used = self._next_member() if self._unpacker.eof else self._unpack(), 0
-            if self._output:
-                return True
-        return False
-
-    def _unpack(self) -> bytes:
-        data = self._input or self._packed.read(_PACKED)
-        if not data:
-            rest = self._unpacker.flush()
-            if not self._unpacker.eof:
-                self._problem = (
-                    "gzip_truncated",
-                    f"the gzip stream stops after {self._packed.tell()} bytes; copy the shard again",
-                )
-            return rest
-        before = self._unpacker.copy()
+        if self._error is not None:  # the generator has ended with it, as at a proper end
+            raise self._error
         try:
-            output = self._unpacker.decompress(data, _UNPACKED)
-        except zlib.error as error:
-            self._problem = ("gzip_corrupt", f"{error}; copy the shard again")
-            return _salvage(before, data)
-        self._input = self._unpacker.unused_data if self._unpacker.eof else self._unpacker.unconsumed_tail
-        return output
+            self._output, self._used = next(self._pieces, b""), 0
+        except _FaultError as fault:
+            self._error = ShardError(fault.reason, f"{fault.detail}; copy the shard again", offset=self._at)
+            raise self._error from fault
+        except Exception as error:
+            self._error = error
+            raise
+        return bool(self._output)
 
-    def _next_member(self) -> bytes:
-        data = self._input
-        while len(data := data.lstrip(b"\0")) < 2:
-            more = self._packed.read(_PACKED)
-            if not more:
-                break
-            data += more
-        self._input = data
-        if not data:
-            self._ended = True
-        elif data[:2] == b"\x1f\x8b":
-            self._unpacker = zlib.decompressobj(wbits=31)
-        else:
-            self._problem = (
-                "gzip_trailing_data",
-                "other bytes follow the gzip stream; the shard was not written by one gzip",
-            )
-        return b""
+
+class _FaultError(Exception):
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+class Unpacker(Protocol):
+    """As bz2 and lzma have it."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Gunzip:
+    """zlib as an Unpacker. It returns all bytes that unpack before a corrupt one, and raises at the next call."""
+
+    needs_input = True
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj(wbits=31)
+        self._error: zlib.error | None = None
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._zlib.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        if self._error is not None:
+            raise self._error
+        data = self._zlib.unconsumed_tail + data
+        before = self._zlib.copy()
+        try:
+            output = self._zlib.decompress(data, max_length)
+        except zlib.error as error:
+            self._error, output = error, _salvage(before, data)
+        self.needs_input = self._error is None and not self._zlib.unconsumed_tail
+        return output
 
 
 def _salvage(unpacker: zlib._Decompress, data: bytes) -> bytes:
@@ -188,3 +215,114 @@ def _salvage(unpacker: zlib._Decompress, data: bytes) -> bytes:
                 break
             data = data[step:]
     return bytes(output)
+
+
+def _in_turn(packed: Stream, packing: Packing) -> Iterator[bytes]:
+    """Unpack one stream after another; no piece is empty."""
+    unpacker, data = packing.unpacker(), b""
+    while True:
+        if wanted := not data and unpacker.needs_input:
+            data = packed.read(_PACKED)
+        ended = wanted and not data
+        try:
+            output = unpacker.decompress(data, _UNPACKED if isinstance(unpacker, _Gunzip) else _UNPACKED_SMALL)
+        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            raise _FaultError(f"{packing.name}_corrupt", one_line(error)) from error
+        data = b""
+        if output:
+            yield output
+        if unpacker.eof:
+            data = _next_stream(packed, packing, unpacker.unused_data)
+            if not data:
+                return
+            unpacker = packing.unpacker()
+        elif ended and not output:
+            detail = f"the {packing.name} stream stops after {packed.tell()} bytes"
+            raise _FaultError(f"{packing.name}_truncated", detail)
+
+
+def _next_stream(packed: Stream, packing: Packing, data: bytes) -> bytes:
+    """The first bytes of the stream that follows the one that ended before `data`; empty when none does."""
+    while len(data := data.lstrip(b"\0")) < len(packing.magic):
+        more = packed.read(_PACKED)
+        if not more:
+            break
+        data += more
+    if data and not data.startswith(packing.magic):
+        raise _FaultError(f"{packing.name}_trailing_data", f"other bytes follow the {packing.name} stream")
+    return data
+
+
+class _AsFile:
+    """A stream as the file that Arrow reads from. error: of the stream, which Arrow may wrap."""
+
+    closed = False
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self.error: Exception | None = None
+
+    def read(self, count: int) -> bytes:
+        try:
+            return self._stream.read(count)
+        except Exception as error:
+            self.error = error
+            raise
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def _zstandard(packed: Stream, packing: Packing) -> Iterator[bytes]:
+    """Unpack by Arrow, whose library is the only one here: Python has none before 3.14."""
+    source, any_output = _AsFile(packed), False
+    with pa.CompressedInputStream(pa.PythonFile(source, mode="r"), "zstd") as stream:
+        while True:
+            try:
+                output = stream.read(_UNPACKED_SMALL)
+            except OSError as error:
+                if source.error is not None:
+                    raise source.error from error
+                what = "truncated" if "Truncated" in str(error) else "corrupt"
+                if any_output and "Unknown frame" in str(error):
+                    what = "trailing_data"
+                raise _FaultError(f"{packing.name}_{what}", one_line(error)) from error
+            if not output:
+                return
+            any_output = True
+            yield output
+
+
+def _xz() -> Unpacker:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packing:
+    """One way in which a tar is packed. name: begins its reasons. magic: its first bytes."""
+
+    name: str
+    magic: bytes
+    suffixes: tuple[str, ...]
+    pieces: Callable[[Stream, Packing], Iterator[bytes]] = _in_turn
+    unpacker: Callable[[], Unpacker] = _Gunzip
+
+
+PACKINGS: Final = (
+    Packing(name="gzip", magic=b"\x1f\x8b", suffixes=(".tar.gz", ".tgz")),
+    Packing(name="bzip2", magic=b"BZh", suffixes=(".tar.bz2", ".tbz2", ".tbz"), unpacker=bz2.BZ2Decompressor),
+    Packing(name="xz", magic=b"\xfd7zXZ\0", suffixes=(".tar.xz", ".txz"), unpacker=_xz),
+    Packing(name="zstd", magic=b"\x28\xb5\x2f\xfd", suffixes=(".tar.zst", ".tzst"), pieces=_zstandard),
+)
+
+
+def unpacked(stream: Stream, path: str) -> Stream:
+    """Return the tar in a stream that stands at its start and can go back there: unpacked as its first bytes say, or as
+    its name where they say nothing (a file that is cut there must not look like a bad tar)."""
+    head = stream.read(512)
+    stream.skip_to(0)
+    if head[257:262] == b"ustar":
+        return stream
+    packing = next((p for p in PACKINGS if head.startswith(p.magic)), None)
+    packing = packing or next((p for p in PACKINGS if path.lower().endswith(p.suffixes)), None)
+    return UnpackedStream(stream, packing) if packing else stream

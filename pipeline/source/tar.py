@@ -54,7 +54,7 @@ class TarMember:
 
 
 class TarReader:
-    """Reads a stream from its position on: `next` for a member, then `read` for its data if wanted.
+    """Reads a stream from its position on: `next` for a member, then `head` and `read` for its data if wanted.
 
     end: offset of the end-of-archive, once `next` has returned None.
     """
@@ -63,6 +63,7 @@ class TarReader:
         self._stream = stream
         self._left = 0  # bytes of data and padding until the next header
         self._size = 0
+        self._head = b""
         self._offset = -1
         self.end = -1
 
@@ -97,13 +98,24 @@ class TarReader:
             else:
                 return self._member(block, flag, size, long_name, pax)
 
+    def head(self, count: int) -> bytes:
+        """Read the first bytes of the member that `next` returned; `read` returns them again."""
+        if not self._head:
+            self._head = self._exactly(min(count, self._size), before=0)
+        return self._head
+
     def read(self) -> bytes:
         """Read the data of the member that `next` returned, once."""
-        data = self._stream.read(self._size)
-        if len(data) < self._size:
-            raise self._truncated(f"a member of {self._size} bytes has only {len(data)}")
-        self._left -= self._size
+        head, self._head = self._head, b""
+        data = head + self._exactly(self._size - len(head), before=len(head))
         self._size = 0
+        return data
+
+    def _exactly(self, count: int, before: int) -> bytes:
+        data = self._stream.read(count)
+        self._left -= len(data)
+        if len(data) < count:
+            raise self._truncated(f"a member of {self._size} bytes has only {before + len(data)}")
         return data
 
     def _member(
@@ -187,6 +199,7 @@ class TarReader:
             if not self._stream.read(1):
                 raise self._truncated("the data or padding of a member is cut off")
         self._left = self._size = 0
+        self._head = b""
 
     def _truncated(self, what: str) -> ShardError:
         return ShardError("tar_truncated", f"{what}; copy the shard again", offset=self._offset)

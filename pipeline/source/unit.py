@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Annotated, Final
 
@@ -16,6 +17,7 @@ from pipeline.storage.store import ObjectInfo
 
 MiB: Final = 1 << 20
 STAGE: Final = "read"
+_MAX_FIELDS: Final = 100  # of the fields that a unit counts; names with dots may make each image one
 
 
 Suffix = Annotated[str, Field(pattern=r"^\.[^.\p{Lu}\p{Lt}]+$", description="a lower-case suffix such as .jpg")]
@@ -48,6 +50,8 @@ class UnitBuilder:
         self._limits = limits
         self._items: list[EncodedImage | Rejected] = []
         self._bytes = 0
+        self._samples = self._several = 0
+        self._fields: Counter[str] = Counter()
         self._began = time.perf_counter()
 
     @property
@@ -64,6 +68,13 @@ class UnitBuilder:
     def reject(self, ref: ImageRef, reason: str, detail: str) -> None:
         self._items.append(Rejected(ref=ref, stage=STAGE, reason=reason, detail=detail))
         self.rows += 1
+
+    def sample(self, fields: Sequence[str]) -> None:
+        """Count a sample of a tar. fields: of its images."""
+        self._samples += bool(fields)
+        if len(fields) > 1:
+            self._several += 1
+            self._fields.update(fields)
 
     def batch(self, *, stop: int, last: bool) -> UnitBatch[EncodedImage]:
         """Return the unit and empty the builder, so that only the caller holds the bytes."""
@@ -93,6 +104,9 @@ class UnitBuilder:
             stop=stop,
             last=last,
             failure=failure,
+            samples=self._samples,
+            several=self._several,
+            fields=dict(sorted(self._fields.items(), key=lambda pair: (-pair[1], pair[0]))[:_MAX_FIELDS]),
         )
         return UnitBatch(unit=unit, items=items, seconds={STAGE: time.perf_counter() - self._began})
 

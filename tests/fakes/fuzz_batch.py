@@ -19,7 +19,7 @@ from pipeline.errors import ImageError, ShardError
 from pipeline.image.decode import Decode
 from pipeline.image.view import Fit
 from pipeline.records import EncodedImage, ImageRef
-from pipeline.source.stream import GzipStream
+from pipeline.source.stream import unpacked
 from pipeline.source.tar import TarReader
 from tests.fakes import input_catalogue
 from tests.fakes.tar_samples import BytesStream
@@ -71,7 +71,7 @@ def decode(data: bytes) -> str:
 
 def tar(data: bytes) -> str:
     stream = BytesStream(data)
-    reader = TarReader(GzipStream(stream) if data[:2] == b"\x1f\x8b" else stream)
+    reader = TarReader(unpacked(stream, "a.tar"))
     try:
         while member := reader.next():
             if member.kind == "file" and member.size <= 1 << 20:

@@ -6,8 +6,10 @@ order); a row "shard: REASON" is the failure of the rest of that shard.
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import struct
 import tarfile
 import zlib
@@ -257,6 +259,16 @@ def tars() -> Shards:
         "not_utf8.tar": (between(entry("caf\udce9.png", ok)), (beside, beside, beside)),
         "case.tar": (tar(entry("A.png", ok), entry("a.png", ok)), sound),
         "no_image.tar": (between(entry("b.txt", b"text")), (beside, "read: no_image_member", beside)),
+        "raw.tar": (between(entry("b.dng", b"II*\0raw")), (beside, "read: format_not_allowed", beside)),
+        "several.tar": (tar(entry("a.left.png", ok), entry("a.right.png", ok), entry("a.json", b"{}")), sound),
+        "again.tar": (tar(entry("a.png", ok), first, entry("a.PNG", ok), entry("a.png", ok)), (*sound, *twice[:2])),
+        "apple.tar": (between(entry("._ok1.png", b"\0\5\x16\7\0\2"), entry(".DS_Store", b"\0\0\0\1Bud1")), sound),
+        "by_bytes.tar": (between(entry("b.jpg_large", ok)), (beside, beside, beside)),
+        "gzip_inside.tar": (gzip.compress(fine, mtime=0), sound),
+        "plain_inside.tgz": (fine, sound),
+        "fine.tar.bz2": (bz2.compress(fine), sound),
+        "fine.tar.xz": (lzma.compress(fine), sound),
+        "cut.txz": (lzma.compress(fine)[:-9], (*sound, "shard: xz_truncated")),
         "huge.tar": (between(entry("b.png", bytes(3 << 20))), (beside, "read: too_many_bytes", beside)),
         "empty.tar": (tar(), ()),
         "zero_bytes.tar": (b"", ("shard: tar_no_end",)),

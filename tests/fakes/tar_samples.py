@@ -8,6 +8,8 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+
 from pipeline.records import EncodedImage, Rejected, Shard, UnitBatch
 from pipeline.source.webdataset import WebDataset
 
@@ -58,6 +60,13 @@ def image_bytes(index: int, size: int = 700) -> bytes:
 
 def packed(data: bytes) -> bytes:
     return gzip.compress(data, mtime=0)
+
+
+def zstd(data: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(data)
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def write(folder: Path, data: bytes, name: str = "a.tar") -> tuple[WebDataset, Shard]:

@@ -80,7 +80,11 @@ ITEMS = {
     Filled: st.builds(Filled, image=IMAGES, segments=SEGMENTS, region=REGIONS, patches=some(PATCHES)),
 }
 UNITS = st.builds(
-    Unit, unit_id=NAMES, shard=NAMES, uri=NAMES, etag=NAMES, start=INTS, stop=INTS, last=st.booleans(), failure=NAMES
+    Unit,
+    **dict.fromkeys(("unit_id", "shard", "uri", "etag", "failure"), NAMES),
+    **dict.fromkeys(("start", "stop", "samples", "several"), INTS),
+    last=st.booleans(),
+    fields=st.dictionaries(NAMES, INTS, max_size=3),
 )
 
 

@@ -262,7 +262,17 @@ def test_a_record_survives_json() -> None:
     entry = FileEntry(path="masks/\udc80ü.parquet", size=3, sha256="ab" * 32, etag="x")
     record = Committed(
         unit=Unit(
-            unit_id="u", shard="d/\udcff.tar", uri="s3://b/x", etag="e", start=1, stop=2**40, last=True, failure="cut"
+            unit_id="u",
+            shard="d/\udcff.tar",
+            uri="s3://b/x",
+            etag="e",
+            start=1,
+            stop=2**40,
+            last=True,
+            failure="cut",
+            samples=9,
+            several=2,
+            fields={"left.jpg": 2, "ü": 1},
         ),
         attempt="0123",
         counts=Counts(images=6, written=1, unchanged=2, rejected=3),

@@ -1,5 +1,7 @@
 """The summary adds up exactly and its exit code says whether too much was rejected."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.records import Counts
@@ -63,6 +65,17 @@ def test_text() -> None:
         "failed shards    1  b.tar (tar_truncated)",
         "report         out/report/index.html",
     ]
+
+
+def test_samples_with_several_images_are_named_by_their_fields() -> None:
+    assert "samples" not in Summary.of(RECORDS, seconds=1.0).text()
+    units = [(3, 2, {"left.jpg": 2, "right.jpg": 2}), (1, 1, {"a": 1, "b": 1, "c": 1, "d": 1, "right.jpg": 5})]
+    records = [
+        replace(r, unit=replace(r.unit, samples=samples, several=several, fields=fields))
+        for r, (samples, several, fields) in zip(RECORDS, units, strict=True)
+    ]
+    lines = Summary.of(records, seconds=1.0).text().splitlines()
+    assert lines[1] == "samples        3 of 4 hold several images (right.jpg 7, left.jpg 2, a 1, b 1, c 1, and 1 more)"
 
 
 def test_a_finished_output_claims_no_speed() -> None:

@@ -35,6 +35,7 @@ from pipeline.records import (
 )
 from pipeline.sink.masks import masks
 from pipeline.sink.rendered import IMAGE, Place, as_files, as_nothing, as_parquet, as_tar, tar
+from pipeline.source.names import stem
 
 PHOTO = (Path(skimage.__file__).parent / "data" / "chelsea.png").read_bytes()
 TAR = Unit(unit_id="train-0", shard="a/train.tar", uri="s3://b/a/train.tar", etag="", start=0, stop=9, last=True)
@@ -53,8 +54,7 @@ def columns(_features: object = None, /, **values: object) -> Sidecar:
 
 
 def image(member: str, *files: tuple[str, str, bytes], sidecars: tuple[Sidecar, ...] = ()) -> Rendered:
-    folder, slash, base = member.rpartition("/")
-    ref = ImageRef(image_id=image_id("s", member), key=folder + slash + base.split(".")[0], member=member)
+    ref = ImageRef(image_id=image_id("s", member), key=stem(member), member=member)
     return Rendered(
         ref=ref,
         status="written",
@@ -175,10 +175,10 @@ def test_files_of_a_folder_keep_their_names() -> None:
         "rendered/filled/d/b.txt": b"a cat",
         "rendered/filled/d/b.seg.png": b"png bytes",
         "rendered/filled/d/a.jpg": b"jpeg a",
-        "rendered/overlay/d/b.png.jpg": b"overlay b",
+        "rendered/overlay/d/b.jpg": b"overlay b",
         "rendered/overlay/d/a.jpg": b"overlay a",
     }
-    assert published.places[0, "overlay"] == Place(path="rendered/overlay/d/b.png.jpg")
+    assert published.places[0, "overlay"] == Place(path="rendered/overlay/d/b.jpg")
     assert published.files == ()
 
 
@@ -260,6 +260,47 @@ def test_parquet_file_sidecars_stand_in_one_list_column() -> None:
         [{"name": "txt", "data": b"a cat"}, {"name": "seg.png", "data": b"png bytes"}],
         [],
     ]
+
+
+SAMPLE = [
+    image("1.left.jpg", ("filled", ".jpg", b"left"), sidecars=(Sidecar(name="json", data=b"{}"),)),
+    image(
+        "1.right.jpg",
+        ("filled", ".jpg", b"right"),
+        sidecars=(Sidecar(name="json", data=b"{}"), Sidecar(name="right.txt", data=b"on the right")),
+    ),
+]
+
+
+def test_a_text_of_several_images_is_published_once_beside_them_and_with_each_row_of_a_table() -> None:
+    names = ["1.left.jpg", "1.json", "1.right.jpg", "1.right.txt"]
+    assert list(members(as_tar(TAR, SAMPLE).files[0].data)) == names
+    assert [file.path for file in as_files(TAR, SAMPLE).loose] == [f"rendered/filled/a/train.tar/{n}" for n in names]
+    table = pq.read_table(io.BytesIO(as_parquet(TAR, SAMPLE).files[0].data))
+    assert table.column("key").to_pylist() == ["1.left", "1.right"]
+    assert table.column("sidecars").to_pylist() == [
+        [{"name": "json", "data": b"{}"}],
+        [{"name": "json", "data": b"{}"}, {"name": "txt", "data": b"on the right"}],
+    ]
+
+
+def test_captions_of_files_with_dots_keep_the_name_of_their_image_in_every_sink() -> None:
+    texts = {what: Sidecar(name=f"0.{what}.txt", data=what.encode()) for what in ("cat", "dog")}
+    items = [image(f"v1.0.{what}.jpg", ("filled", ".jpg", b"x"), sidecars=(text,)) for what, text in texts.items()]
+    loose = [f"v1.0.{what}.{suffix}" for what in ("cat", "dog") for suffix in ("jpg", "txt")]
+    assert [file.path for file in as_files(FOLDER, items).loose] == [f"rendered/filled/{name}" for name in loose]
+    # A tar reader ends a key at its first dot: each image must be a sample of its own there.
+    assert list(members(as_tar(FOLDER, items).files[0].data)) == [
+        f"v1_0_{what}.{suffix}" for what in ("cat", "dog") for suffix in ("jpg", "txt")
+    ]
+    published = as_parquet(FOLDER, items)
+    table = pq.read_table(io.BytesIO(published.files[0].data))
+    assert table.column("sidecars").to_pylist() == [
+        [{"name": "txt", "data": b"cat"}],
+        [{"name": "txt", "data": b"dog"}],
+    ]
+    assert [row["path"] for row in table.column("image").to_pylist()] == ["v1.0.cat.jpg", "v1.0.dog.jpg"]
+    assert [place.member for place in published.places.values()] == ["v1.0.cat", "v1.0.dog"]
 
 
 def test_parquet_of_another_kind_has_no_sidecars() -> None:

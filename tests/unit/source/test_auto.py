@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import SourceError
+from pipeline.errors import ConfigError, SourceError
 from pipeline.source.auto import Auto, detect
 from pipeline.source.files import Files
 from pipeline.source.parquet import Parquet
@@ -39,6 +39,20 @@ def test_the_objects_of_a_folder_decide(tmp_path: Path) -> None:
         batches = list(source.units(shards[0], {}))
         assert [d for _, d in images(batches)] == [data]
         assert [b.items for b in batches] == [b.items for b in resolved.units(shards[0], {})]
+
+
+def test_keys_of_samples_reach_the_kind_that_takes_them(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(tar_of([("1.jpg", b"1"), ("1.seg.png", b"2"), ("2.png", b"3")]))
+    source = Auto(uri=str(tmp_path), sidecar_members=("seg.png",), image_members=("jpg", "png"), image_suffixes=(".x",))
+    shards = source.shards()
+    assert source.resolve(shards) == WebDataset(
+        uri=str(tmp_path), sidecar_members=("seg.png",), image_members=("jpg", "png"), image_suffixes=(".x",)
+    )
+    assert [name for name, _ in images(list(source.units(shards[0], {})))] == ["1.jpg", "2.png"]
+    (tmp_path / "a.tar").unlink()
+    pq.write_table(pa.table({"image": [b"2"]}), tmp_path / "a.parquet")
+    with pytest.raises(ConfigError, match=r"source\.image_members is for tars and folders, but .* holds Parquet"):
+        Auto(uri=str(tmp_path), image_members=("jpg",)).shards()
 
 
 def test_a_folder_of_several_kinds_or_of_none_is_refused(tmp_path: Path) -> None:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import logging
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError, SourceError
+from pipeline.plan import make
 from pipeline.records import EncodedImage, Sidecar, image_id
 from pipeline.source.files import Files
 from tests.fakes.specs import made
@@ -52,7 +57,7 @@ def test_sidecars_travel_with_their_image(tmp_path: Path) -> None:
     sidecars = {i.ref.member: i.sidecars for i in batch.items if isinstance(i, EncodedImage)}
     assert sidecars == {
         "a.jpg": (Sidecar(name="json", data=b"a.json"), Sidecar(name="txt", data=b"a.txt")),
-        "b.c.jpg": (Sidecar(name="txt", data=b"b.c.txt"),),
+        "b.c.jpg": (Sidecar(name="c.txt", data=b"b.c.txt"),),
         "d/a.png": (),
     }
     assert batch.unit.stop == len(shard.members) == 6
@@ -61,6 +66,88 @@ def test_sidecars_travel_with_their_image(tmp_path: Path) -> None:
     for uri in (f"{tmp_path}/a.jpg", f"{tmp_path}/a.*"):
         (one,) = Files(uri=uri).shards()
         assert [m.path for m in one.members] == ["a.jpg", "a.json", "a.txt"]
+
+
+def keys_of(source: Files) -> dict[str, str]:
+    return {i.ref.member: i.ref.key for s in source.shards() for b in source.units(s, {}) for i in b.items}
+
+
+def test_keys_are_names_without_the_last_suffix_unique_in_the_whole_run(tmp_path: Path) -> None:
+    put(tmp_path, "v1.0.cat.jpg", "v1.0.dog.jpg", "v1.0.dog.png", "d.e/a.jpg", "x.jpg.jpg", "x.jpg", "x.txt")
+    assert keys_of(Files(uri=str(tmp_path), unit_images=1)) == {
+        "d.e/a.jpg": "d.e/a",
+        "v1.0.cat.jpg": "v1.0.cat",
+        "v1.0.dog.jpg": "v1.0.dog",
+        "v1.0.dog.png": "v1.0.dog.png",
+        "x.jpg": "x",
+        "x.jpg.jpg": "x.jpg",
+    }
+
+
+def test_a_name_that_cannot_be_read_takes_no_key_from_an_image(tmp_path: Path) -> None:
+    put(tmp_path, "a.png")
+    (tmp_path / "a.jpg").symlink_to("nowhere")
+    assert keys_of(Files(uri=str(tmp_path))) == {"a.jpg": "a.jpg", "a.png": "a"}
+
+
+def test_a_text_of_two_images_that_cannot_be_read_is_a_row_for_each(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "a.png", "a.txt")
+    source = Files(uri=str(tmp_path))
+    (shard,) = source.shards()
+    (tmp_path / "a.txt").unlink()
+    (batch,) = source.units(shard, {})
+    assert images([batch]) == [("a.jpg", b"a.jpg"), ("a.png", b"a.png")]
+    assert rejects([batch]) == [("a.txt", "source_changed")] * 2
+    assert len({i.ref.image_id for i in batch.items}) == len({i.ref.key for i in batch.items}) == 4
+
+
+def test_fields_that_are_named_travel_with_the_images_of_their_sample(tmp_path: Path) -> None:
+    put(tmp_path, "1.rgb.png", "1.depth.png", "1.rgb.txt", "2.jpg", "2.jpg.depth.png", "d/3.depth.png", "1.jpg")
+    source = Files(uri=str(tmp_path), sidecar_members=("depth.png",))
+    batches = [b for shard in source.shards() for b in source.units(shard, {})]
+    whole = [item for batch in batches for item in batch.items if isinstance(item, EncodedImage)]
+    sidecars = {item.ref.member: {s.name for s in item.sidecars} for item in whole}
+    assert sidecars == {"1.jpg": {"depth.png"}, "1.rgb.png": {"depth.png", "rgb.txt"}, "2.jpg": {"jpg.depth.png"}}
+    assert rejects(batches) == [("d/3.depth.png", "no_image_member")]
+    assert planned(source) == 4
+    chosen = Files(uri=str(tmp_path), image_members=("jpg",))
+    batches = [b for shard in chosen.shards() for b in chosen.units(shard, {})]
+    assert [name for name, _ in images(batches)] == ["1.jpg", "2.jpg"]
+
+
+def planned(source: Files) -> int:
+    return make(source.shards(), ()).images
+
+
+WORDS = st.sampled_from(["a", "A", "v1.0", "é", "x y", "b.seg", "c.", "#1"])
+PATHS = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(["", "d/", "d.e/ü/"]),
+    WORDS,
+    st.sampled_from([".jpg", ".JPG", ".png", ".txt", ".json", ".tiff", ".md", ""]),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sets(PATHS, max_size=15), st.integers(1, 4))
+def test_the_images_are_those_that_a_walk_of_the_folder_finds(paths: set[str], unit_images: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        put(Path(folder), *paths)
+        put(Path(folder), "sure.jpg")
+        walked = [os.path.join(at, name) for at, _, found in os.walk(folder) for name in found]
+        wanted = {os.path.relpath(p, folder) for p in walked if p.lower().endswith((".jpg", ".png", ".tiff"))}
+        source = Files(uri=folder, unit_images=unit_images)
+        batches = [b for shard in source.shards() for b in source.units(shard, {})]
+        found = images(batches)
+        assert sorted(name for name, _ in found) == sorted(wanted)
+        assert all(data == name.encode() for name, data in found)
+        assert rejects(batches) == []
+        assert planned(source) == len(wanted)
+        refs = [item.ref for batch in batches for item in batch.items]
+        assert len({ref.key for ref in refs}) == len({ref.image_id for ref in refs}) == len(wanted)
+        for item in (i for b in batches for i in b.items if isinstance(i, EncodedImage)):
+            texts = {os.path.splitext(item.ref.member)[0] + suffix for suffix in (".txt", ".json")}
+            assert {s.data.decode() for s in item.sidecars} == texts & {os.path.relpath(p, folder) for p in walked}
 
 
 def test_globs_and_single_files(tmp_path: Path) -> None:

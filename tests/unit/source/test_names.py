@@ -18,6 +18,27 @@ def test_split(name: str, key: str, extension: str) -> None:
     assert names.split(name) == (key, extension)
 
 
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("a.jpg", "a"),
+        ("x/y.z/v1.0.cat.jpg", "x/y.z/v1.0.cat"),
+        ("x.y/README", "x.y/README"),
+        (".jpg", ".jpg"),
+        ("..a.jpg", "..a"),
+        ("a..jpg", "a."),
+    ],
+)
+def test_a_stem_lacks_the_last_suffix_only(name: str, stem: str) -> None:
+    assert names.stem(name) == stem
+
+
+def test_clutter_of_systems() -> None:
+    clutter = ["._a.jpg", "d/._a", ".DS_Store", "d/.ds_store", "__MACOSX/d/a.jpg", "Thumbs.db", "d/DESKTOP.INI"]
+    assert all(names.clutter(name) for name in clutter)
+    assert not any(names.clutter(name) for name in [".a.jpg", "a._b.jpg", "DS_Store", "macosx/a.jpg", "thumbs.dbx"])
+
+
 def test_the_last_suffix_decides_what_is_an_image() -> None:
     suffixes = (".jpg", ".png")
     assert [

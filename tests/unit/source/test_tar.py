@@ -192,6 +192,23 @@ def test_the_stdlib_would_have_lost_data_silently() -> None:
             walk(broken)
 
 
+def test_the_head_of_a_member_is_read_again_with_it() -> None:
+    data = tar_of([("a.jpg", b"x" * 1000), ("b.jpg", b"short"), ("c.jpg", b""), ("d.jpg", b"y" * 600)])
+    reader = TarReader(BytesStream(data))
+    found = []
+    while (member := reader.next()) is not None:
+        assert reader.head(512) == reader.head(512)
+        found.append((member.name, len(reader.head(512)), b"" if member.name == "b.jpg" else reader.read()))
+    assert found == [("a.jpg", 512, b"x" * 1000), ("b.jpg", 5, b""), ("c.jpg", 0, b""), ("d.jpg", 512, b"y" * 600)]
+    for cut in (512 + 100, 512 + 700):
+        reader = TarReader(BytesStream(data[:cut]))
+        reader.next()
+        if cut > 1024:
+            assert reader.head(512) == b"x" * 512
+        with pytest.raises(ShardError, match=f"a member of 1000 bytes has only {cut - 512}"):
+            reader.read() if cut > 1024 else reader.head(512)
+
+
 def test_bad_extended_headers() -> None:
     def extension(flag: bytes, payload: bytes, size: int = -1) -> bytes:
         info = tarfile.TarInfo("ext")

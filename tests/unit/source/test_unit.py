@@ -26,6 +26,18 @@ def test_sidecars_and_rejects_fill_a_unit_too() -> None:
     assert by_rows.full
 
 
+def test_a_unit_counts_samples_and_the_fields_of_those_with_several_images() -> None:
+    unit = UnitBuilder(shard=SHARD, start=0, limits=UnitLimits(uri="x"))
+    for fields in (["jpg"], [], ["left.jpg", "right.jpg"], ["right.jpg", "left.jpg", "top.jpg"]):
+        unit.sample(fields)
+    made = unit.batch(stop=9, last=True).unit
+    assert (made.samples, made.several) == (3, 2)
+    assert list(made.fields.items()) == [("left.jpg", 2), ("right.jpg", 2), ("top.jpg", 1)]
+    many = UnitBuilder(shard=SHARD, start=0, limits=UnitLimits(uri="x"))
+    many.sample([f"{i:03d}.jpg" for i in range(1000)])
+    assert list(many.batch(stop=9, last=True).unit.fields) == [f"{i:03d}.jpg" for i in range(100)]
+
+
 def test_a_failed_unit_says_why_and_where() -> None:
     unit = UnitBuilder(shard=SHARD, start=7, limits=UnitLimits(uri="x"))
     unit.image(REF, b"1")
