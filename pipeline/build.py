@@ -42,11 +42,14 @@ Node: TypeAlias = "str | int | float | bool | list[Node] | dict[str, Node] | Non
 # What may differ between two commands that write the same bytes; everything else is the identity of a run.
 _NOT_SEMANTIC: Final = (
     "source.uri",
+    "source.requester_pays",
+    "source.unread",
     "sink.uri",
     "sink.single_writer",
     "execute",
     "audit",
     "report",
+    "limit",
     "max_reject_share",
     "review_seam",
     "plugins",
@@ -79,6 +82,9 @@ class RunKeys:
     """Images of a unit that are decoded in memory at one time; no result depends on it."""
     review_seam: Annotated[float, Field(ge=0)] = 3.0
     """The report lists filled images whose seam is above this; 1 looks like its surroundings; 0 lists none."""
+    limit: Annotated[int, Field(ge=0)] = 0
+    """Only the first images in source order, for a first look; the same command without it goes on to the whole. 0:
+    all."""
     max_reject_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Above this share of rejected images the exit code is 3."""
     plugins: tuple[str, ...] = ()
@@ -144,6 +150,7 @@ def build(config: DictConfig) -> Job:
         executor=cast("Executor", executor),
         max_reject_share=run.max_reject_share,
         review_seam=run.review_seam,
+        limit=run.limit,
         config=semantic(config),
         yaml=OmegaConf.to_yaml(config),
         audit=cast("Auditor", audit),

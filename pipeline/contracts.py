@@ -6,12 +6,63 @@ returns the model, once for each worker; it may hold sessions, sockets and cache
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol, TypeAlias, runtime_checkable
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 from pipeline.image.view import ViewSpec
 from pipeline.models.weights import Weights
 from pipeline.records import Crop, Device, EncodedImage, Patch, Rejected, Segments, Shard, UnitBatch, View
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unread:
+    """What a listing holds and its source does not read. images, others: (name of a kind, files), the most frequent
+    first; `images` are, or may hold, images. outputs: outputs of Segfill below the source, each counted once."""
+
+    images: tuple[tuple[str, int], ...] = ()
+    others: tuple[tuple[str, int], ...] = ()
+    outputs: int = 0
+
+    def __add__(self, other: Unread) -> Unread:
+        images, others = Counter(dict(self.images)), Counter(dict(self.others))
+        images.update(dict(other.images))
+        others.update(dict(other.others))
+        return Unread(
+            images=tuple(images.most_common()),
+            others=tuple(others.most_common()),
+            outputs=self.outputs + other.outputs,
+        )
+
+    @property
+    def files(self) -> int:
+        return sum(count for _, count in (*self.images, *self.others))
+
+    def kinds(self, shown: int = 8) -> str:
+        """Return `HEIC 6, ZIP 1, other (.txt) 1`, the first few kinds only."""
+        every = [f"{name} {count:,}" for name, count in (*self.images, *self.others)]
+        return ", ".join(every[:shown] + ([f"{len(every) - shown} more kinds"] if len(every) > shown else []))
+
+    def text(self) -> str:
+        return f"{self.files:,} file{'' if self.files == 1 else 's'} not read: {self.kinds()}"
+
+    def outputs_text(self) -> str:
+        each = "output of Segfill below it is" if self.outputs == 1 else "outputs of Segfill below it are"
+        return f"{self.outputs:,} {each} not read"
+
+
+ALL_READ: Final = Unread()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A source as it was listed. shards: sorted by path. unread: what else is there. root: common to several URIs, or
+    empty."""
+
+    shards: tuple[Shard, ...]
+    unread: Unread = ALL_READ
+    root: str = ""
 
 
 class Source(Protocol):
@@ -36,6 +87,15 @@ class Source(Protocol):
         shard's bytes and the config only, never on `done`. When the rest of the shard cannot be read, the last unit has
         a `failure` and ends with a Rejected of stage `read`.
         """
+
+
+@runtime_checkable
+class TellsUnread(Protocol):
+    """A source that also tells what of its listing it does not read."""
+
+    def listed(self) -> Listed:
+        """List every shard, and what is not read. Raises SourceError as `shards` does, and where the config says that
+        the run is to fail for what is not read."""
 
 
 class SegmentModel(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -13,19 +14,23 @@ from typing import Protocol, TextIO
 import pipeline
 from pipeline import plan as planning
 from pipeline.audit.run_audit import Auditor, NoAudit
-from pipeline.contracts import Checked
+from pipeline.contracts import Checked, Listed, Source, TellsUnread, Unread
 from pipeline.credentials import redact
-from pipeline.errors import EXIT_REJECTED, RunError, TooManyRejected
+from pipeline.errors import EXIT_REJECTED, OutputError, RunError, TooManyRejected
 from pipeline.flow import Flow
-from pipeline.ledger.ledger import Identity, Ledger
+from pipeline.ledger.ledger import REPORT, Identity, Ledger
 from pipeline.plan import Plan
 from pipeline.records import Committed, Shard
 from pipeline.report.page import make_page
 from pipeline.report.progress import Progress
 from pipeline.report.summary import Summary
 from pipeline.sink.dataset_card import notes
+from pipeline.source.listing import as_source_error, places_of
+from pipeline.source.unit import UnitLimits
 from pipeline.storage.store import open_store
 
+_FIRST_LOOK = "report/first_look.html"
+"""The page of a run with a limit, until the whole run has its own."""
 _JUDGED_AFTER = 500
 """Images after which a run stops when too many of them were rejected: enough to tell a bad config from a bad image."""
 
@@ -42,7 +47,8 @@ class Executor(Protocol):
 class Job:
     """flow and executor as the config built them. max_reject_share: above it the exit code is 3. config: the semantic
     part, dotted key -> JSON. yaml: the composed config for a person to read. audit: looks at what was published.
-    review_seam: the report lists images whose seam is above it; 0 lists none."""
+    review_seam: the report lists images whose seam is above it; 0 lists none. limit: only the first images in source
+    order; 0: all."""
 
     flow: Flow
     executor: Executor
@@ -51,18 +57,27 @@ class Job:
     yaml: str
     audit: Auditor = field(default_factory=NoAudit)
     review_seam: float = 0.0
+    limit: int = 0
 
 
 def run(job: Job, out: TextIO, err: TextIO) -> int:
     """Run or resume a job; return its exit code. Raises RefusedError before anything is written, RunError after."""
     started = time.monotonic()
-    shards = job.flow.source.shards()
-    flow = replace(job.flow, source=job.flow.source.resolve(shards))
+    _refuse_overlap(job.flow)
+    listed = _listed(job.flow.source)
+    shards, unread = listed.shards, listed.unread
+    source = job.flow.source.resolve(shards)
+    flow = replace(job.flow, source=_at_root(source, listed.root) if listed.root else source)
     ledger = Ledger(open_store(flow.sink.uri), single_writer=flow.sink.single_writer)
     identity = _identity(job, shards)
     before = ledger.committed() if ledger.check(identity) else {}
     plan = planning.with_keys(planning.make(shards, before.values()), ledger.store, before.values())
-    print(redact(_announcement(job, plan)), file=out, flush=True)
+    if job.limit:
+        with as_source_error(flow.source.uri):
+            plan, source = planning.first(plan, flow.source, job.limit)
+        flow = replace(flow, source=source)
+    for line in (_announcement(job, plan), *_passed_over(unread)):
+        print(redact(line), file=out, flush=True)
     records = dict(before)
     if plan.pending:
         job.executor.check()
@@ -71,12 +86,14 @@ def run(job: Job, out: TextIO, err: TextIO) -> int:
         ledger.begin(identity, job.yaml)
         for record in _executed(job, flow, plan, err):
             records[record.unit.unit_id] = record
-    if plan.pending or not ledger.finished():
+    whole = not job.limit or not planning.make(shards, records.values()).pending
+    if whole and (plan.pending or not ledger.finished()):
+        ledger.store.delete([_FIRST_LOOK])
         ledger.finish(notes(flow.name, flow.classes, flow.render.outputs if flow.sink.images == "parquet" else ()))
-    summary = Summary.of(records.values(), seconds=time.monotonic() - started, before=plan.before.images)
+    summary = Summary.of(records.values(), seconds=time.monotonic() - started, before=plan.before.images, unread=unread)
     receipt = job.audit.receipt(flow, ledger.store, new=bool(plan.pending))
     code = EXIT_REJECTED if receipt.problems() else summary.exit_code(job.max_reject_share)
-    if plan.pending or not ledger.reported():
+    if plan.pending or (whole and not ledger.reported()):
         page = make_page(
             ledger.store,
             tuple(records.values()),
@@ -85,20 +102,54 @@ def run(job: Job, out: TextIO, err: TextIO) -> int:
             private=flow.render.private,
             exit_code=code,
             digest=identity.digest,
-            facts={"source": flow.source.uri, "output": ledger.store.uri, "code": identity.code, **identity.weights},
+            facts=_facts(job.flow.source.uri, ledger.store.uri, identity, unread),
             config=job.config,
             receipt=receipt,
             review_seam=job.review_seam,
         )
-        ledger.report(page)
-    print(redact(summary.text(_places(job))), file=out, flush=True)
+        ledger.report(page) if whole else ledger.store.put(_FIRST_LOOK, page)
+    print(redact(summary.text(_places(job, whole))), file=out, flush=True)
     if receipt.audited:
         print(redact(receipt.text()), file=out, flush=True)
     for problem in receipt.problems():
         print(redact(f"audit: {problem}; look before you publish this output"), file=err)
+    if not whole:
+        print(f"{summary.counts.images} images done; the same command without limit does the rest", file=out)
     if summary.exit_code(job.max_reject_share):
         print(redact(_why_rejected(job, summary)), file=err)
     return code
+
+
+def _refuse_overlap(flow: Flow) -> None:
+    """Refuse a sink that is the source, or holds it: what a run writes would be read or replaced as its input."""
+    if not isinstance(flow.source, TellsUnread):  # a plugin's URI may be none of a store
+        return
+    sink = open_store(flow.sink.uri)
+    place = os.path.realpath(sink.uri) if sink.is_local else sink.uri
+    for source in places_of(flow.source.uri):
+        if f"{source}/".startswith(f"{place.rstrip('/')}/"):
+            what = "is the source itself" if source == place else f"holds the source {source}"
+            raise OutputError(f"sink.uri={flow.sink.uri} {what}; choose a folder beside or below the source")
+
+
+def _at_root(source: Source, root: str) -> Source:
+    """The source of several URIs: the index names their common root, to which all paths are relative."""
+    return replace(source, uri=root) if isinstance(source, UnitLimits) else source
+
+
+def _listed(source: Source) -> Listed:
+    return source.listed() if isinstance(source, TellsUnread) else Listed(shards=source.shards())
+
+
+def _passed_over(unread: Unread) -> list[str]:
+    lines = [unread.outputs_text()] if unread.outputs else []
+    return lines + ([unread.text()] if unread.files else [])
+
+
+def _facts(uri: str, output: str, identity: Identity, unread: Unread) -> dict[str, str]:
+    """What made the output, for its page."""
+    passed = {"passed over": "; ".join(_passed_over(unread))} if unread.files or unread.outputs else {}
+    return {"source": uri, **passed, "output": output, "code": identity.code, **identity.weights}
 
 
 def _prepare(flow: Flow, unread: tuple[Shard, ...]) -> None:
@@ -153,6 +204,8 @@ def code_version() -> str:
 
 def _announcement(job: Job, plan: Plan) -> str:
     what = f"{job.flow.name}: {plan.shards} shards, {plan.bytes / 2**20:.1f} MiB at {job.flow.source.uri}"
+    if job.limit:
+        what += f"; the first {job.limit} images only"
     if not plan.before.images:
         return what
     if not plan.pending:
@@ -161,7 +214,7 @@ def _announcement(job: Job, plan: Plan) -> str:
     return f"{what}; resuming: {plan.before.images} images were committed before, {left}"
 
 
-def _places(job: Job) -> list[tuple[str, str]]:
+def _places(job: Job, whole: bool) -> list[tuple[str, str]]:
     store = open_store(job.flow.sink.uri)
     rendered = [
         (kind, store.join(f"rendered/{kind}")) for kind in job.flow.render.outputs if job.flow.sink.images != "none"
@@ -170,7 +223,7 @@ def _places(job: Job) -> list[tuple[str, str]]:
         ("masks", store.join("masks")),
         ("index", store.join("images")),
         *rendered,
-        ("report", store.join("report/index.html")),
+        ("report", store.join(REPORT if whole else _FIRST_LOOK)),
     ]
 
 

@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.contracts import Source
 from pipeline.errors import RunError
 from pipeline.records import Committed, Counts, Shard
+from pipeline.source.first import First, count_rows
 from pipeline.source.keys import packed
 from pipeline.storage.store import Store
 
@@ -68,6 +70,20 @@ def make(shards: Collection[Shard], committed: Collection[Committed]) -> Plan:
         before=sum((r.counts for r in committed), Counts()),
         bytes_before=sum(r.bytes_in for r in committed),
     )
+
+
+def first(plan: Plan, source: Source, limit: int) -> tuple[Plan, First]:
+    """Cut a plan to the first `limit` images in source order, committed ones included. Returns the plan and the source
+    that keeps to it. Raises OSError when the source cannot be read."""
+    left, rows = limit - plan.before.images, dict[str, int]()
+    pending = []
+    for each in plan.pending:
+        if left <= 0:
+            break
+        rows[each.shard.path] = count_rows(source, each.shard, each.done, left)
+        left -= rows[each.shard.path]
+        pending.append(each)
+    return replace(plan, pending=tuple(pending), images=plan.before.images + sum(rows.values())), First(source, rows)
 
 
 def with_keys(plan: Plan, store: Store, committed: Collection[Committed]) -> Plan:

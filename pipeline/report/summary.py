@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from pipeline.contracts import ALL_READ, Unread
 from pipeline.credentials import printable
 from pipeline.errors import EXIT_OK, EXIT_REJECTED
 from pipeline.flow import TIMED
@@ -25,6 +26,7 @@ class Summary:
     stages: stage -> seconds, summed over all workers, in the order of the chain. failed: (shard, reason code) of the
     shards that could not be read to their end. bytes_in: encoded bytes. units: number of units. samples: of tars, with
     an image. several: samples with more than one. fields: field of their images -> images, the most frequent first.
+    unread: what the source holds and does not read.
     """
 
     counts: Counts
@@ -39,9 +41,10 @@ class Summary:
     samples: int = 0
     several: int = 0
     fields: Mapping[str, int] = field(default_factory=dict)
+    unread: Unread = ALL_READ
 
     @classmethod
-    def of(cls, records: Iterable[Committed], *, seconds: float, before: int = 0) -> Summary:
+    def of(cls, records: Iterable[Committed], *, seconds: float, before: int = 0, unread: Unread = ALL_READ) -> Summary:
         """Sum up commit records. seconds: duration of this run. before: images that were committed before it."""
         counts = Counts()
         units = bytes_in = samples = several = 0
@@ -78,6 +81,7 @@ class Summary:
             samples=samples,
             several=several,
             fields=dict(sorted(several_fields.items(), key=lambda pair: (-pair[1], pair[0]))),
+            unread=unread,
         )
 
     @property
@@ -125,6 +129,8 @@ class Summary:
             named = [f"{shard} ({reason})" for shard, reason in self.failed[:SHOWN]]
             more = [f"and {len(self.failed) - SHOWN:,} more"] if len(self.failed) > SHOWN else []
             rows.append(("failed shards", f"{len(self.failed):,}", ", ".join(named + more)))
+        if self.unread.files:
+            rows.append(("not read", f"{self.unread.files:,}", self.unread.kinds()))
         return rows
 
 

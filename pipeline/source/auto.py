@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Final, Literal, TypeAlias
 
+from pipeline.contracts import Listed
 from pipeline.errors import ConfigError, SourceError
 from pipeline.image.kinds import IMAGE_SUFFIXES
 from pipeline.records import EncodedImage, Shard, UnitBatch
 from pipeline.source.files import Files
-from pipeline.source.listing import find
+from pipeline.source.listing import Listing, find, not_found
 from pipeline.source.members import SampleMembers
 from pipeline.source.parquet import PARQUET_SUFFIXES, Parquet
-from pipeline.source.unit import UnitLimits, not_found
+from pipeline.source.unit import UnitLimits
 from pipeline.source.webdataset import TAR_SUFFIXES, WebDataset
 from pipeline.spec import spec
 
@@ -26,30 +28,35 @@ _SUFFIXES: Final[Mapping[Kind, tuple[str, ...]]] = {
 }
 
 
-def detect(uri: str, *, follow_links: bool = False) -> Kind:
-    """Name the kind of source at a URI. Raises SourceError when it holds none, or several."""
-    for kind, suffixes in _SUFFIXES.items():
-        if uri.lower().endswith(suffixes):
-            return kind
-    listing = find(uri, [suffix for suffixes in _SUFFIXES.values() for suffix in suffixes], follow_links=follow_links)
-    counts = {
-        kind: sum(o.path.lower().endswith(suffixes) for o in listing.found) for kind, suffixes in _SUFFIXES.items()
-    }
-    present = [kind for kind, count in counts.items() if count]
-    if not present:
-        raise not_found(uri, "tar shard, Parquet file or image", listing.found)
-    if len(present) > 1:
-        found = ", ".join(f"{counts[kind]} for source={kind}" for kind in present)
+def detect(uri: str) -> Kind | None:
+    """Name the kind of source that the suffix of a URI tells, or None."""
+    return next((kind for kind, suffixes in _SUFFIXES.items() if uri.lower().endswith(suffixes)), None)
+
+
+def kind_of(uri: str, listing: Listing) -> Kind:
+    """Name the kind of source that a listing shows. Raises SourceError when it holds none, or several."""
+    counts: Counter[Kind] = Counter()
+    for info in listing.found:
+        if not info.problem:
+            counts[detect(info.path) or "files"] += 1  # what has no suffix of a kind is an image by its bytes
+    if not counts:
+        raise not_found(uri, "tar shard, Parquet file or image", listing)
+    if len(counts) > 1:
+        found = ", ".join(f"{counts[kind]} for source={kind}" for kind in _SUFFIXES if counts[kind])
         raise SourceError(f"source.uri={uri} holds several kinds of sources ({found}); choose one, or a narrower URI")
-    return present[0]
+    return next(iter(counts))
 
 
 @spec
 class Auto(SampleMembers):
     """A source of any kind, with the default options of that kind."""
 
-    def shards(self) -> tuple[Shard, ...]:
-        return self._source(detect(self.uri, follow_links=self.follow_links)).shards()
+    def listed(self) -> Listed:
+        if kind := detect(self.uri):
+            return self._source(kind).listed()
+        every = [suffix for suffixes in _SUFFIXES.values() for suffix in suffixes]
+        listing = find(self.uri, every, follow_links=self.follow_links, images=True)
+        return self._source(kind_of(self.uri, listing)).of(listing)
 
     def resolve(self, shards: Sequence[Shard]) -> WebDataset | Parquet | Files:
         """Return the source of the kind that the shards have."""

@@ -1,43 +1,42 @@
 """Read images from loose files: a folder with everything below it, a glob, or one file.
 
-The sorted listing is cut into slices; each is one shard with one unit. A file with an image suffix is an image. A
-`.txt` or `.json` file with the same name up to the last dot travels with it as its sidecar; so does an image that
-`sidecar_members` names with the images of the same sample key (`members.owners`). Other files are counted in the log
-and not read; hidden ones (a dot begins the name or a folder above) are not even counted. Reasons of rejected rows,
-which a sidecar that cannot be read gets too, once for each of its images:
+The sorted listing is cut into slices; each is one shard with one unit. A file with an image suffix, or with the first
+bytes of an image, is an image. A `.txt` or `.json` file with the same name up to the last dot travels with it as its
+sidecar; so does an image that `sidecar_members` names with the images of the same sample key (`members.owners`). Other
+files are counted and not read, see `unread`. Reasons of rejected rows, which a sidecar that cannot be read gets too,
+once for each of its images:
 
     no_image_member  source.sidecar_members names it, and there is no image that it could travel with
     source_changed   the file was replaced or removed after the plan (a changed tar or Parquet file fails as a shard)
     too_many_bytes   larger than source.max_image_bytes
-    unsafe_name      control characters, or too long to write
-    dangling_link, link_loop, link_outside, not_a_file   see `listing`
+    unsafe_name      control characters, empty parts, or too long to write
+    archived         in a storage class such as Glacier, from which it has to be restored first
+    no_read_right, no_list_right, bad_name, dangling_link, link_loop, link_outside, not_a_file   see `listing`
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import Final
 
+from pipeline.contracts import Listed
 from pipeline.records import EncodedImage, ImageRef, Member, Shard, Sidecar, UnitBatch, image_id
 from pipeline.source import names
 from pipeline.source.keys import Keys
-from pipeline.source.listing import DETAILS, Listing, find
+from pipeline.source.listing import DETAILS, Listing, find, not_found
 from pipeline.source.members import SampleMembers, owners
-from pipeline.source.stream import CHANGED
-from pipeline.source.unit import UnitBuilder, not_found
+from pipeline.source.object_errors import of_one_object
+from pipeline.source.unit import ENDED, UnitBuilder, next_uncommitted
+from pipeline.source.unread import SIDECAR_SUFFIXES
 from pipeline.spec import spec
 from pipeline.storage.store import ObjectInfo, Store, open_store
 
-SIDECAR_SUFFIXES: Final = (".txt", ".json")
 _READS_AT_ONCE: Final = 16
 _ALONE: Final = "no_image_member"
 _DETAILS: Final = {**DETAILS, _ALONE: "source.sidecar_members names it, but no image of its sample key is there"}
-_LOG: Final = logging.getLogger(__name__)
 
 
 @spec
@@ -47,13 +46,14 @@ class Files(SampleMembers):
     sidecars: bool = True
     """A .txt or .json file of the same name travels with its image."""
 
-    def shards(self) -> tuple[Shard, ...]:
+    def listed(self) -> Listed:
         """Cut the listing into slices whose `members` are images, each followed by its sidecars. Raises SourceError."""
-        listing = find(self.uri, self.suffixes, follow_links=self.follow_links)
+        return self.of(find(self.uri, self.suffixes, follow_links=self.follow_links, images=True))
+
+    def of(self, listing: Listing) -> Listed:
+        """The slices of a listing."""
         if all(info.problem for info in listing.found):
-            raise not_found(self.uri, "images (by their suffix)", listing.found)
-        if listing.kind == "folder":
-            _log_others(self.uri, listing.others)
+            raise not_found(self.uri, "images", listing)
         slices: list[list[Member]] = [[]]
         images = size = 0
         for members in self._groups(listing):
@@ -63,7 +63,8 @@ class Files(SampleMembers):
             slices[-1] += members
             images += 1
             size += sum(m.size for m in members if m.size <= self.max_image_bytes)
-        return tuple(_shard(index, members, listing.store.uri) for index, members in enumerate(slices))
+        shards = tuple(_shard(index, members, listing.store.uri) for index, members in enumerate(slices))
+        return self._listed(shards, listing)
 
     def resolve(self, shards: Sequence[Shard]) -> Files:
         return self
@@ -72,18 +73,24 @@ class Files(SampleMembers):
         """Do nothing: `shards` has found images."""
 
     def units(self, shard: Shard, done: Mapping[int, int]) -> Iterator[UnitBatch[EncodedImage]]:
-        """Read the one unit of a slice, its files concurrently. Start is 0, stop the number of members."""
-        if 0 in done:
-            return
-        unit = UnitBuilder(shard=shard, start=0, limits=self)
+        """Read the one unit of a slice, its files concurrently. Start and stop count its members. Where a run with a
+        limit did the first part of a slice, another unit has the rest."""
+        position = next_uncommitted(0, done)
+        while ENDED != position < len(shard.members):
+            images = [i for i, member in enumerate(shard.members) if i > position and not member.sidecar]
+            stop = images[self.unit_images - 1] if len(images) >= self.unit_images else len(shard.members)
+            yield self._unit(shard, position, stop)
+            position = next_uncommitted(stop, done)
+
+    def _unit(self, shard: Shard, position: int, end: int) -> UnitBatch[EncodedImage]:
+        unit, members = UnitBuilder(shard=shard, start=position, limits=self), shard.members[position:end]
         store = open_store(shard.uri)
         with ThreadPoolExecutor(_READS_AT_ONCE, thread_name_prefix="files") as pool:
-            contents = list(pool.map(lambda member: self._read(store, member), shard.members))
-        starts = [i for i, member in enumerate(shard.members) if not member.sidecar]
+            contents = list(pool.map(lambda member: self._read(store, member), members))
+        starts = [i for i, member in enumerate(members) if not member.sidecar]
         for start, stop in zip(starts, [*starts[1:], len(contents)], strict=True):
-            self._add(unit, shard.members[start:stop], contents[start:stop])
-        del contents
-        yield unit.batch(stop=len(shard.members), last=True)
+            self._add(unit, members[start:stop], contents[start:stop])
+        return unit.batch(stop=end, last=end == len(shard.members))
 
     def _read(self, store: Store, member: Member) -> bytes | tuple[str, str]:
         """The bytes of a file, or reason and detail."""
@@ -96,8 +103,8 @@ class Files(SampleMembers):
         try:
             return store.read(member.path, etag=member.etag)
         except OSError as error:
-            if error.errno in CHANGED:
-                return "source_changed", "the file was changed, replaced or removed after the run was planned"
+            if found := of_one_object(store, member.path, error):
+                return found
             raise
 
     def _add(self, unit: UnitBuilder, members: Sequence[Member], contents: Sequence[bytes | tuple[str, str]]) -> None:
@@ -193,11 +200,3 @@ def _ref(member: Member) -> ImageRef:
     usual = member.path if member.sidecar else names.stem(member.path)
     place = (member.key or member.path) if member.sidecar else member.path
     return ImageRef(image_id=image_id("", place), key=member.key or usual, member=member.path)
-
-
-def _log_others(uri: str, others: Sequence[ObjectInfo]) -> None:
-    counts = Counter(names.split(o.path)[1].rpartition(".")[2].lower() or "no suffix" for o in others)
-    if counts:
-        listed = ", ".join(f"{suffix} {count}" for suffix, count in counts.most_common(5))
-        listed = listed.encode("utf-8", "backslashreplace").decode()
-        _LOG.info("%s: %d files have no image suffix (%s)", uri, len(others), listed)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Collection, Sequence
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field
 
-from pipeline.image.kinds import IMAGE_SUFFIXES, Kind, by_bytes, by_suffix
+from pipeline.image.kinds import IMAGE_SUFFIXES, Kind, by_suffix
 from pipeline.source import names
 from pipeline.source.unit import Suffix, UnitLimits
+from pipeline.source.unread import bytes_tell
 from pipeline.spec import spec
 
 What: TypeAlias = Literal["image", "unread", "sidecar", "clutter"]
@@ -44,7 +44,7 @@ class SampleMembers(UnitLimits):
 
     def what(self, name: str, head: bytes) -> What:
         """Decide by a tidy name and the first bytes (`kinds.HEAD_BYTES`); empty when they cannot be read."""
-        kind = _told(name, head)
+        kind = bytes_tell(name, head)
         readable = kind is not None and kind.read
         if names.clutter(name) and not readable:
             return "clutter"
@@ -68,7 +68,7 @@ class SampleMembers(UnitLimits):
         return f"{kind.name if kind else 'it'} is not read: convert it, or carry it by source.sidecar_members=[{field}]"
 
     def _unread(self, name: str, head: bytes) -> Kind | None:
-        kinds = (_told(name, head), by_suffix(name))
+        kinds = (bytes_tell(name, head), by_suffix(name))
         return next((kind for kind in kinds if kind and kind.holds == "image" and not kind.read), None)
 
 
@@ -90,23 +90,3 @@ def _shared(one: Sequence[str], other: Sequence[str]) -> int:
 
 def _among(field: str, chosen: Collection[str]) -> bool:
     return any(f".{field.lower()}".endswith(f".{one.lower()}") for one in chosen)
-
-
-def _told(name: str, head: bytes) -> Kind | None:
-    """The kind that the bytes tell. None for text, which may begin like a BMP ("BM") or a Canon file by chance. A raw
-    photo is a TIFF by its bytes, but its first page is a thumbnail: there the suffix decides."""
-    kind = None if _is_text(head) else by_bytes(head)
-    named = by_suffix(name)
-    if kind is not None and kind.name == "TIFF" and named is not None and named.holds == "image":
-        return named
-    return kind
-
-
-def _is_text(head: bytes) -> bool:
-    if b"\0" in head:
-        return False
-    try:
-        codecs.utf_8_decode(head, "strict", False)  # its last letter may be cut
-    except UnicodeDecodeError:
-        return False
-    return True

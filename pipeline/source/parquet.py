@@ -31,13 +31,14 @@ from typing import Annotated, Final
 import pyarrow as pa
 from pydantic import Field
 
+from pipeline.contracts import Listed
 from pipeline.errors import ShardError, SourceError
 from pipeline.records import EncodedImage, ImageRef, Shard, Sidecar, UnitBatch, image_id
 from pipeline.source import names
 from pipeline.source.keys import Keys
-from pipeline.source.listing import as_source_error, find, shards_of
+from pipeline.source.listing import Listing, as_source_error, find, not_found, shards_of
 from pipeline.source.rowgroups import ParquetRows, Row
-from pipeline.source.unit import ENDED, UnitBuilder, UnitLimits, next_uncommitted, not_found
+from pipeline.source.unit import ENDED, UnitBuilder, UnitLimits, next_uncommitted
 from pipeline.spec import spec
 
 PARQUET_SUFFIXES: Final = (".parquet", ".parq", ".pq")
@@ -60,15 +61,18 @@ class Parquet(UnitLimits):
     key_column: str = ""
     """Column of text or integers whose values become the keys. Empty: the key is the row number."""
 
-    def shards(self) -> tuple[Shard, ...]:
+    def listed(self) -> Listed:
         """List the files, sorted by path. Raises SourceError when there is none, or the first readable one lacks the
         columns."""
-        listing = find(self.uri, PARQUET_SUFFIXES, follow_links=self.follow_links)
+        return self.of(find(self.uri, PARQUET_SUFFIXES, follow_links=self.follow_links))
+
+    def of(self, listing: Listing) -> Listed:
+        """The files of a listing."""
         if not listing.found:
-            raise not_found(self.uri, "*.parquet")
+            raise not_found(self.uri, "*.parquet", listing)
         shards = shards_of(listing)
         self.resolve(shards)
-        return shards
+        return self._listed(shards, listing)
 
     def resolve(self, shards: Sequence[Shard]) -> Parquet:
         """Replace `auto` by the column that it chooses in the first readable shard: a later shard in which it would

@@ -23,6 +23,7 @@ import pyarrow as pa
 from pipeline.errors import ShardError, one_line
 from pipeline.records import Shard
 from pipeline.source.listing import DETAILS, parent
+from pipeline.source.object_errors import of_one_object
 from pipeline.storage.store import Reader, open_store
 
 _PIECE: Final = 4 << 20  # bytes of one read; a reader keeps as much again
@@ -30,7 +31,6 @@ _PACKED: Final = 1 << 16  # compressed bytes at a time; constant, so that every 
 _UNPACKED: Final = 1 << 20  # maximum of bytes that zlib unpacks such a piece to at one time, and a skip reads
 _UNPACKED_SMALL: Final = 1 << 12  # of the other packings, which lose what one call unpacks before it fails
 _MEMORY: Final = 512 << 20  # maximum that a stream may make xz take; a shard that asks for more fails
-CHANGED: Final = (errno.ESTALE, errno.ENOENT)  # the store's errors for an object that was replaced or removed
 
 
 class Stream(Protocol):
@@ -97,11 +97,12 @@ def open_planned(shard: Shard, start: int = 0) -> Reader:
 
 
 def changed(shard: Shard, error: OSError) -> ShardError | None:
-    """Turn the store's error for an object that was replaced or removed after the plan into a failure of the shard."""
-    if error.errno not in CHANGED:
-        return None
-    detail = f"{shard.uri} was replaced or removed after the run was planned; run it into a new output"
-    return ShardError("source_changed", detail, offset=0)
+    """Turn the store's error for this one object (replaced, removed, no right, archived) into a failure of its shard;
+    None when the store may be lost."""
+    root = shard.uri.removesuffix(f"/{shard.path}")
+    folder, name = (root, shard.path) if root != shard.uri else parent(shard.uri)
+    found = of_one_object(open_store(folder), name, error)
+    return ShardError(found[0], f"{shard.uri}: {found[1]}", offset=0) if found else None
 
 
 class UnpackedStream:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from pipeline.errors import ShardError, SourceError
+from pipeline.contracts import Listed
+from pipeline.errors import ShardError
 from pipeline.records import EncodedImage, ImageRef, Rejected, Shard, Sidecar, Unit, UnitBatch, image_id, unit_id
+from pipeline.source.listing import Listing
+from pipeline.source.several import uris_of
+from pipeline.source.unread import judged
 from pipeline.spec import spec
-from pipeline.storage.store import ObjectInfo
+from pipeline.storage.store import pay_requests
 
 MiB: Final = 1 << 20
 STAGE: Final = "read"
@@ -28,7 +32,8 @@ class UnitLimits:
     """Base of every source: where the images are, and where a unit ends."""
 
     uri: Annotated[str, Field(pattern=r"\S", description="a path or URI such as s3://bucket/shards")]
-    """A folder, a file, a glob or a brace range `{00..12}`: s3://, gs://, az:// or a path."""
+    """A folder, a file, a glob or a brace range `{00..12}`: s3://, gs://, az:// or a path. Several: [A,B], or @FILE
+    with one a line."""
     unit_images: Annotated[int, Field(ge=1)] = 128
     """Rows (images and rejected members) at which a unit ends. A unit is scheduled, retried and committed whole."""
     unit_bytes: Annotated[int, Field(ge=1)] = 64 * MiB
@@ -38,6 +43,34 @@ class UnitLimits:
     follow_links: bool = False
     """Read links that lead out of the source folder, too: only for a folder that you trust. False: each of them is a
     rejected row or a failed shard."""
+    requester_pays: bool = False
+    """Pay for the requests to the source's S3 bucket where its owner asks for that."""
+    unread: Literal["warn", "fail", "ignore"] = "warn"
+    """What files of the source mean that it does not read (HEIC without its package, ZIP, video, ...). warn: they are
+    counted by kind. fail: the run does not start when they are images, or may hold some. ignore: not a word."""
+
+    def __post_init__(self) -> None:
+        if self.requester_pays:
+            for uri in uris_of(self.uri):
+                pay_requests(uri)
+
+    def __setstate__(self, state: Mapping[str, object]) -> None:
+        """Unpickle in another process, where the payer has to be known, too."""
+        self.__dict__.update(state)
+        self.__post_init__()
+
+    def shards(self) -> tuple[Shard, ...]:
+        """List every shard, sorted by path. Raises SourceError."""
+        return self.listed().shards
+
+    def listed(self) -> Listed:
+        """As `contracts.TellsUnread` says."""
+        raise NotImplementedError
+
+    def _listed(self, shards: tuple[Shard, ...], listing: Listing) -> Listed:
+        """Apply `unread` to what a listing holds besides its shards."""
+        root = listing.store.uri if listing.several else ""
+        return Listed(shards=shards, unread=judged(listing.unread, self.uri, self.unread), root=root)
 
 
 class UnitBuilder:
@@ -124,13 +157,3 @@ def next_uncommitted(position: int, done: Mapping[int, int]) -> int:
             return ENDED
         position = done[position]
     return position
-
-
-def not_found(uri: str, what: str, found: Iterable[ObjectInfo] = ()) -> SourceError:
-    """Make the error for a URI that holds no `what`. found: the objects that it holds instead."""
-    if links := sum(info.problem == "link_outside" for info in found):
-        where = f"no {what} there but {links} link{'s' if links > 1 else ''} to other folders"
-        return SourceError(
-            f"source.uri={uri}: {where}; source.follow_links=true reads them, if you trust who made them"
-        )
-    return SourceError(f"source.uri={uri}: no {what} there; check the URI, or choose source=webdataset|parquet|files")

@@ -28,16 +28,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from pipeline.contracts import Listed
 from pipeline.errors import ShardError, SourceError
 from pipeline.image.kinds import HEAD_BYTES, KINDS
 from pipeline.records import EncodedImage, ImageRef, Shard, Sidecar, UnitBatch, image_id
 from pipeline.source import names
 from pipeline.source.keys import Keys
-from pipeline.source.listing import as_source_error, find, shards_of
+from pipeline.source.listing import Listing, as_source_error, find, not_found, shards_of
 from pipeline.source.members import SampleMembers, What, owners
 from pipeline.source.stream import ObjectStream, Stream, unpacked
 from pipeline.source.tar import TarMember, TarReader
-from pipeline.source.unit import ENDED, UnitBuilder, next_uncommitted, not_found
+from pipeline.source.unit import ENDED, UnitBuilder, next_uncommitted
 from pipeline.spec import spec
 
 TAR_SUFFIXES: Final = next(kind.suffixes for kind in KINDS if kind.name == "tar")
@@ -52,12 +53,15 @@ class WebDataset(SampleMembers):
     """Tar shards: `uri` is a folder (every *.tar, *.tar.gz, *.tar.bz2, *.tar.xz, *.tar.zst below it), one shard, a glob
     or a brace range."""
 
-    def shards(self) -> tuple[Shard, ...]:
+    def listed(self) -> Listed:
         """List the shards, sorted by path. Raises SourceError when there is none."""
-        listing = find(self.uri, TAR_SUFFIXES, follow_links=self.follow_links)
+        return self.of(find(self.uri, TAR_SUFFIXES, follow_links=self.follow_links))
+
+    def of(self, listing: Listing) -> Listed:
+        """The shards of a listing."""
         if not listing.found:
-            raise not_found(self.uri, "*.tar, *.tar.gz, *.tar.bz2, *.tar.xz or *.tar.zst")
-        return shards_of(listing)
+            raise not_found(self.uri, "*.tar, *.tar.gz, *.tar.bz2, *.tar.xz or *.tar.zst", listing)
+        return self._listed(shards_of(listing), listing)
 
     def resolve(self, shards: Sequence[Shard]) -> WebDataset:
         return self

@@ -18,16 +18,18 @@ class ObjectInfo:
     etag: str
     """Changes with the bytes."""
     problem: str = ""
-    """Empty for an object. Otherwise `dangling_link`, `link_loop` (a link to itself or to a folder above it),
-    `not_a_file` (a named pipe, a socket, a device) or `link_outside` (a link that leads out of the root, where those
-    are not followed)."""
+    """Empty for an object that can be read. Otherwise `dangling_link`, `link_loop` (a link to itself or to a folder
+    above it), `not_a_file` (a named pipe, a socket, a device), `link_outside` (a link that leads out of the root, where
+    those are not followed), `no_read_right` (an object that this user may not read), `no_list_right` (a folder below
+    the root that this user may not list), or `unsafe_name` (a name that no path of a store can be, or too long)."""
 
 
 class Backend(Protocol):
     """The objects under one root. The store checks paths before: relative, no `..`, no NUL.
 
     Every method raises OSError only: FileNotFoundError and PermissionError where they fit, errno ESTALE for an object
-    that changed. Messages need not name the object; storage/store.py adds its URI.
+    that changed, ENODATA for one that is archived and has to be restored first. Messages need not name the object;
+    storage/store.py adds its URI.
     """
 
     proves_content: bool

@@ -20,6 +20,15 @@ _TRIES = 5
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
+_EFFECTIVE = os.access in os.supports_effective_ids
+_PROBLEMS = {
+    errno.ENOENT: "dangling_link",
+    errno.ELOOP: "link_loop",
+    errno.EACCES: "no_read_right",  # a folder whose names may be listed, but not followed
+    errno.ENAMETOOLONG: "unsafe_name",
+}
+"""Errors of one name in a folder -> the problem of that name."""
+
 _Key: TypeAlias = tuple[int, int]
 """Device and inode: equal for every path that leads to one folder."""
 
@@ -50,6 +59,11 @@ class LocalBackend:
                 entries = sorted(scan, key=lambda entry: entry.name)
         except FileNotFoundError:  # just deleted with its last file
             return
+        except PermissionError:
+            if len(above) == 1:
+                raise
+            yield _unreadable(folder, "no_list_right")
+            return
         for entry in entries:
             if _TEMPORARY.fullmatch(entry.name):
                 continue
@@ -57,15 +71,18 @@ class LocalBackend:
             try:
                 info = os.stat(self._path(path))
             except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.ELOOP):
+                if error.errno not in _PROBLEMS:
                     raise
-                if os.path.islink(self._path(path)):  # otherwise just deleted
-                    yield _unreadable(path, "link_loop" if error.errno == errno.ELOOP else "dangling_link")
+                if error.errno == errno.EACCES and entry.is_dir(follow_symlinks=False):
+                    yield _unreadable(path, "no_list_right")
+                elif error.errno != errno.ENOENT or entry.is_symlink():  # otherwise just deleted
+                    yield _unreadable(path, _PROBLEMS[error.errno])
                 continue
             if not outside and entry.is_symlink() and self._leads_out(path):
                 yield _unreadable(path, "link_outside")
             elif stat.S_ISREG(info.st_mode):
-                yield ObjectInfo(path=path, size=info.st_size, etag=_etag(info))
+                problem = "" if os.access(self._path(path), os.R_OK, effective_ids=_EFFECTIVE) else "no_read_right"
+                yield ObjectInfo(path=path, size=info.st_size, etag=_etag(info), problem=problem)
             elif not stat.S_ISDIR(info.st_mode):
                 yield _unreadable(path, "not_a_file")
             elif _key(info) in above:

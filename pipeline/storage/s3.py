@@ -65,6 +65,9 @@ _TRANSIENT_ERRORS: Final = (
     FlexibleChecksumError,  # the body does not match its checksum
 )
 
+PAYING: Final[set[str]] = set()
+"""Buckets whose requests this process pays for."""
+
 Answer = TypeVar("Answer")
 
 
@@ -80,8 +83,8 @@ class S3Backend:
     # --- reading ---------------------------------------------------------------------------------------------
 
     def list(self, folder: str, limit: int, *, outside: bool = True) -> list[ObjectInfo]:
-        """List objects. A prefix without objects is an empty list: a bucket has no folders. Keys that end with a slash
-        are skipped: consoles put such empty objects to show a folder."""
+        """List objects. A prefix without objects is an empty list: a bucket has no folders. Empty objects whose keys
+        end with a slash are skipped: consoles put them to show a folder."""
         found: list[ObjectInfo] = []
         arguments = {"Prefix": self._prefix + (f"{folder}/" if folder else "")}
         while True:
@@ -89,7 +92,7 @@ class S3Backend:
             found += (
                 ObjectInfo(path=entry["Key"][len(self._prefix) :], size=entry["Size"], etag=_etag(entry))
                 for entry in page.get("Contents", ())
-                if not entry["Key"].endswith("/")
+                if entry["Size"] or not entry["Key"].endswith("/")
             )
             if not page.get("IsTruncated") or 0 < limit <= len(found):
                 return found[: limit or None]
@@ -118,6 +121,10 @@ class S3Backend:
         except OSError as error:
             if etag and _is_precondition(error):
                 raise OSError(errno.ESTALE, "the object is no longer the one that was listed") from error
+            if _code(error) == "InvalidObjectState":
+                raise OSError(errno.ENODATA, "the object is archived; restore it first") from error
+            if _code(error) == "InvalidRequest" or _code(error).startswith("KMS."):  # encrypted with another's key
+                raise PermissionError(errno.EACCES, error.strerror or str(error)) from error
             raise
 
     def _body(self, answer: Any) -> bytes:
@@ -171,6 +178,8 @@ class S3Backend:
         return _with_retries(lambda: self._once(operation, **arguments))
 
     def _once(self, operation: str, **arguments: Any) -> Any:
+        if self._bucket in PAYING:
+            arguments["RequestPayer"] = "requester"
         with _only_os_errors():
             return _filesystem().call_s3(operation, Bucket=self._bucket, **arguments)
 
@@ -262,8 +271,8 @@ def _only_os_errors() -> Iterator[None]:
     except OSError:
         raise
     except (NoCredentialsError, PartialCredentialsError) as error:
-        hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role"
-        raise PermissionError(errno.EACCES, f"{error}: {hint}") from error
+        what = "no credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role"
+        raise PermissionError(errno.EACCES, what) from error
     except BotoCoreError as error:
         raise OSError(errno.EIO, str(error)) from error
     except Exception as error:  # aiohttp's own errors, a malformed AWS_ENDPOINT_URL

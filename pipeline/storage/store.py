@@ -13,6 +13,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Final
 
 from pipeline.errors import ConfigError
@@ -33,17 +34,19 @@ _CHAINED: Final = "chained URLs (a::b) are not supported; name one folder or buc
 def open_store(uri: str) -> Store:
     """Open `s3://bucket/prefix`, `gs://...`, `az://...`, `file:///folder` or a plain path, without a connection yet.
 
+    `~` at the start of a path is the home folder, unless such a path exists.
+
     Raises ConfigError for any other scheme, for chained URLs and for a URI that carries credentials.
     """
     if not isinstance(uri, str) or not uri or uri != uri.strip() or "\0" in uri:
         raise ConfigError("expected a storage URI such as s3://bucket/folder or a path, without spaces around it")
     scheme, rest = _split(uri)
     if scheme == "file":
-        return Store(os.path.abspath(os.path.expanduser(rest)))
+        return Store(os.path.abspath(rest if os.path.lexists(rest) else os.path.expanduser(rest)))
     # Until they are refused, the URI may hold credentials, and messages end in logs: none of these repeats it.
     bucket, _, prefix = rest.partition("/")
     if scheme in ("http", "https"):
-        raise ConfigError("http is not supported; copy the data to a folder or a bucket first")
+        raise ConfigError(f"{scheme}:// is not read, and no key allows it; copy the data to a folder or a bucket first")
     if scheme not in ("s3", "gs", "az"):
         raise ConfigError(f"unknown scheme {scheme!r}; expected s3, gs, az, file or a plain path")
     if "::" in uri:
@@ -56,6 +59,15 @@ def open_store(uri: str) -> Store:
     if prefix and _path_problem(prefix):
         raise ConfigError(f"{uri}: {_path_problem(prefix)}")
     return Store(f"{scheme}://{bucket}/{prefix}".rstrip("/"))
+
+
+def pay_requests(uri: str) -> None:
+    """Let this process pay for its requests to the S3 bucket of a URI (requester pays); other URIs cost nothing."""
+    scheme, rest = _split(uri)
+    if scheme == "s3":
+        from pipeline.storage import s3
+
+        s3.PAYING.add(rest.partition("/")[0])
 
 
 def _split(uri: str) -> tuple[str, str]:
@@ -80,6 +92,12 @@ def _path_problem(path: str) -> str:
     if any(part in (".", "..") for part in path.split("/")):
         return f"the path {path!r} must not hold '.' or '..'"
     return ""
+
+
+def _with_problem(info: ObjectInfo) -> ObjectInfo:
+    """Give an object of a name that no path can be (S3 takes any) a problem."""
+    is_odd = _path_problem(info.path) or "" in info.path.split("/")
+    return replace(info, problem="unsafe_name") if is_odd and not info.problem else info
 
 
 class Store:
@@ -133,11 +151,9 @@ class Store:
         if folder or prefix:
             _checked(folder)
         with self._naming(folder):
-            found = self._backend.list(folder, limit, outside=outside)
-            for info in found:
-                if _path_problem(info.path):
-                    raise OSError(errno.EINVAL, f"{_path_problem(info.path)}; rename that object")
-        return sorted((info for info in found if odd or not info.problem), key=lambda info: info.path)
+            found = map(_with_problem, self._backend.list(folder, limit, outside=outside))
+        objects = ("", "no_read_right")
+        return sorted((info for info in found if odd or info.problem in objects), key=lambda info: info.path)
 
     def stat(self, path: str, *, outside: bool = True) -> ObjectInfo:
         """Describe one object. outside: False gives a link that leads out of the root its `problem`, as in a list."""
@@ -274,9 +290,9 @@ def _with_uri(error: OSError, uri: str) -> OSError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         named = FileNotFoundError(f"{uri}: not found ({detail}); check the path")
     elif isinstance(error, PermissionError):
-        named = PermissionError(
-            f"{uri}: no access ({detail}); check the credentials in the environment and your rights"
-        )
+        check = "your rights" if uri.startswith("/") else "the credentials in the environment and your rights"
+        said = detail if detail.startswith("no credentials") else f"no access ({detail}); check {check}"
+        named = PermissionError(f"{uri}: {said}")
     elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         named = OSError(f"{uri}: {detail}; make room there, or lift the limit")
     else:

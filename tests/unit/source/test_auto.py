@@ -20,6 +20,7 @@ def test_a_suffix_decides_without_a_listing() -> None:
     assert detect("x.TGZ") == "webdataset"
     assert detect("s3://nowhere/x/*.parquet") == "parquet"
     assert detect("x/**/*.jpg") == "files"
+    assert detect("x/photos") is None
 
 
 def test_the_objects_of_a_folder_decide(tmp_path: Path) -> None:
@@ -56,10 +57,41 @@ def test_keys_of_samples_reach_the_kind_that_takes_them(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_several_kinds_or_of_none_is_refused(tmp_path: Path) -> None:
+    source = Auto(uri=str(tmp_path))
     (tmp_path / "a.txt").write_bytes(b"")
-    with pytest.raises(SourceError, match="no tar shard, Parquet file or image"):
-        detect(str(tmp_path))
+    with pytest.raises(
+        SourceError, match=r"no tar shard, Parquet file or image there but 1 file not read: other \(.txt\) 1"
+    ):
+        source.shards()
     (tmp_path / "a.tar").write_bytes(b"")
     (tmp_path / "a.jpg").write_bytes(b"")
     with pytest.raises(SourceError, match="1 for source=webdataset, 1 for source=files"):
-        detect(str(tmp_path))
+        source.shards()
+
+
+def test_a_broken_link_does_not_make_a_second_kind(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+    (tmp_path / "old.tar").symlink_to("gone")
+    (shard,) = Auto(uri=str(tmp_path)).shards()
+    assert [(m.path, m.problem) for m in shard.members] == [("a.jpg", ""), ("old.tar", "dangling_link")]
+
+
+def test_images_are_found_by_their_bytes_too(tmp_path: Path) -> None:
+    for name in ("noext", "b.jpg_large"):
+        (tmp_path / name).write_bytes(b"\xff\xd8\xff\xe0 no more")
+    (shard,) = Auto(uri=str(tmp_path)).shards()
+    assert [m.path for m in shard.members] == ["b.jpg_large", "noext"]
+    assert Auto(uri=f"{tmp_path}/noext").shards()[0].members[0].path == "noext"
+
+
+def test_unread_files_fail_a_run_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+    (tmp_path / "b.tga").write_bytes(b"")
+    (tmp_path / "notes.txt").write_bytes(b"")
+    warned = Auto(uri=str(tmp_path)).listed().unread
+    assert (warned.images, warned.others) == ((("TGA", 1),), (("other (.txt)", 1),))
+    with pytest.raises(SourceError, match=r"which are not read \(TGA 1\)"):
+        Auto(uri=str(tmp_path), unread="fail").shards()
+    assert Auto(uri=str(tmp_path), unread="ignore").listed().unread.files == 0
+    (tmp_path / "b.tga").unlink()
+    assert Auto(uri=str(tmp_path), unread="fail").listed().unread.files == 1

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 from pathlib import Path
@@ -213,13 +212,6 @@ def test_the_etag_of_a_slice_follows_its_files(tmp_path: Path) -> None:
     (after,) = source.shards()
     assert before == again
     assert before.etag != after.etag
-
-
-def test_other_files_are_counted_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    put(tmp_path, "a.jpg", "b.heic", "c.heic", "Makefile")
-    with caplog.at_level(logging.INFO):
-        Files(uri=str(tmp_path)).shards()
-    assert "3 files have no image suffix (heic 2, no suffix 1)" in caplog.text
 
 
 def test_a_uri_without_images_is_refused(tmp_path: Path) -> None:
