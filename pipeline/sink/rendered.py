@@ -66,7 +66,8 @@ def as_tar(unit: Unit, items: Items) -> Published:
     files, places, sidecars = [], {}, defaultdict[int, list[str]](list)
     for kind in _kinds(items):
         entries = list(_entries(items, kind, Names(unit.shard, into="tar")))
-        file = addressed(f"rendered/{kind}", unit.unit_id, ".tar", tar((e.name, e.data) for e in entries))
+        packed = tar((e.name, e.data) for e in entries if not e.again)
+        file = addressed(f"rendered/{kind}", unit.unit_id, ".tar", packed)
         files.append(file)
         places.update({(e.position, kind): Place(path=file.path, member=e.name) for e in entries if not e.sidecar})
         for entry in (e for e in entries if e.sidecar):
@@ -83,9 +84,10 @@ def as_files(unit: Unit, items: Items) -> Published:
     loose, places, folder = [], {}, folder_of(unit.shard)
     sidecars = defaultdict[int, list[str]](list)
     for kind in _kinds(items):
-        for entry in _entries(items, kind, Names(unit.shard, into="files")):
+        for entry in _entries(items, kind, Names(unit.shard, into="files", derived=kind != FILLED)):
             path = f"rendered/{kind}/{folder}{entry.name}"
-            loose.append(OutputFile(path=path, data=entry.data, sha256=sha256(entry.data).hexdigest()))
+            if not entry.again:
+                loose.append(OutputFile(path=path, data=entry.data, sha256=sha256(entry.data).hexdigest()))
             if entry.sidecar:
                 sidecars[entry.position].append(path)
             else:
@@ -116,8 +118,8 @@ def as_parquet(unit: Unit, items: Items) -> Published:
             rows.append(_row(item, image, name, with_sidecars=kind == FILLED))
             keys[position, kind] = utf8(item.ref.key)
             if kind == FILLED:
-                files_beside = [utf8(s.name) for s in item.sidecars if s.kind == "file"]
-                sidecars[position] = [*files_beside, *(c for c in rows[-1].column_names if c not in _OWN)]
+                named = rows[-1]["sidecars"].combine_chunks().flatten().field("name").to_pylist()
+                sidecars[position] = [*named, *(column for column in rows[-1].column_names if column not in _OWN)]
         features = {name: feature for row in rows for name, feature in _features(row).items()}
         content = pa.concat_tables(rows, promote_options="default").replace_schema_metadata(_as_metadata(features))
         file = addressed(f"rendered/{kind}", unit.unit_id, ".parquet", parquet(content, compressed=False))
@@ -139,20 +141,24 @@ PUBLISH: Final[Mapping[str, Callable[[Unit, Items], Published]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
-    """One file to publish. position: index in the unit of its image, or of the image that it is a sidecar of."""
+    """One file to publish. position: index in the unit of its image, or of the image that it is a sidecar of.
+    again: an image before it has the same sidecar."""
 
     position: int
     name: str
     data: bytes
     sidecar: bool = False
+    again: bool = False
 
 
 def _entries(items: Items, kind: str, names: Names) -> Iterator[_Entry]:
+    written = set[str]()
     for position, item, image in _of_kind(items, kind):
         yield _Entry(position=position, name=names.image(item.ref, image.suffix), data=image.data)
         for extension, data in map(_as_file, item.sidecars if kind == FILLED else ()):
             if name := names.sidecar(item.ref, extension, data):
-                yield _Entry(position=position, name=name, data=data, sidecar=True)
+                yield _Entry(position=position, name=name, data=data, sidecar=True, again=name in written)
+                written.add(name)
 
 
 def tar(entries: Iterable[tuple[str, bytes]]) -> bytes:

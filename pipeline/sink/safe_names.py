@@ -75,8 +75,10 @@ def _hash(name: str) -> str:
 class Names:
     """Gives out the names of one unit and one kind of image.
 
-    shard: of the unit; its suffix tells the kind of source. into: what the names are written to. An image and its
-    sidecars share a stem:
+    shard: of the unit; its suffix tells the kind of source. into: what the names are written to. derived: images of
+    this kind never keep the suffix of their source (a label map is a PNG): as files they are called by their key.
+
+    An image and its sidecars share a stem:
 
     - as files, and in Parquet, the name of the image without its last suffix (of a Parquet row: the key);
     - from tar to tar the sample key, so that every member keeps its own name and each sample its members;
@@ -91,17 +93,18 @@ class Names:
     sources that have them need a case-sensitive store.
     """
 
-    def __init__(self, shard: str, *, into: Into) -> None:
+    def __init__(self, shard: str, *, into: Into, derived: bool = False) -> None:
         self._of_tar = shard.lower().endswith(_TARS)
         self._of_parquet = shard.lower().endswith(_PARQUETS)
         self._into = into
         self._loose = into == "files"
+        self._by_key = self._loose and derived
         self._stems: dict[str, str] = {}  # folded name -> its owner
         self._used: dict[str, str] = {}  # folded name -> sha256 of its data, empty for an image
 
     def image(self, ref: ImageRef, suffix: str) -> str:
         """Return the name of an image that is written with `suffix` (".jpg")."""
-        base, rest = self._base_and_rest(ref)
+        base, rest = (ref.key, "") if self._by_key else self._base_and_rest(ref)
         stem = self._stem(base, ref)
         front, own = _split(rest)
         if _same(own) == suffix and not (self._loose and _may_be_changed(stem + front, suffix)):
@@ -118,17 +121,14 @@ class Names:
         return name
 
     def sidecar(self, ref: ImageRef, name: str, data: bytes) -> str:
-        """Return the name of a sidecar of an image; empty when the same bytes already have it (two images of one
-        sample). name: of the `Sidecar`."""
+        """Return the name of a sidecar of an image; the bytes of one that an image before it had keep their name (two
+        images of one sample). name: of the `Sidecar`."""
         stem, field = self._stem_and_field(ref, name)
         digest = sha256(data).hexdigest()
         for candidate in (f".{field}", f".{digest[:8]}.{field}", f".{digest}.{field}"):
             found = stem + _extension(candidate)
-            if self._folded(found) not in self._used:
-                self._used[self._folded(found)] = digest
+            if self._used.setdefault(self._folded(found), digest) == digest:
                 return found
-            if self._used[self._folded(found)] == digest:
-                break
         return ""
 
     def _stem_and_field(self, ref: ImageRef, name: str) -> tuple[str, str]:

@@ -1,6 +1,5 @@
 """What a run publishes leads somewhere: from an index row to its source, its files, its segments and its classes."""
 
-import importlib.util
 import io
 import json
 import tarfile
@@ -157,10 +156,8 @@ def test_the_published_images_come_with_their_segments_and_columns(out: Path) ->
     assert [row["sidecars"] for row in rows(out)] == [["label", "tags"]] * 2
 
 
-@pytest.mark.skipif(importlib.util.find_spec("datasets") is None, reason="needs the package datasets")
 def test_hugging_face_datasets_loads_an_output(out: Path, tmp_path: Path) -> None:
-    import datasets
-
+    datasets = pytest.importorskip("datasets")
     found = datasets.load_dataset(str(out), split="train", cache_dir=str(tmp_path))
     assert len(found) == 2
     assert len(datasets.load_dataset(str(out), "masks", split="train", cache_dir=str(tmp_path))) == 2

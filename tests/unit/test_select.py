@@ -87,7 +87,6 @@ def test_takes_the_list_that_a_config_brings() -> None:
 @pytest.mark.parametrize(
     ("wrong", "key"),
     [
-        ({"labels": "face"}, "labels"),
         ({"labels": [3]}, "labels"),
         ({"min_score": 1.2}, "min_score"),
         ({"min_score": float("nan")}, "min_score"),

@@ -99,7 +99,14 @@ def test_ctrl_c_leaves_no_attempt_and_no_process_and_a_rerun_ends_the_run(tmp_pa
     source, out = folder_of(tmp_path / "in", range(12)), tmp_path / "out"
     common = [f"source.uri={source}", *SLOW, *TWO]
     command = [sys.executable, "-m", "jobs.anonymize", *common, f"sink.uri={out}", "+segment.faces.seconds=0.3"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored where tests run behind &
+    )
     deadline = time.monotonic() + 60
     while not list(out.glob("_commit/*")) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -175,10 +175,10 @@ def test_files_of_a_folder_keep_their_names() -> None:
         "rendered/filled/d/b.txt": b"a cat",
         "rendered/filled/d/b.seg.png": b"png bytes",
         "rendered/filled/d/a.jpg": b"jpeg a",
-        "rendered/overlay/d/b.png.jpg": b"overlay b",
+        "rendered/overlay/d/b.jpg": b"overlay b",
         "rendered/overlay/d/a.jpg": b"overlay a",
     }
-    assert published.places[0, "overlay"] == Place(path="rendered/overlay/d/b.png.jpg")
+    assert published.places[0, "overlay"] == Place(path="rendered/overlay/d/b.jpg")
     assert published.files == ()
 
 

@@ -23,8 +23,8 @@ def refs(members: list[str]) -> list[ImageRef]:
     ]
 
 
-def named(members: list[str], suffix: str, *, into: Into, shard: str = FOLDER) -> list[str]:
-    names = Names(shard, into=into)
+def named(members: list[str], suffix: str, *, into: Into, shard: str = FOLDER, derived: bool = False) -> list[str]:
+    names = Names(shard, into=into, derived=derived)
     return [names.image(ref, suffix) for ref in refs(members)]
 
 
@@ -130,6 +130,14 @@ def test_a_suffix_is_kept_added_or_replaced() -> None:
     assert named(["d/c.png.jpg", "d/c.png.jpg.jpg"], ".jpg", into="files") == ["d/c.png.jpg.jpg", "d/c.png.jpg.jpg.jpg"]
 
 
+def test_a_label_map_is_called_by_its_key_not_after_two_suffixes() -> None:
+    members = ["d/x.jpg", "d/x.png", "d/y.left.jpg", "v1.0.cat.webp", "17", "x.png.jpg"]
+    maps = ["d/x.png", "d/x.png.png", "d/y.left.png", "v1.0.cat.png", "17.png", "x.png.png"]
+    assert [ref.key for ref in refs(members)] == [name.removesuffix(".png") for name in maps]
+    for shard in (FOLDER, TAR):
+        assert named(members, ".png", into="files", shard=shard, derived=True) == maps
+
+
 def test_dots_of_a_file_end_no_key_of_a_tar() -> None:
     members = ["v.1/v1.0.cat.jpg", "v.1/v1_0.cat.jpg", "v.1/v1.0.dog.png", "plain.jpg"]
     first, second, third, fourth = named(members, ".jpg", into="tar")
@@ -155,7 +163,7 @@ def test_sidecars_follow_their_sample() -> None:
     names = Names(TAR, into="tar")
     image, other = refs(["d/a.jpg", "d/a.seg.png"])
     assert names.sidecar(image, "txt", b"a caption") == "d/a.txt"
-    assert names.sidecar(image, "txt", b"a caption") == ""
+    assert names.sidecar(image, "txt", b"a caption") == "d/a.txt"  # of another image of the sample
     assert re.fullmatch(r"d/a\.[0-9a-f]{8}\.txt", names.sidecar(image, "txt", b"another"))
     names.image(other, ".png")
     assert re.fullmatch(r"d/a\.[0-9a-f]{8}\.seg\.png", names.sidecar(image, "seg.png", b"labels"))

@@ -221,6 +221,22 @@ def test_sidecars_are_named_where_they_were_published(images: str, named: list[s
     assert [row["sidecars"] for row in tables(built)["images"].to_pylist()] == [named, [], [], [], []]
 
 
+def test_a_sidecar_of_two_images_is_written_once_and_named_by_both() -> None:
+    shared = Sidecar(name="json", data=b"{}")
+    left, right = (
+        replace(image(number), ref=replace(ref(number), key=f"k.{side}", member=f"k.{side}.jpg"), sidecars=(shared,))
+        for number, side in ((1, "left"), (2, "right"))
+    )
+    for images, name in (("tar", "k.json"), ("files", "rendered/filled/a.tar/k.json")):
+        built = build_unit(Sink(uri="out", images=images), UNIT, FACTS, (left, right))  # type: ignore[arg-type]
+        assert [row["sidecars"] for row in tables(built)["images"].to_pylist()] == [[name], [name]]
+        assert [file.path for file in built.loose].count(name) == (images == "files")
+        for file in (*built.files, *built.staged):
+            if file.path.endswith(".tar"):
+                with tarfile.open(fileobj=io.BytesIO(file.data)) as archive:
+                    assert archive.getnames().count(name) == ("overlay" not in file.path)
+
+
 @pytest.mark.parametrize(
     ("shard", "uri", "member", "expected"),
     [

@@ -139,7 +139,7 @@ LISTS = [
 def test_each_image_of_a_list_is_one_of_its_own(kind: pa.DataType, tmp_path: Path) -> None:
     named = pa.types.is_struct(kind.value_type)
     cells: list[list[bytes | None] | None] = [[b"one", b"two"], [], [b"three", None], None, [b"four"]]
-    rows: list[object] = [cell and [{"bytes": d, "path": None} if named else d for d in cell] for cell in cells]
+    rows: list[Any] = [cell and [{"bytes": d, "path": None} if named else d for d in cell] for cell in cells]
     table = pa.table({"images": pa.array(rows, kind), "page": range(5)})
     source = write(tmp_path, table)
     batches = read(source)
