@@ -65,8 +65,8 @@ FILMS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("bits", [8, 16])
 def test_a_page_of_deep_colours_is_never_shown_as_the_first_one(bits: int) -> None:
     """A face on a later page must reach the detector: the reader of 16-bit colours reads first pages only."""
-    scale, kind = (1, np.uint8) if bits == 8 else (257, np.uint16)
-    pages = [np.asarray(picture).astype(kind) * kind(scale) for picture in PICTURES[:3]]
+    eight = [np.asarray(picture) for picture in PICTURES[:3]]
+    pages = eight if bits == 8 else [page.astype(np.uint16) * 257 for page in eight]
     out = io.BytesIO()
     tifffile.imwrite(out, np.stack(pages), photometric="rgb")
     frames = expand(item(out.getvalue(), "scan.tif"))

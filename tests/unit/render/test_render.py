@@ -593,6 +593,7 @@ def test_a_list_of_a_config_becomes_a_tuple() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("choice", ["filled", "overlay", "cutout", "labels", "none", "everything"])
 def test_each_preset_makes_the_files_of_its_name(choice: str) -> None:
+    """Everything: of a job without a fill."""
     kinds = {"none": (), "everything": ("overlay", "cutout", "labels")}.get(
         choice, (choice,)
     )  # of a job without a fill
