@@ -257,7 +257,7 @@ def _preview_rows(items: Items, most: int) -> list[PreviewRow]:
     kept = {item.ref.image_id for item in sorted(made, key=lambda item: not item.region.area)[:most]}
     rows = []
     for item in items:
-        named = {"image_id": item.ref.image_id, "key": utf8(item.ref.key)}
+        named: dict[str, Any] = {"image_id": item.ref.image_id, "key": utf8(item.ref.key)}
         if isinstance(item, Rejected):
             rows += [PreviewRow(**named, before=item.preview)] if item.preview else []
         elif item.ref.image_id in kept:
