@@ -134,10 +134,10 @@ def fill(worker: Worker, batch: UnitBatch[Cropped]) -> UnitBatch[Filled]:
 
 
 def render(worker: Worker, batch: UnitBatch[Filled]) -> UnitBatch[Rendered]:
-    """Paste patches and encode the files to publish. The first images with a segment get a preview for the report; of a
-    flow that fills, half of the previews are kept for images with a region."""
+    """Paste patches and encode the files to publish. The first images with a segment get a preview for the report; in a
+    flow that fills, `sink.previews` of them are kept for images with a region."""
     left = batch.previews
-    kept = (worker.flow.sink.previews + 1) // 2 if worker.flow.fill.active else 0
+    kept = worker.flow.sink.previews if worker.flow.fill.active else 0
 
     def work(item: Filled) -> Rendered:
         nonlocal left
@@ -173,7 +173,7 @@ def commit_unit(worker: Worker, batch: UnitBatch[Any], process: Process = proces
     building the tables and uploading the files."""
     flow, spent = worker.flow, 0.0
     writer = flow.sink.writer(batch.unit, flow.facts)
-    part = replace(batch, items=(), previews=flow.sink.previews)
+    part = replace(batch, items=(), previews=flow.previews)
     for items in _portions(worker, batch.items):
         part = process(worker, replace(part, items=items))
         started = time.perf_counter()
@@ -285,6 +285,12 @@ class Flow:
         in their order, then those of the segmenters in theirs. 0 is the background."""
         labels = (*self.render.labels, *(label for segmenter in self.segment for label in segmenter.labels))
         return {label: number for number, label in enumerate(dict.fromkeys(labels), 1)}
+
+    @property
+    def previews(self) -> int:
+        """Images of a unit that get a preview, of which the sink keeps `sink.previews`, filled ones first: half as many
+        more where the flow fills, so that some are of images in which nothing was selected."""
+        return self.sink.previews * 3 // 2 if self.fill.active else self.sink.previews
 
     @property
     def facts(self) -> Facts:

@@ -171,7 +171,7 @@ def _warm(worker: Worker, batch: UnitBatch[EncodedImage], chosen: Sequence[Encod
 def _measured(worker: Worker, batch: UnitBatch[EncodedImage]) -> tuple[Mapping[str, float], int]:
     """Return seconds by stage, and the number of rejected images. The unit's files are built and dropped."""
     writer = worker.flow.sink.writer(batch.unit, worker.flow.facts)
-    done = process(worker, replace(batch, previews=worker.flow.sink.previews))
+    done = process(worker, replace(batch, previews=worker.flow.previews))
     started = time.perf_counter()
     writer.add(done.items)
     counts = writer.finish().counts

@@ -135,7 +135,7 @@ def review(store: Store, units: Sequence[Committed], above: float) -> Review:
         seams=tuple(_picture(store, row, found, images.get(row["image_id"], ()), note=_seam(row)) for row in worst),
         note=note if filled and above else "",
         first=tuple(
-            _picture(store, row, {}, (), note=f"{_seam(row)}, " * (row in worst) + f"{row['filled_share']:.0%} filled")
+            _picture(store, row, {}, (), note=f"{_seam(row)}, " * (row in worst) + f"{row['filled_share']:.1%} filled")
             for row in {row["image_id"]: row for row in worst[:FIRST] + largest}.values()
         ),
     )

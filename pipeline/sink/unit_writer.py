@@ -89,7 +89,7 @@ def build_unit(sink: Sink, unit: Unit, facts: Facts, items: Items) -> UnitFiles:
     """Return all files of one unit: the same bytes and names for the same items, and one index row for each item."""
     published = PUBLISH[sink.images](unit, items)
     index = [_index_row(unit, facts, published, position, item) for position, item in enumerate(items)]
-    previews = [row for item in items for row in _preview_rows(item)]
+    previews = _preview_rows(items, sink.previews)
     tables = [
         addressed("masks", unit.unit_id, ".parquet", parquet(masks(items))),
         addressed("images", unit.unit_id, ".parquet", parquet(table(IMAGES, index))),
@@ -253,8 +253,15 @@ class PreviewRow:
     after: bytes = b""
 
 
-def _preview_rows(item: Rendered | Rejected) -> list[PreviewRow]:
-    image_id, key = item.ref.image_id, utf8(item.ref.key)
-    if isinstance(item, Rejected):
-        return [PreviewRow(image_id=image_id, key=key, before=item.preview)] if item.preview else []
-    return [PreviewRow(image_id=image_id, key=key, before=p.before, mask=p.mask, after=p.after) for p in item.previews]
+def _preview_rows(items: Items, most: int) -> list[PreviewRow]:
+    """Return those of rejected images, and of `most` others, filled ones first; in source order."""
+    made = [item for item in items if isinstance(item, Rendered) and item.previews]
+    kept = {item.ref.image_id for item in sorted(made, key=lambda item: not item.region.area)[:most]}
+    rows = []
+    for item in items:
+        named: dict[str, Any] = {"image_id": item.ref.image_id, "key": utf8(item.ref.key)}
+        if isinstance(item, Rejected):
+            rows += [PreviewRow(**named, before=item.preview)] if item.preview else []
+        elif item.ref.image_id in kept:
+            rows += [PreviewRow(**named, before=p.before, mask=p.mask, after=p.after) for p in item.previews]
+    return rows

@@ -5,6 +5,7 @@ import io
 import time
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -19,6 +20,7 @@ from pipeline.records import (
     Cropped,
     Device,
     EncodedImage,
+    Filled,
     ImageRef,
     Region,
     Rejected,
@@ -204,6 +206,24 @@ def cropped(image: EncodedImage | Rejected, label: str) -> Cropped:
         region=Region(image_id=image.ref.image_id, height=8, width=8, rle=empty, area=0, chosen=()),
         crops=(),
     )
+
+
+def test_a_flow_that_fills_keeps_previews_for_filled_images() -> None:
+    one = worker("render=none", "fill=solid", "sink.previews=2")
+    assert one.flow.previews == 3
+    drawn = np.zeros((8, 8), np.bool_)
+    drawn[2:4, 2:4] = True
+    region = Region(image_id="", height=8, width=8, rle=rle.encode(drawn), area=4, chosen=(0,))
+    given = [cropped(image, "face") for image in items(8, 8, 6)]
+    filled = [
+        Filled(image=c.image, segments=c.segments, region=region if at in (2, 4, 5) else c.region, patches=())
+        for at, c in enumerate(given)
+    ]
+    unit = Unit(unit_id="u", shard="s", uri="/in/s", etag="", start=0, stop=6, last=True)
+    batch = UnitBatch(unit=unit, items=tuple(filled), seconds={}, previews=one.flow.previews)
+    done = process(one, batch, (RENDER,))
+    shown = [bool(item.previews) for item in done.items if isinstance(item, Rendered)]
+    assert shown == [True, False, True, False, True, False]
 
 
 def test_the_first_images_with_a_segment_get_a_preview() -> None:

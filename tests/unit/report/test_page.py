@@ -173,16 +173,16 @@ def test_the_riskiest_are_named_first(store: Store, records: list[Committed], ht
 
     loose, packed = "filled: rendered/filled/a-0/picture-{0} 1#.jpg", "filled: rendered/filled/b-0.tar: b-0/picture-{0}"
     assert first(html) == [
-        f"a-0/picture-0 : 50% filled {loose.format(0)}",
-        f"b-0/picture-0 : 50% filled {packed.format(0)}",
-        f"a-0/picture-1 : 49% filled {loose.format(1)}",
+        f"a-0/picture-0 : 50.0% filled {loose.format(0)}",
+        f"b-0/picture-0 : 50.0% filled {packed.format(0)}",
+        f"a-0/picture-1 : 49.0% filled {loose.format(1)}",
         "4 rejected , most at decode: truncated",
     ]
     assert first(page_of(store, records, review_seam=2))[:4] == [
-        f"b-0/picture-3 : seam 3.5, 47% filled {packed.format(3)}",
-        f"a-0/picture-3 : seam 3.0, 47% filled {loose.format(3)}",
-        f"b-0/picture-2 : seam 2.5, 48% filled {packed.format(2)}",
-        f"a-0/picture-0 : 50% filled {loose.format(0)}",
+        f"b-0/picture-3 : seam 3.5, 47.0% filled {packed.format(3)}",
+        f"a-0/picture-3 : seam 3.0, 47.0% filled {loose.format(3)}",
+        f"b-0/picture-2 : seam 2.5, 48.0% filled {packed.format(2)}",
+        f"a-0/picture-0 : 50.0% filled {loose.format(0)}",
     ]
     assert 'href="#rejected"' in html
     assert 'id="rejected"' in html

@@ -285,6 +285,16 @@ def test_previews_only_when_there_are_some() -> None:
     assert set(tables(build_unit(Sink(uri="out"), UNIT, FACTS, ITEMS[2:4]))) == {"masks", "images"}
 
 
+def test_previews_of_filled_images_are_kept_first() -> None:
+    def shown(number: int, *labels: str) -> Rendered:
+        return image(number, *labels, previews=(replace(PREVIEW, image_id=ref(number).image_id),))
+
+    items = (shown(1), shown(3, "face"), ITEMS[1], shown(4), shown(5, "face"), shown(6))
+    for most, keys in ((0, ["k2"]), (1, ["k3", "k2"]), (3, ["k1", "k3", "k2", "k5"])):  # k2 is a rejected image
+        built = build_unit(Sink(uri="out", previews=most), UNIT, FACTS, items)
+        assert tables(built)["_previews"].column("key").to_pylist() == keys
+
+
 def test_a_unit_without_segments_or_images_still_publishes_its_tables() -> None:
     built = build_unit(Sink(uri="out"), UNIT, FACTS, ITEMS[3:])
     assert tables(built)["masks"].schema.equals(MASKS)
