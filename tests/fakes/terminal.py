@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ def run(*arguments: str, interrupt_at: str = "", seconds: float = 300.0) -> Show
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(ROOT)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run behind &
         os.environ.update(COLUMNS="160", PYTHONPATH=str(ROOT))
         os.execv(sys.executable, [sys.executable, "-m", "jobs", *arguments])
     drawn: list[tuple[float, str]] = []

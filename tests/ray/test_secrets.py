@@ -90,7 +90,11 @@ def run(where: S3, session: Path, *overrides: str, **environment: str) -> subpro
     ambient = {**os.environ, **where.environment(), **AMBIENT, "RAY_AUTH_MODE": "token", "RAY_TMPDIR": str(session)}
     command = [sys.executable, "-m", "jobs.anonymize", f"source.uri={where.uri('in')}", f"sink.uri={where.uri('out')}"]
     return subprocess.run(
-        [*command, *overrides], cwd=ROOT, env={**ambient, **environment}, capture_output=True, timeout=280
+        [*command, "execute=ray", *overrides],
+        cwd=ROOT,
+        env={**ambient, **environment},
+        capture_output=True,
+        timeout=280,
     )
 
 
