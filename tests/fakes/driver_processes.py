@@ -140,10 +140,7 @@ def fault(out: str, quiet: Mapping[str, str]) -> str:
     commits = [info.path for info in open_store(out).list("_commit")]
     if len(commits) != UNITS:
         return f"{len(commits)} commits: {commits}"
-    known = ("_commit/", "masks/", "images/", "rendered/", "_previews/", "report/index.html", "_run/", "README.md")
-    junk = [
-        path
-        for path in everything(out)
-        if not path.startswith((*known, "classes.json")) or path.startswith("_run/probe-")
-    ]
+    folders = ("_commit/", "masks/", "images/", "rendered/", "_previews/", "_run/")
+    known = (*folders, "report/index.html", "README.md", "classes.json")
+    junk = [path for path in everything(out) if not path.startswith(known) or path.startswith("_run/probe-")]
     return f"left behind: {junk}" if junk else "; ".join(map(str, verify.check(open_store(out))))
