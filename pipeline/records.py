@@ -52,9 +52,6 @@ def seed_of(image: str, index: int = 0) -> int:
     return int.from_bytes(blake2b(f"{image}\0{index}".encode(), digest_size=4).digest(), "big") >> 1
 
 
-# --- shards and units ------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
     """One file of a folder listing. path: relative to the source root. size: bytes. etag: changes with the bytes.
@@ -106,9 +103,6 @@ class Unit:
     fields: Mapping[str, int] = field(default_factory=dict, hash=False)
 
 
-# --- read to fill ----------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageRef:
     """Identity of an image, the same from read to the index. member: name in the shard; a row number for Parquet."""
@@ -146,7 +140,8 @@ class EncodedImage:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rejected:
     """Takes the place of an image that failed. stage: `read`, `decode`, ... reason: a stable code. detail: one line for
-    a person. width, height: of the upright image, 0 when not known."""
+    a person. width, height: of the upright image, 0 when not known. preview: small JPEG
+    for the report; empty in a private run and for what cannot be decoded."""
 
     ref: ImageRef
     stage: str
@@ -155,7 +150,6 @@ class Rejected:
     width: int = 0
     height: int = 0
     preview: bytes = b""
-    """Small JPEG for the report; empty in a private run and for what cannot be decoded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -294,9 +288,6 @@ class Filled(ImageRecord):
     segments: Segments
     region: Region
     patches: tuple[Patch, ...]
-
-
-# --- render and commit -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from pipeline.errors import ImageError
+from pipeline.image.boxes import iso_boxes
 from pipeline.image.formats.lazy import LazyImage
 
 _BY_TABLE, _BY_PROFILES = 1, (2, 3)
@@ -70,19 +71,8 @@ class _Deep(LazyImage):
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield (type, body) of the boxes in `data`."""
-    at = 0
-    while at + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, at)
-        head = 8
-        if size == 1 and at + 16 <= len(data):
-            (size,), head = struct.unpack_from(">Q", data, at + 8), 16
-        elif size == 0:
-            size = len(data) - at
-        if size < head:
-            return
-        yield kind, data[at + head : at + size]
-        at += size
+    """Yield (type, body) of the boxes in `data`, the last one as far as it goes."""
+    return ((kind, body) for kind, body, _ in iso_boxes(data))
 
 
 def _depths(codestream: bytes) -> bytes:

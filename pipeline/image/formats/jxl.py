@@ -8,7 +8,6 @@ orientation, and no EXIF or XMP box reaches it. Of an animation it returns the l
 from __future__ import annotations
 
 import io
-import struct
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import ImageFile
 
 from pipeline.errors import ImageError
+from pipeline.image.boxes import iso_boxes
 from pipeline.image.formats.lazy import LazyImage
 
 _RATIOS: Final = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
@@ -76,18 +76,10 @@ def codestream(data: bytes) -> bytes:
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 0
-    while at + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, at)
-        head = 8
-        if size == 1 and at + 16 <= len(data):
-            (size,), head = struct.unpack_from(">Q", data, at + 8), 16
-        elif size == 0:
-            size = len(data) - at
-        if size < head or at + size > len(data):
-            raise ImageError("truncated", f"box {kind!r} at byte {at} wants {size} bytes, the file ends at {len(data)}")
-        yield kind, data[at + head : at + size]
-        at += size
+    for kind, body, missing in iso_boxes(data):
+        if missing:
+            raise ImageError("truncated", f"box {kind!r} lacks {missing} bytes of its size")
+        yield kind, body
 
 
 class _Bits:

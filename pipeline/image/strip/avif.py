@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from pipeline.image.boxes import iso_boxes
 from pipeline.image.strip.problems import CannotStrip, malformed
 
 _BRANDS: Final = (b"avif", b"mif1", b"miaf", b"MA1A", b"MA1B")
@@ -50,18 +51,7 @@ def strip(data: bytes, *, keep_icc: bool) -> bytes:
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield (type, body) of the boxes in `data`; bytes behind the last whole box are dropped."""
-    at = 0
-    while at + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, at)
-        head = 8
-        if size == 1 and at + 16 <= len(data):
-            (size,), head = struct.unpack_from(">Q", data, at + 8), 16
-        elif size == 0:
-            size = len(data) - at
-        if size < head or at + size > len(data):
-            return
-        yield kind, data[at + head : at + size]
-        at += size
+    return ((kind, body) for kind, body, missing in iso_boxes(data) if not missing)
 
 
 def _pictures(data: bytes, meta: bytes, *, keep_icc: bool) -> list[_Item]:
