@@ -21,6 +21,7 @@ from pipeline.credentials import redact
 from pipeline.errors import EXIT_REJECTED, OutputError, RunError, TooManyRejected
 from pipeline.execute.base import Executor
 from pipeline.flow import Flow
+from pipeline.ledger.commit_records import CommitRecords
 from pipeline.ledger.ledger import REPORT, Identity, Ledger
 from pipeline.plan import Plan
 from pipeline.records import Committed, Shard
@@ -72,28 +73,29 @@ def _run(job: Job, out: TextIO, err: TextIO, progress: Progress) -> int:
     ledger = Ledger(open_store(flow.sink.uri), single_writer=flow.sink.single_writer)
     identity = _identity(job, shards)
     life.phase("reading what is committed")
-    before = ledger.committed() if ledger.check(identity) else {}
-    plan = planning.with_keys(planning.make(shards, before.values()), ledger.store, before.values())
+    records = ledger.committed() if ledger.check(identity) else CommitRecords()
+    resumes = bool(records)
+    plan = planning.with_keys(planning.make(shards, records.values()), ledger.store, records.values())
     if job.limit:
         with as_source_error(flow.source.uri):
             plan, source = planning.first(plan, flow.source, job.limit)
         flow = replace(flow, source=source)
     for line in (_announcement(job, plan), *_passed_over(unread)):
         progress.say(redact(line), out)
-    records = dict(before)
     if plan.pending:
         life.phase("checking models and places")
         job.executor.check()
         job.audit.prepare(flow)
-        _prepare(flow, () if before else shards)
+        _prepare(flow, () if resumes else shards)
         ledger.begin(identity, job.yaml)
-        for record in _executed(job, flow, plan, progress):
-            records[record.unit.unit_id] = record
+        _execute(job, flow, plan, progress, ledger, records)
     life.phase("finishing")
     whole = not job.limit or not planning.make(shards, records.values()).pending
     if whole and (plan.pending or not ledger.finished()):
         ledger.store.delete([_FIRST_LOOK])
-        ledger.finish(notes(flow.name, flow.classes, flow.render.outputs if flow.sink.images == "parquet" else ()))
+        life.phase("checking every file of every unit")
+        said = notes(flow.name, flow.classes, flow.render.outputs if flow.sink.images == "parquet" else ())
+        ledger.finish(said, records)
     summary = Summary.of(records.values(), seconds=time.monotonic() - started, before=plan.before.images, unread=unread)
     life.phase("auditing")
     receipt = job.audit.receipt(flow, ledger.store, new=bool(plan.pending))
@@ -102,7 +104,7 @@ def _run(job: Job, out: TextIO, err: TextIO, progress: Progress) -> int:
     if plan.pending or (whole and not ledger.reported()):
         page = make_page(
             ledger.store,
-            tuple(records.values()),
+            records,
             summary,
             name=flow.name,
             private=flow.render.private,
@@ -170,27 +172,34 @@ def _prepare(flow: Flow, unread: tuple[Shard, ...]) -> None:
         flow.source.probe(unread)
 
 
+def _execute(job: Job, flow: Flow, plan: Plan, progress: Progress, ledger: Ledger, records: CommitRecords) -> None:
+    """Execute the plan: add each unit to the records as it is committed, and fold these into packs as they grow."""
+    packer = ledger.packer()
+    try:
+        for record in _executed(job, flow, plan, progress):
+            records.add(record)
+            packer.add(record.unit.unit_id, records.json(record.unit.unit_id))
+    except OSError as error:
+        raise RunError(f"the run lost its storage: {error}; the same command resumes it") from error
+
+
 def _executed(job: Job, flow: Flow, plan: Plan, progress: Progress) -> Iterator[Committed]:
     """Yield every unit of the plan as it is committed, with a progress line; stop a run that rejects too much."""
     total, rejects = plan.before, Counter[str]()
     life.phase("reading the first images")
     listed = plan.images_pending if job.flow.decode.frames != "all" else None  # a file may hold many images
     with progress.images(listed, plan.bytes_pending):
-        done = job.executor.run(flow, plan)
-        try:
-            for record in done:
-                progress.advance(record)
-                yield record
-                total += record.counts
-                rejects.update({f"{stage}: {reason}": count for stage, reason, count in record.rejects})
-                if total.images >= _JUDGED_AFTER and total.rejected > job.max_reject_share * total.images:
-                    raise TooManyRejected(
-                        f"stopped after {total.images} images: {total.rejected} were rejected, more than "
-                        f"max_reject_share={job.max_reject_share}; most at {rejects.most_common(1)[0][0]}; "
-                        "max_reject_share=SHARE, up to 1.0, goes on from here"
-                    )
-        except OSError as error:
-            raise RunError(f"the run lost its storage: {error}; the same command resumes it") from error
+        for record in job.executor.run(flow, plan):
+            progress.advance(record)
+            yield record
+            total += record.counts
+            rejects.update({f"{stage}: {reason}": count for stage, reason, count in record.rejects})
+            if total.images >= _JUDGED_AFTER and total.rejected > job.max_reject_share * total.images:
+                raise TooManyRejected(
+                    f"stopped after {total.images} images: {total.rejected} were rejected, more than "
+                    f"max_reject_share={job.max_reject_share}; most at {rejects.most_common(1)[0][0]}; "
+                    "max_reject_share=SHARE, up to 1.0, goes on from here"
+                )
 
 
 def _identity(job: Job, shards: tuple[Shard, ...]) -> Identity:

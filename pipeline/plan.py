@@ -7,7 +7,7 @@ committed already, and its reader hops over those without reading them.
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -52,24 +52,27 @@ class Plan:
         return max(0, self.bytes - self.bytes_before)
 
 
-def make(shards: Collection[Shard], committed: Collection[Committed]) -> Plan:
+def make(shards: Collection[Shard], committed: Iterable[Committed]) -> Plan:
     """Plan the shards with work left. A shard is finished when its committed units form an unbroken chain from 0 to one
     that says `last`."""
-    by_shard: dict[str, list[Committed]] = {}
+    spans: dict[str, dict[int, tuple[int, bool]]] = {}
+    before, bytes_before = Counts(), 0
     for record in committed:
-        by_shard.setdefault(record.unit.shard, []).append(record)
+        unit = record.unit
+        spans.setdefault(unit.shard, {})[unit.start] = unit.stop, unit.last
+        before, bytes_before = before + record.counts, bytes_before + record.bytes_in
     pending = tuple(
-        Pending(shard=shard, done={r.unit.start: r.unit.stop for r in by_shard.get(shard.path, ())})
+        Pending(shard=shard, done={start: stop for start, (stop, _) in spans.get(shard.path, {}).items()})
         for shard in sorted(shards, key=lambda s: s.path)
-        if not finished(by_shard.get(shard.path, ()))
+        if not finished(spans.get(shard.path, {}))
     )
     return Plan(
         pending=pending,
         shards=len(shards),
         bytes=sum(s.size for s in shards),
         images=sum(not m.sidecar for s in shards for m in s.members),
-        before=sum((r.counts for r in committed), Counts()),
-        bytes_before=sum(r.bytes_in for r in committed),
+        before=before,
+        bytes_before=bytes_before,
     )
 
 
@@ -87,17 +90,20 @@ def first(plan: Plan, source: Source, limit: int) -> tuple[Plan, First]:
     return replace(plan, pending=tuple(pending), images=plan.before.images + sum(rows.values())), First(source, rows)
 
 
-def with_keys(plan: Plan, store: Store, committed: Collection[Committed]) -> Plan:
+def with_keys(plan: Plan, store: Store, committed: Iterable[Committed]) -> Plan:
     """Add the keys and members of committed units, from their index tables, to half-done tars and Parquet files: their
     readers hop over these units and must still find what comes again. Raises RunError when a table is gone or
     damaged."""
     half_done = {p.shard.path for p in plan.pending if p.done and not p.shard.members}
+    if not half_done:
+        return plan
     keys: dict[str, list[tuple[int, bytes]]] = {}
-    for record in sorted(committed, key=lambda record: record.unit.start):
+    for record in committed:
         if record.unit.shard in half_done:
             keys.setdefault(record.unit.shard, []).append((record.unit.start, _keys(store, record)))
-    shards = (replace(p, shard=replace(p.shard, keys=tuple(keys.get(p.shard.path, ())))) for p in plan.pending)
-    return replace(plan, pending=tuple(shards))
+    found = {path: tuple(sorted(pairs)) for path, pairs in keys.items()}
+    pending = (replace(p, shard=replace(p.shard, keys=found.get(p.shard.path, ()))) for p in plan.pending)
+    return replace(plan, pending=tuple(pending))
 
 
 def _keys(store: Store, record: Committed) -> bytes:
@@ -112,13 +118,13 @@ def _keys(store: Store, record: Committed) -> bytes:
         ) from error
 
 
-def finished(committed: Collection[Committed]) -> bool:
-    """Whether the units of one shard reach from its start to its end without a gap."""
-    units = {r.unit.start: r.unit for r in committed}
+def finished(spans: Mapping[int, tuple[int, bool]]) -> bool:
+    """Whether the committed units of a shard, start -> (stop, last), reach from its start to its end without a gap."""
     position = 0
-    while position in units:
-        unit = units.pop(position)
-        if unit.last:
+    for _ in spans:
+        if position not in spans:
+            return False
+        position, last = spans[position]
+        if last:
             return True
-        position = unit.stop
     return False

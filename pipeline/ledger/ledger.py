@@ -12,32 +12,36 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Protocol
 
 from pipeline.errors import OutputError, RunError
-from pipeline.ledger import finish_checks, seals, success
+from pipeline.ledger import finish_checks, packs, seals, success
 from pipeline.ledger import manifest as manifests
 from pipeline.ledger.commit_json import from_json, to_json
+from pipeline.ledger.commit_records import CommitRecords
 from pipeline.ledger.manifest import Identity
+from pipeline.ledger.packs import COMMITS, PACKS, Packer, record_path
 from pipeline.ledger.success import Finished
 from pipeline.records import Committed, Counts, FileEntry, OutputFile, Unit
-from pipeline.storage.store import Store
+from pipeline.storage.store import ObjectInfo, Store
 
-__all__ = ["Finished", "Identity", "Ledger", "UnitOutput", "from_json", "to_json"]
+__all__ = ["COMMITS", "Finished", "Identity", "Ledger", "UnitOutput", "from_json", "to_json"]
 
 MANIFEST: Final = "_run/manifest.json"
 CONFIG: Final = "_run/config.yaml"
 SUCCESS: Final = "_run/SUCCESS.json"
 REPORT: Final = "report/index.html"
-COMMITS: Final = "_commit"
 ATTEMPTS: Final = "_attempt"
 MAX_ATTEMPTS: Final = 8
 """Maximum number of workers that may die at one unit. Preempted machines count too, so it is not smaller."""
 _PUTS_AT_ONCE: Final = 8
+_READ_AT_ONCE: Final = 1024
+_OF_UNITS: Final = (COMMITS, "images", "masks", "rendered/filled")
+"""Folders whose objects are named by their unit."""
 
 
 class UnitOutput(Protocol):
@@ -118,26 +122,45 @@ class Ledger:
                 self._create(CONFIG, yaml.encode())
         return new
 
-    def committed(self) -> dict[str, Committed]:
-        """Return every committed unit by its id. One listing, then concurrent reads. Raises RunError."""
-        return {record.unit.unit_id: record for record, _ in self._records()}
-
-    def _records(self) -> list[tuple[Committed, str]]:
-        """Return every commit record with the sha256 of its object."""
+    def committed(self) -> CommitRecords:
+        """Return the record of every committed unit. One listing; packs first, then concurrent reads of the records
+        that stand in none. Raises RunError."""
+        records, etags = CommitRecords(), dict[str, str]()
         with self._resumable("cannot read the commits"):
-            try:
-                paths = [info.path for info in self.store.list(COMMITS)]
-            except FileNotFoundError:
-                return []
-            records = []
-            for path, data in self.store.read_many(paths).items():
-                record = from_json(data, self.store.join(path))
-                if path != _commit(record.unit):
-                    raise RunError(
-                        f"{self.store.join(path)} is the record of unit {record.unit.unit_id}; delete that object"
-                    )
-                records.append((record, seals.sha256_of(data)))
+            for line in packs.read(self.store):
+                records.add_json(line.unit_id, line.data)
+                etags[line.unit_id] = line.etag
+            self._update(records, etags)
         return records
+
+    def packer(self) -> Packer:
+        """Return what folds the records of this driver's run into packs."""
+        return Packer(self.store)
+
+    def _update(self, records: CommitRecords, etags: Mapping[str, str]) -> None:
+        """Make copies of some records the records that stand now: drop a copy that does not look like its object, read
+        those that are missing. etags: unit id -> etag of its object, where it is known."""
+        listing = self._listing(records, COMMITS)
+        for unit_id in list(records):
+            info, data = listing.get(record_path(unit_id)), records.json(unit_id)
+            etag = etags.get(unit_id) or self.store.etag_of(data)
+            if not info or info.size != len(data) or etag not in ("", info.etag):
+                records.remove(unit_id)
+        left = [path for path in listing if path[len(COMMITS) + 1 : -len(".json")] not in records]
+        for first in range(0, len(left), _READ_AT_ONCE):
+            for path, data in self.store.read_many(left[first : first + _READ_AT_ONCE]).items():
+                unit_id = from_json(data, self.store.join(path)).unit.unit_id
+                if path != record_path(unit_id):
+                    raise RunError(f"{self.store.join(path)} is the record of unit {unit_id}; delete that object")
+                records.add_json(unit_id, data)
+
+    def _listing(self, units: Iterable[str], folder: str = "") -> dict[str, ObjectInfo]:
+        """Return path -> object, of a folder or of all. units: ids of some, so that a large listing goes in parts."""
+        try:
+            found = self.store.list(folder, cuts=packs.cuts(units, *([folder] if folder else _OF_UNITS)))
+        except FileNotFoundError:
+            return {}
+        return {info.path: info for info in found}
 
     # --- a worker --------------------------------------------------------------------------------------------
 
@@ -172,7 +195,7 @@ class Ledger:
         The seconds of the upload are added to those of `commit`. A process killed here leaves either nothing valid, or
         a commit whose loose files `finish` completes. Raises RunError.
         """
-        unit, path, started = output.unit, _commit(output.unit), time.perf_counter()
+        unit, path, started = output.unit, record_path(output.unit.unit_id), time.perf_counter()
         with self._resumable(f"cannot commit unit {unit.unit_id}"):
             if self._exists(path):  # lost the race, perhaps after the run's end: upload nothing
                 return from_json(self.store.read(path), self.store.join(path))
@@ -238,9 +261,10 @@ class Ledger:
             standing = page if self._create(REPORT, page) else self.store.read(REPORT)
             seals.seal(self.store, seals.REPORT, {REPORT: seals.sha256_of(standing)})
 
-    def finish(self, notes: Mapping[str, bytes] = MappingProxyType({})) -> Finished:
+    def finish(self, notes: Mapping[str, bytes] = MappingProxyType({}), held: CommitRecords | None = None) -> Finished:
         """Check every commit, complete the loose files, remove unreferenced objects, write the notes, seal them and the
-        records, and write SUCCESS.json. notes: path -> bytes, of what the whole run is to be read with.
+        records, and write SUCCESS.json. notes: path -> bytes, of what the whole run is to be read with. held: the
+        records that the driver has, which then are not read again.
 
         Raises RunError that names the shard, unit or file that is missing or different. A second call returns the
         result of the first.
@@ -253,31 +277,43 @@ class Ledger:
                 )
             if not self.finished():
                 try:
-                    return self._end(manifest, notes)
+                    return self._end(manifest, notes, CommitRecords() if held is None else held)
                 except (OSError, RunError):
                     if not self.finished():  # else another driver finished the run meanwhile
                         raise
             return success.from_json(self.store.read(SUCCESS), manifest.digest, self.store.join(SUCCESS))
 
-    def _end(self, manifest: Identity, notes: Mapping[str, bytes]) -> Finished:
-        sealed = self._records()
-        records = [record for record, _ in sealed]
-        finish_checks.check_chains(records, manifest.source)
-        finish_checks.check_names(records)
-        listing = {info.path: info for info in self.store.list()}
-        finish_checks.require(self.store, listing, records)
-        restored = finish_checks.restore_loose(self.store, listing, records)
-        junk = finish_checks.unreferenced(listing, records)
+    def _end(self, manifest: Identity, notes: Mapping[str, bytes], records: CommitRecords) -> Finished:
+        self._update(records, {})
+        finish_checks.check_chains(records.values(), manifest.source)
+        finish_checks.check_names(records.values())
+        listing = self._listing(records)
+        finish_checks.require(self.store, listing, records.values())
+        restored = finish_checks.restore_loose(self.store, listing, records.values())
+        junk = finish_checks.unreferenced(listing, records.values())
         self.store.delete(junk)
         self.store.sweep()
-        finished = success.totals(manifest.digest, records, restored=restored, removed=len(junk))
+        finished = success.totals(manifest.digest, records.values(), restored=restored, removed=len(junk))
         end = success.to_json(finished)
         for path, data in notes.items():
             self.store.put(path, data)
         digests = {path: seals.sha256_of(data) for path, data in {**self._begun(), **notes, SUCCESS: end}.items()}
-        seals.seal(self.store, seals.RUN, digests | {_commit(record.unit): sha256 for record, sha256 in sealed})
+        digests |= {record_path(unit_id): seals.sha256_of(records.json(unit_id)) for unit_id in records}
+        digests |= self._packed(records, listing)
+        seals.seal(self.store, seals.RUN, digests)
         self._create(SUCCESS, end)
         return finished
+
+    def _packed(self, records: CommitRecords, listing: Mapping[str, ObjectInfo]) -> dict[str, str]:
+        """Put the packs of a whole run in place of those that its drivers wrote. Returns path -> sha256."""
+        digests = {}
+        for packed in packs.packs_of(records, listing):
+            path = packs.path_of(packed)
+            if path not in listing:
+                self.store.put(path, packed)
+            digests[path] = seals.sha256_of(packed)
+        self.store.delete([path for path in listing if path.startswith(f"{PACKS}/") and path not in digests])
+        return digests
 
     # --- inside ----------------------------------------------------------------------------------------------
 
@@ -345,10 +381,6 @@ class Ledger:
             yield
         except OSError as error:
             raise RunError(f"{what}: {error}; the same command resumes the run") from error
-
-
-def _commit(unit: Unit) -> str:
-    return f"{COMMITS}/{unit.unit_id}.json"
 
 
 def _entry(file: OutputFile, etag: str) -> FileEntry:

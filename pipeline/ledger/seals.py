@@ -15,7 +15,8 @@ from typing import Final
 from pipeline.storage.store import Store
 
 RUN: Final = "_run/run.sha256"
-"""Seal of the manifest, the config, the notes (README.md, classes.json), SUCCESS.json and every commit record."""
+"""Seal of the manifest, the config, the notes (README.md, classes.json), SUCCESS.json, the commit records and their
+packs."""
 REPORT: Final = "_run/report.sha256"
 AUDIT: Final = "_run/audit.sha256"
 

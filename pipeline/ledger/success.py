@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pipeline.errors import RunError
@@ -25,15 +25,27 @@ class Finished:
     removed: int = 0
 
 
-def totals(digest: str, records: Sequence[Committed], *, restored: int = 0, removed: int = 0) -> Finished:
+def totals(digest: str, records: Iterable[Committed], *, restored: int = 0, removed: int = 0) -> Finished:
     """Sum up the commit records of the run with this digest."""
+    units = files = 0
+    counts = Counts()
+    rejects: Counter[str] = Counter()
+    segments: Counter[str] = Counter()
+    for record in records:
+        units += 1
+        files += len(record.files) + len(record.loose)
+        counts += record.counts
+        for stage, reason, number in record.rejects:
+            rejects[f"{stage}/{reason}"] += number
+        for label, number in record.segments:
+            segments[label] += number
     return Finished(
         digest=digest,
-        units=len(records),
-        files=sum(len(r.files) + len(r.loose) for r in records),
-        counts=sum((r.counts for r in records), Counts()),
-        rejects=_tally((f"{stage}/{reason}", n) for r in records for stage, reason, n in r.rejects),
-        segments=_tally(pair for r in records for pair in r.segments),
+        units=units,
+        files=files,
+        counts=counts,
+        rejects=dict(sorted(rejects.items())),
+        segments=dict(sorted(segments.items())),
         restored=restored,
         removed=removed,
     )
@@ -73,11 +85,3 @@ def from_json(data: bytes, digest: str, where: str) -> Finished:
         raise RunError(
             f"{where} cannot be used ({error}); delete that object and run the same command again"
         ) from error
-
-
-def _tally(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """Return sums by name, sorted by name."""
-    total: Counter[str] = Counter()
-    for name, count in pairs:
-        total[name] += count
-    return dict(sorted(total.items()))

@@ -21,7 +21,8 @@ from pipeline.errors import OutputError, RunError
 from pipeline.ledger import finish_checks, seals, success
 from pipeline.ledger import manifest as identity
 from pipeline.ledger.commit_json import from_json
-from pipeline.ledger.ledger import COMMITS, CONFIG, MANIFEST, REPORT, SUCCESS
+from pipeline.ledger.ledger import CONFIG, MANIFEST, REPORT, SUCCESS
+from pipeline.ledger.packs import COMMITS, PACKS
 from pipeline.records import Committed, FileEntry
 from pipeline.storage.store import ObjectInfo, Store
 
@@ -137,7 +138,8 @@ def _sealed(output: Output, paths: Sequence[str]) -> Iterator[Fault]:
             what = "has other bytes than were sealed"
         else:
             continue
-        yield Fault(path=path, what=what, mend=_MEND.get(path, f"delete it: {_AGAIN}"))
+        of_pack = _SEAL_AGAIN if path.startswith(f"{PACKS}/") else f"delete it: {_AGAIN}"
+        yield Fault(path=path, what=what, mend=_MEND.get(path, of_pack))
 
 
 def _named_by(seal: str, listing: Mapping[str, ObjectInfo]) -> list[str]:
@@ -311,8 +313,9 @@ def _disagreements(record: Committed, tables: _Tables) -> Iterator[tuple[str, st
 
 def _extra(output: Output, records: Records, late: set[str]) -> Iterator[Fault]:
     known = records.known | late | {seals.RUN, SUCCESS, MANIFEST, CONFIG, *_NOTES, *output.sealed}
+    judged = (f"{COMMITS}/",) if output.sealed else (f"{COMMITS}/", f"{PACKS}/")  # a broken seal is a fault already
     for path in output.listing:
-        if path in known or path.startswith(f"{COMMITS}/") or _of_broken(path, records):
+        if path in known or path.startswith(judged) or _of_broken(path, records):
             continue
         yield Fault(path=path, what="is not named by any record", mend=_EXTRA)
 

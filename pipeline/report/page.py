@@ -21,11 +21,14 @@ from pipeline.report.pictures import Picture, Reject, Review, gallery, rejects, 
 from pipeline.report.progress import duration
 from pipeline.report.scores import Histogram, histograms
 from pipeline.report.summary import Summary
+from pipeline.report.unit_tables import spread
 from pipeline.storage.store import Store
 
 NO_AUDIT: Final = Receipt()
 ROWS: Final = 20
 """Rows of a table before the rest is only counted."""
+UNITS: Final = 5_000
+"""Maximum number of units whose tables a page looks into."""
 
 _COLOURS: Final = ("#4a7fb5", "#d08a3e", "#5f9e6e", "#b75d69", "#8673b3", "#9c8465", "#c98bb9", "#6f7f8f", "#a3a64a")
 
@@ -89,7 +92,7 @@ class Page:
 
 def make_page(
     store: Store,
-    records: Sequence[Committed],
+    records: Mapping[str, Committed],
     summary: Summary,
     *,
     name: str,
@@ -103,11 +106,13 @@ def make_page(
 ) -> bytes:
     """Return the page of a run as UTF-8. Raises OSError when the store cannot be read.
 
-    store: the output. records: every commit record of it. summary: of the same records. name: of the job. private: the
-    previews show no original region. digest: of the run's identity. facts, config: what made the output, printed as
-    given. receipt: of the audit. review_seam: filled images with a larger seam are listed; 0 lists none.
+    store: the output. records: every commit record of it, by unit id; at most `UNITS` of them are looked into. summary:
+    of the same records. name: of the job. private: the previews show no original region. digest: of the run's identity.
+    facts, config: what made the output, printed as given. receipt: of the audit. review_seam: filled images with a
+    larger seam are listed; 0 lists none.
     """
-    units = sorted(records, key=lambda record: (record.unit.shard, record.unit.start))
+    sampled = [records[unit] for unit in spread(sorted(records), UNITS)]  # ids sort as the source does
+    units = sorted(sampled, key=lambda record: (record.unit.shard, record.unit.start))
     scores, scores_note = histograms(store, units)
     sample, gallery_note = gallery(store, units, private)
     looked = review(store, units, review_seam)
@@ -132,7 +137,7 @@ def make_page(
         gallery_note=gallery_note,
         review=looked,
         rejects=rejects(store, units),
-        facts=tuple(facts.items()),
+        facts=(*facts.items(), *_sampled(len(units), len(records))),
         config=tuple(config.items()),
     )
     # A name in a tar may hold bytes that are not UTF-8: they become \xNN instead of an error at the end of a run.
@@ -161,6 +166,11 @@ def _state(summary: Summary, exit_code: int, problems: Sequence[str]) -> State:
         sentence = f"All images are accounted for; rejected and not in the output: {counts.rejected:,}."
         return State(badge="finished", sentence=sentence, tone="warn")
     return State(badge="finished", sentence="All images are accounted for; none was rejected.", tone="good")
+
+
+def _sampled(units: int, records: int) -> tuple[tuple[str, str], ...]:
+    what = f"of {units:,} of the {records:,} units, drawn evenly by their ids; the counts are of all"
+    return (("pictures, scores, rejected images", what),) if units < records else ()
 
 
 def _timings(summary: Summary) -> tuple[Timing, ...]:

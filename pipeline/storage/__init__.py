@@ -35,9 +35,10 @@ class Backend(Protocol):
     proves_content: bool
     """True: an equal etag proves equal bytes. False: an etag is only a hint."""
 
-    def list(self, folder: str, limit: int, *, outside: bool = True) -> list[ObjectInfo]:
+    def list(self, folder: str, limit: int, *, outside: bool = True, cuts: Sequence[str] = ()) -> list[ObjectInfo]:
         """List everything below `folder` ("" is the root), unsorted, names with a `problem` included. limit: maximum
-        number of objects; 0: all. outside: follow links that lead out of the root."""
+        number of objects; 0: all. outside: follow links that lead out of the root. cuts: paths between which about the
+        same number of objects lies: a hint to a backend that lists a thousand at a time."""
 
     def stat(self, path: str, *, outside: bool = True) -> ObjectInfo:
         """Describe one object. outside: as for `list`; `link_outside` is the only `problem` of the answer."""

@@ -25,7 +25,7 @@ class CloudBackend:
         self._fs = filesystem
         self._root = root
 
-    def list(self, folder: str, limit: int, *, outside: bool = True) -> list[ObjectInfo]:
+    def list(self, folder: str, limit: int, *, outside: bool = True, cuts: Sequence[str] = ()) -> list[ObjectInfo]:
         below = self._name(folder) if folder else self._root
         with self._only_os_errors():
             found = self._fs.find(below, detail=True)

@@ -43,7 +43,7 @@ class LocalBackend:
 
     # --- reading ---------------------------------------------------------------------------------------------
 
-    def list(self, folder: str, limit: int, *, outside: bool = True) -> list[ObjectInfo]:
+    def list(self, folder: str, limit: int, *, outside: bool = True, cuts: Sequence[str] = ()) -> list[ObjectInfo]:
         """List regular files and links to them. Linked folders are entered, too, except for loops."""
         os.stat(self._root)  # a missing root is an error, a missing folder below it is not
         try:

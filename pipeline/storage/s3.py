@@ -15,8 +15,10 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from aiohttp import ClientError as AiohttpError
@@ -39,6 +41,7 @@ MAX_PUT: Final = 5 * 2**30
 """S3's limit of a single put, in bytes. Uploads are never in parts: a single put is atomic, conditional and has an MD5
 etag."""
 _PAGE: Final = 1000  # S3's own limit of keys in one listing page and in one delete
+_LISTS_AT_ONCE: Final = 16
 
 RETRY_SECONDS: Final = 20.0
 """Seconds for which a request with a transient error is retried. With the clean-up after a request that failed for
@@ -82,21 +85,40 @@ class S3Backend:
 
     # --- reading ---------------------------------------------------------------------------------------------
 
-    def list(self, folder: str, limit: int, *, outside: bool = True) -> list[ObjectInfo]:
-        """List objects. A prefix without objects is an empty list: a bucket has no folders. Empty objects whose keys
-        end with a slash are skipped: consoles put them to show a folder."""
-        found: list[ObjectInfo] = []
-        arguments = {"Prefix": self._prefix + (f"{folder}/" if folder else "")}
+    def list(self, folder: str, limit: int, *, outside: bool = True, cuts: Sequence[str] = ()) -> list[ObjectInfo]:
+        """List objects, in ranges between the cuts at the same time. A prefix without objects is an empty list: a
+        bucket has no folders. Empty objects whose keys end with a slash are skipped: consoles put them to show a
+        folder."""
+        prefix = self._prefix + (f"{folder}/" if folder else "")
+        if limit:
+            return list(islice(self._pages(prefix, at_once=min(limit, _PAGE)), limit))
+        ends = [self._prefix + cut for cut in sorted(cuts)]
+        with ThreadPoolExecutor(_LISTS_AT_ONCE, thread_name_prefix="list") as pool:
+            parts = pool.map(lambda start, stop: self._range(prefix, start, stop), ["", *ends], [*ends, ""])
+            return [info for part in parts for info in part]
+
+    def _range(self, prefix: str, start: str, stop: str) -> Sequence[ObjectInfo]:
+        """List the objects of a prefix with start < key <= stop; "" is its beginning, or its end."""
+        found = []
+        for info in self._pages(prefix, start):
+            if stop and self._prefix + info.path > stop:
+                break
+            found.append(info)
+        return found
+
+    def _pages(self, prefix: str, start: str = "", at_once: int = _PAGE) -> Iterator[ObjectInfo]:
+        arguments = {"StartAfter": start} if start else {}
         while True:
-            page = self._call("list_objects_v2", MaxKeys=min(limit, _PAGE) or _PAGE, **arguments)
-            found += (
-                ObjectInfo(path=entry["Key"][len(self._prefix) :], size=entry["Size"], etag=_etag(entry))
-                for entry in page.get("Contents", ())
-                if entry["Size"] or not entry["Key"].endswith("/")
-            )
-            if not page.get("IsTruncated") or 0 < limit <= len(found):
-                return found[: limit or None]
+            page = self._call("list_objects_v2", MaxKeys=at_once, Prefix=prefix, **arguments)
+            yield from self._objects(page)
+            if not page.get("IsTruncated"):
+                return
             arguments["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _objects(self, page: Mapping[str, Any]) -> Iterator[ObjectInfo]:
+        for entry in page.get("Contents", ()):
+            if entry["Size"] or not entry["Key"].endswith("/"):
+                yield ObjectInfo(path=entry["Key"][len(self._prefix) :], size=entry["Size"], etag=_etag(entry))
 
     def stat(self, path: str, *, outside: bool = True) -> ObjectInfo:
         head = self._call("head_object", Key=self._prefix + path)

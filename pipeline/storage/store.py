@@ -140,18 +140,21 @@ class Store:
 
     # --- reading ---------------------------------------------------------------------------------------------
 
-    def list(self, prefix: str = "", limit: int = 0, *, odd: bool = False, outside: bool = True) -> list[ObjectInfo]:
+    def list(
+        self, prefix: str = "", limit: int = 0, *, odd: bool = False, outside: bool = True, cuts: Sequence[str] = ()
+    ) -> list[ObjectInfo]:
         """List the objects below the folder `prefix`, sorted by path.
 
         limit: maximum number of objects; 0: all. odd: include names that cannot be read, see `ObjectInfo.problem`.
-        outside: follow links that lead out of the root. A missing folder below the root is empty. Raises
-        FileNotFoundError for a missing root or bucket.
+        outside: follow links that lead out of the root. cuts: paths, none of them a folder's, that part the objects
+        about evenly, so that a large listing takes several requests at a time. A missing folder below the root is
+        empty. Raises FileNotFoundError for a missing root or bucket.
         """
         folder = prefix.rstrip("/")
         if folder or prefix:
             _checked(folder)
         with self._naming(folder):
-            found = map(_with_problem, self._backend.list(folder, limit, outside=outside))
+            found = map(_with_problem, self._backend.list(folder, limit, outside=outside, cuts=cuts))
         objects = ("", "no_read_right")
         return sorted((info for info in found if odd or info.problem in objects), key=lambda info: info.path)
 

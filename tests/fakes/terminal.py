@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import signal
 import sys
@@ -63,3 +64,8 @@ def run(*arguments: str, interrupt_at: str = "", seconds: float = 300.0) -> Show
         os.kill(pid, 9)
     os.close(terminal)
     return Shown(code=os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), drawn=tuple(drawn))
+
+
+def but_signs(said: str) -> list[str]:
+    """The lines of standard error but the signs of life, one every 10 s, that a run on a busy machine gives."""
+    return [line for line in said.splitlines() if not re.search(r"  \d+(\.\d)? (s|min \d+ s)( |$)", line)]

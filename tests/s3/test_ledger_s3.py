@@ -60,7 +60,7 @@ def ledger(s3: S3, request: pytest.FixtureRequest) -> Ledger:
 
 def contents(ledger: Ledger) -> dict[str, bytes]:
     """Every object that must be equal after any history: all but the commit records and their seal."""
-    paths = [info.path for info in ledger.store.list() if not info.path.startswith(("_commit/", seals.RUN))]
+    paths = [info.path for info in ledger.store.list() if not info.path.startswith(("_commit/", "_packs/", seals.RUN))]
     return ledger.store.read_many(paths)
 
 

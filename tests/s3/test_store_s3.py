@@ -68,6 +68,17 @@ def test_long_listings_are_complete(store: Store) -> None:
     assert store.list() == []
 
 
+@pytest.mark.parametrize(
+    "cuts", [("d/b",), ("d/a", "d/a", "d/c-5"), ("a", "zz"), ("d/c-4", "d/c-4.txt", "d/ü/w", "e/x")], ids=str
+)
+def test_a_listing_in_parts_is_the_whole_listing(cuts: tuple[str, ...], store: Store) -> None:
+    names = ["d/a", "d/b", *(f"d/c-{number}.txt" for number in range(9)), "d/ü/x", "d/", "e/x", "e/y"]
+    for name in filter(None, (name.rstrip("/") for name in names if name != "d/")):
+        store.put(name, b"x")
+    assert store.list(cuts=cuts) == store.list()
+    assert [info.path for info in store.list("d", cuts=cuts)] == sorted(n for n in names if n[:2] == "d/" and n != "d/")
+
+
 def test_ranges(store: Store) -> None:
     store.put("x", bytes(range(100)))
     assert store.read_range("x", 10, 13) == b"\x0a\x0b\x0c"

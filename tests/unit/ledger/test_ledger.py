@@ -19,6 +19,7 @@ import pytest
 from jobs.entry import main
 from pipeline.errors import OutputError, RunError
 from pipeline.ledger import manifest, seals
+from pipeline.ledger.commit_records import CommitRecords
 from pipeline.ledger.ledger import Identity, Ledger, from_json, to_json
 from pipeline.ledger.manifest import FORMAT
 from pipeline.records import Committed, Counts, FileEntry, OutputFile, Unit, unit_id
@@ -362,7 +363,7 @@ def test_of_many_workers_on_one_unit_exactly_one_commits(ledger: Ledger) -> None
     assert all(record == records[0] for record in records)
     assert len(ledger.committed()) == 1
     kept = {entry.path for entry in (*records[0].files, *records[0].loose, *records[0].staged)}
-    assert kept == {name for name in names(ledger.store) if name.split("/")[0] not in ("_run", "_commit")}
+    assert kept == {name for name in names(ledger.store) if name.split("/")[0] not in ("_run", "_commit", "_packs")}
 
 
 def test_an_object_with_other_bytes_under_a_content_name_is_repaired(ledger: Ledger) -> None:
@@ -420,9 +421,11 @@ def whole_run(ledger: Ledger) -> None:
 
 
 def outputs(root: str) -> dict[str, bytes]:
-    """Every file, hidden ones included, but the commit records, which hold times and attempts, and their seal."""
+    """Every file, hidden ones included, but the commit records, which hold times and attempts, their packs and seal."""
     files = {str(p.relative_to(root)): p for p in Path(root).rglob("*") if p.is_file()}
-    return {name: p.read_bytes() for name, p in files.items() if not name.startswith(("_commit/", seals.RUN))}
+    return {
+        name: p.read_bytes() for name, p in files.items() if not name.startswith(("_commit/", "_packs/", seals.RUN))
+    }
 
 
 @pytest.mark.slow
@@ -450,7 +453,7 @@ def dying_run(root: str, writes: int) -> None:
 # --- the end ---------------------------------------------------------------------------------------------------
 
 
-def run_all(ledger: Ledger, *, loose: bool = False) -> dict[str, Committed]:
+def run_all(ledger: Ledger, *, loose: bool = False) -> CommitRecords:
     ledger.begin(IDENTITY)
     for i, one in enumerate(UNITS):
         ledger.publish(made(one, loose=[f"rendered/filled/{i}.jpg", f"rendered/filled/d/{i}.jpg"] if loose else ()), {})
@@ -472,7 +475,7 @@ def test_the_end_leaves_exactly_what_was_committed(ledger: Ledger, loose: bool) 
     assert (done.restored, done.removed) == (0, 6 if loose else 3)
     standing = {e.path for r in records.values() for e in (*r.files, *r.loose)}
     on_disk = {str(p.relative_to(ledger.store.uri)) for p in Path(ledger.store.uri).rglob("*") if p.is_file()}
-    assert {name for name in on_disk if name.split("/")[0] not in ("_run", "_commit")} == standing
+    assert {name for name in on_disk if name.split("/")[0] not in ("_run", "_commit", "_packs")} == standing
     assert not (Path(ledger.store.uri) / "_staged").exists()
 
     success = ledger.store.read("_run/SUCCESS.json")
@@ -484,7 +487,7 @@ def test_the_end_seals_what_no_record_names(ledger: Ledger) -> None:
     run_all(ledger, loose=True)
     ledger.finish()
     sealed = seals.read(seals.RUN, ledger.store.read(seals.RUN))
-    ours = [i.path for i in ledger.store.list() if i.path.startswith(("_run/", "_commit/"))]
+    ours = [i.path for i in ledger.store.list() if i.path.startswith(("_run/", "_commit/", "_packs/"))]
     assert sorted([*sealed, seals.RUN]) == ours
     for path, sha256 in sealed.items():
         assert hashlib.sha256(ledger.store.read(path)).hexdigest() == sha256

@@ -41,7 +41,7 @@ def page_of(
 ) -> str:
     page = make_page(
         store,
-        records,
+        {record.unit.unit_id: record for record in records},
         Summary.of(records, seconds=4.0),
         name="anonymize",
         private=private,
