@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TextIO
 
-import pipeline
 from pipeline import life
 from pipeline import plan as planning
 from pipeline.audit.run_audit import Auditor, NoAudit
@@ -20,6 +17,7 @@ from pipeline.contracts import Checked, Listed, Source, TellsUnread, Unread
 from pipeline.credentials import redact
 from pipeline.errors import EXIT_REJECTED, OutputError, RunError, TooManyRejected
 from pipeline.execute.base import Executor
+from pipeline.execute.code_version import code_version
 from pipeline.flow import Flow
 from pipeline.ledger.commit_records import CommitRecords
 from pipeline.ledger.ledger import REPORT, Identity, Ledger
@@ -84,7 +82,7 @@ def _run(job: Job, out: TextIO, err: TextIO, progress: Progress) -> int:
         progress.say(redact(line), out)
     if plan.pending:
         life.phase("checking models and places")
-        job.executor.check()
+        job.executor.check(flow, plan)
         job.audit.prepare(flow)
         _prepare(flow, () if resumes else shards)
         ledger.begin(identity, job.yaml)
@@ -209,15 +207,6 @@ def _identity(job: Job, shards: tuple[Shard, ...]) -> Identity:
         code=code_version(),
         source={shard.path: f"{shard.size}:{shard.etag}" for shard in shards},
     )
-
-
-def code_version() -> str:
-    """The release and a hash over the package's own sources: only the same code is sure to write the same bytes."""
-    root = Path(pipeline.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return f"{pipeline.__version__}+{digest.hexdigest()[:12]}"
 
 
 def _announcement(job: Job, plan: Plan) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.execute.base import Executor
 from pipeline.execute.processes import Processes
+from pipeline.execute.ray_pools import ends
 from pipeline.execute.ray_settings import RaySettings
 from pipeline.flow import Flow
 from pipeline.plan import Plan
@@ -18,9 +19,9 @@ from pipeline.spec import spec
 
 @spec
 class Auto(RaySettings):
-    def check(self) -> None:
+    def check(self, flow: Flow, plan: Plan) -> None:
         """Raise ConfigError as the chosen executor does."""
-        self.chosen().check()
+        self.chosen().check(flow, plan)
 
     def run(self, flow: Flow, plan: Plan) -> Iterator[Committed]:
         return self.chosen().run(flow, plan)
@@ -32,7 +33,7 @@ class Auto(RaySettings):
 
             return RayData(**{field.name: getattr(self, field.name) for field in fields(RaySettings)})
         return Processes(
-            workers=self.workers or self.cpus,
+            workers=ends(self.workers)[1] or self.cpus,
             readers=self.readers,
             threads=self.threads,
             image_seconds=self.image_seconds,

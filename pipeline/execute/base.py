@@ -15,8 +15,9 @@ from pipeline.spec import spec
 
 
 class Executor(Protocol):
-    def check(self) -> None:
-        """Raise ConfigError when its cluster or machine is out of reach. Called before anything is written."""
+    def check(self, flow: Flow, plan: Plan) -> None:
+        """Raise ConfigError when its cluster or machine is out of reach, or a node of it cannot do this work. Called
+        before anything is written."""
 
     def run(self, flow: Flow, plan: Plan) -> Iterator[Committed]:
         """Yield every pending unit as it is committed, in any order."""

@@ -20,7 +20,7 @@ class Local(ExecutorBase):
     device: Device = "cpu"
     """Where the models run."""
 
-    def check(self) -> None:
+    def check(self, flow: Flow, plan: Plan) -> None:
         """Always available."""
 
     def run(self, flow: Flow, plan: Plan) -> Iterator[Committed]:

@@ -50,7 +50,7 @@ class Processes(ExecutorBase):
     readers: Annotated[int, Field(ge=0)] = 0
     """Shards that are read at the same time; 0: a quarter of the workers, at least 1."""
 
-    def check(self) -> None:
+    def check(self, flow: Flow, plan: Plan) -> None:
         """Always available."""
 
     def run(self, flow: Flow, plan: Plan) -> Iterator[Committed]:

@@ -1,4 +1,4 @@
-"""Run the chain on Ray Data: every core of a machine, or a cluster with GPUs. The only module that imports ray.
+"""Run the chain on Ray Data: every core of a machine, or a cluster with GPUs.
 
 One row is one unit, so blocks never split or merge a unit, a retry repeats one unit, and the driver's memory grows with
 units, not images. `fused` runs the whole chain of a unit in one actor a core. `staged` gives the models actor pools of
@@ -7,12 +7,7 @@ their own (GPUs) and the codecs plain tasks; between them a unit travels as Arro
 
 from __future__ import annotations
 
-import ipaddress
-import logging
-import os
-import socket
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,22 +15,18 @@ from typing import ClassVar, Final, Literal
 
 import cv2
 import pyarrow as pa
-
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before ray is imported: it reads this once
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters of a dead worker comes back as an exception
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-
 import ray
-from ray._private import ray_constants
-from ray._private import worker as ray_worker
 from ray.data import ActorPoolStrategy, DataContext, Dataset, Datasource, ExecutionResources, ReadTask
 from ray.data.block import BlockMetadata
 from ray.exceptions import RayError, RayTaskError
 from ray.experimental import internal_kv
 
 from pipeline import life
-from pipeline.errors import ConfigError, DeviceError, RunError, SegfillError
+from pipeline.errors import DeviceError, RefusedError, RunError, SegfillError
+from pipeline.execute import ray_cluster
 from pipeline.execute.isolate import WHOLE, ImageLimits, Part, part, run_attempt, run_attempts
+from pipeline.execute.node_check import node_check
+from pipeline.execute.ray_cluster import first_line
 from pipeline.execute.ray_pools import Size, ends, pools
 from pipeline.execute.ray_rows import record_of, unit_row, units_of
 from pipeline.execute.ray_settings import RaySettings
@@ -49,6 +40,11 @@ MiB = 1 << 20
 _SHARDS_A_TASK: Final = 256
 _TASKS_A_READER: Final = 8
 """At least, where there are shards enough: so that readers end at about the same time."""
+_ALL: Final = 1 << 20
+"""Actors of a pool that may take all of a cluster."""
+_A_CORE: Final = 0.999
+"""Of an actor: a node gets as many as it has cores, and readers find a place beside them. With whole cores they would
+starve without a word; with none of their own they would run on a head that is to be kept free."""
 _SIGNS = "segfill"
 """Namespace of the numbers of images that workers have seen."""
 
@@ -59,46 +55,42 @@ class RayData(RaySettings):
     """`fused` runs all stages of a unit in one actor; `staged` gives the models actor pools of their own; `auto` is
     staged when the cluster has GPUs on which the models load, else fused."""
 
-    def check(self) -> None:
-        """Raises ConfigError when no cluster takes us, or anybody in the network could give it code to run.
-
-        Looks for a listener first: Ray itself would try for minutes."""
-        host, _, port = self.address.removeprefix("ray://").rpartition(":")
-        if self.address and not _is_loopback(host) and os.environ.get("RAY_AUTH_MODE") != "token":
-            raise ConfigError(
-                f"execute.address: {self.address!r} is not on loopback, and without a token whoever reaches a Ray "
-                "cluster runs code on it; start it and this job with RAY_AUTH_MODE=token, or leave the address empty"
-            )
-        if not self.address or not host:
+    def check(self, flow: Flow, plan: Plan) -> None:
+        """Raises ConfigError when no cluster takes us, anybody in the network could give it code to run, or a node of
+        it cannot do this run. On this machine alone there is nothing that the driver does not see itself."""
+        if not self.address:
             return
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"execute.address: no Ray cluster at {self.address!r} ({_first_line(error)}); start one, "
-                "or leave it empty to use this machine"
-            ) from error
+        ray_cluster.check_address(self.address)
         with self.session():  # a cluster that listens may still not take us: another version, another token
-            pass
+            ray_cluster.wait_for_cores(self.wait_seconds)
+            with node_check(flow, plan) as check:
+                ray_cluster.check_nodes(check, self.wait_seconds)
 
     def run(self, flow: Flow, plan: Plan) -> Iterator[Committed]:
-        with self.session():
+        with self.session(), ray_cluster.watching(self.address):
+            if self.address:
+                ray_cluster.wait_for_cores(self.wait_seconds, free=True)
             yield from self._run(flow, plan)
 
     @contextmanager
     def session(self) -> Iterator[None]:
         """Connect to Ray or start it here, for one run or several; end what was started. A session within another does
         nothing."""
-        started = self._connect()
+        if ray.is_initialized():
+            yield
+            return
+        if self.address:
+            ray_cluster.connect(self.address)
+        else:
+            ray_cluster.start(self.cpus, self.store_mib * MiB)
         try:
             yield
         finally:
-            if started:
-                life.phase("stopping Ray")
-                ray.shutdown()
+            life.phase("stopping Ray")
+            ray.shutdown()
 
     def _run(self, flow: Flow, plan: Plan) -> Iterator[Committed]:
-        _quiet()
+        ray_cluster.quiet()
         try:
             _settings(0 if self.address else self.store_mib * MiB // 2)
             life.phase("starting workers, which load their models")
@@ -109,7 +101,7 @@ class RayData(RaySettings):
         except RayTaskError as error:
             raise _cause(error) from error
         except RayError as error:
-            raise RunError(f"Ray stopped the run: {_first_line(error)}; the same command resumes it") from error
+            raise RunError(f"Ray stopped the run: {first_line(error)}; the same command resumes it") from error
 
     def _is_staged(self, flow: Flow) -> bool:
         """Whether to give models pools of their own. layout=auto leaves a GPU alone on which the models cannot load."""
@@ -120,41 +112,18 @@ class RayData(RaySettings):
             print(f"execute=auto: the GPU is not used ({why})", file=sys.stderr)
         return not why
 
-    def _connect(self) -> bool:
-        """Connect or start; True when this call started Ray, so that the session also ends it."""
-        if ray.is_initialized():
-            return False
-        _quiet()
-        life.phase(f"connecting to Ray at {self.address}" if self.address else "starting Ray")
-        try:
-            if self.address:
-                ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
-            else:
-                with _hushed(), _on_loopback():
-                    ray.init(
-                        address="local",  # not what RAY_ADDRESS says
-                        num_cpus=self.cpus or None,
-                        include_dashboard=False,
-                        log_to_driver=False,
-                        logging_level=logging.ERROR,
-                        object_store_memory=self.store_mib * MiB,
-                        _node_ip_address="127.0.0.1",
-                    )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ConfigError(f"execute.address: no Ray cluster at {self.address!r}: {_first_line(error)}") from error
-        return True
-
     def _read(self, flow: Flow, plan: Plan) -> Dataset:
         readers = self.readers or max(1, _count("CPU") // 4)
         source = Shards(flow, plan, readers)
         units: Dataset = ray.data.read_datasource(
-            source, num_cpus=0.05, concurrency=readers, override_num_blocks=len(source.tasks)
+            source, num_cpus=1 - _A_CORE, concurrency=readers, override_num_blocks=len(source.tasks)
         )
         return units
 
     def _fused(self, flow: Flow, plan: Plan) -> Dataset:
-        # All cores as whole CPUs would starve the readers, and the job would hang without a word.
-        return self._actors(self._read(flow, plan), Whole, flow, "cpu", self.workers or _count("CPU"), cpus=0.9)
+        cores = max(1, _count("CPU"))
+        size = self.workers or ((1, _ALL) if self.address else cores)  # nodes that join a cluster get actors, too
+        return self._actors(self._read(flow, plan), Whole, flow, "cpu", size, cpus=_A_CORE, first=cores)
 
     def _staged(self, flow: Flow, plan: Plan) -> Dataset:
         cards = _count("GPU")
@@ -183,7 +152,9 @@ class RayData(RaySettings):
         cpus: float,
         gpus: float = 0.0,
         units: int = 1,
+        first: int = 0,
     ) -> Dataset:
+        """first: actors to start with, where the pool may grow and shrink; else its smallest number."""
         smallest, largest = ends(size)
         in_flight = 2 if gpus else 1  # the first CPU actor that is up must not hoard what the others could do
         return rows.map_batches(
@@ -193,7 +164,12 @@ class RayData(RaySettings):
             batch_format="pyarrow",
             num_cpus=cpus,
             num_gpus=gpus,
-            compute=ActorPoolStrategy(min_size=smallest, max_size=largest, max_tasks_in_flight_per_actor=in_flight),
+            compute=ActorPoolStrategy(
+                min_size=smallest,
+                max_size=largest,
+                initial_size=min(max(first, smallest), largest),
+                max_tasks_in_flight_per_actor=in_flight,
+            ),
             # Ray restarts a dead actor for ever by default. One image kills two of them, then isolate.py finds it.
             # There is no other way to say so in 2.60 than this argument, which 2.64 will drop.
             max_restarts=100,
@@ -315,53 +291,6 @@ def _signs_of_job() -> bytes:
     return f"{ray.get_runtime_context().get_job_id()}/".encode()
 
 
-@contextmanager
-def _hushed() -> Iterator[None]:
-    """Silence standard error at the level of the process, where Ray's C++ part greets. Failures come as exceptions."""
-    sys.stderr.flush()
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nothing, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
-
-
-@contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Keep all of Ray's sockets on loopback. Ray 2.60 replaces `_node_ip_address="127.0.0.1"` by the machine's outer
-    address and listens on all of them, except where it does without clusters (tests/ray/test_loopback.py)."""
-    kept = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = kept
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def _quiet() -> None:
-    """Keep Ray's words in the logs of its session; SEGFILL_LOG=DEBUG shows them here too."""
-    if os.environ.get("SEGFILL_LOG", "") != "DEBUG":
-        for name in ("ray", "ray.data"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # errors come as exceptions
-        warnings.filterwarnings("ignore", module=r"ray\.")
-        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
-        ray_worker.print_to_stdstream = _nothing  # the lines of "(raylet)", which log_to_driver=False leaves
-
-
-def _nothing(*_: object, **__: object) -> None:
-    pass
-
-
 def _settings(store_bytes: int) -> None:
     """store_bytes: of blocks in flight; 0 leaves it to Ray: the limit holds for the whole cluster, not for a node."""
     context = DataContext.get_current()
@@ -371,6 +300,8 @@ def _settings(store_bytes: int) -> None:
     context.max_consecutive_actor_init_deaths = 3  # the default of 0 ends the run at the first hiccup
     context.raise_original_map_exception = True  # else the cause, and with it our own message, is lost on its way here
     context.execution_no_progress_timeout_s = 3600  # a unit of large images may take long; half an hour fails the job
+    # A pool grows as soon as all of its actors are busy: with one task each they are never more than that.
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
     limits = ExecutionResources.for_limits(object_store_memory=store_bytes or None)
     context.execution_options.resource_limits = limits
 
@@ -381,11 +312,10 @@ def _count(kind: str) -> int:
 
 def _cause(error: RayTaskError) -> Exception:
     cause = error.cause
+    if isinstance(cause, RefusedError):  # what was refused at the start is a fault of this node now
+        said = str(cause).splitlines()[0]
+        return RunError(f"a worker on node {error.ip}: {said}; when that is mended, the same command resumes the run")
     if isinstance(cause, SegfillError):
         cause.args = tuple(str(cause).splitlines()[:1])  # Ray appends advice on its own retries
         return cause
-    return RunError(f"a worker failed: {_first_line(cause or error)}; the same command resumes the run")
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".strip().splitlines()[0][:300]
+    return RunError(f"a worker failed: {first_line(cause or error)}; the same command resumes the run")

@@ -14,12 +14,15 @@ from pipeline.spec import spec
 @spec
 class RaySettings(ExecutorBase):
     address: str = ""
-    """Of a running cluster (`auto`, `ray://...`, host:port), which must ask for a token unless it is on loopback.
-    Empty: start Ray on this machine alone, on loopback, whatever RAY_ADDRESS says."""
+    """Of a running cluster (`auto`, or HOST:PORT of its head) of which this machine is a node; it must ask for a token
+    unless it is on loopback. Empty: start Ray on this machine alone, on loopback, whatever RAY_ADDRESS says."""
     cpus: Annotated[int, Field(ge=0)] = 0
     """Cores to start Ray with on this machine; 0: all."""
-    workers: Annotated[int, Field(ge=0)] = 0
-    """Actors of the fused layout; 0: one a core."""
+    workers: Size = 0
+    """Actors of the fused layout, a core each: a number, or [min, max] between which the pool scales with the load; 0:
+    all cores, and on a cluster (with an address) those of nodes that join, too."""
+    wait_seconds: Annotated[float, Field(ge=0)] = 600.0
+    """Seconds to wait for a node with a free core, and for the check of all nodes, before the run gives up."""
     readers: Annotated[int, Field(ge=0)] = 0
     """Shards that are read at the same time; 0: a quarter of the cores, at least 1."""
     segment_actors: Size = 0
@@ -36,5 +39,5 @@ class RaySettings(ExecutorBase):
     """Memory in MiB of Ray's object store on this machine."""
 
     def __post_init__(self) -> None:
-        check_sizes(segment_actors=self.segment_actors, fill_actors=self.fill_actors)
+        check_sizes(workers=self.workers, segment_actors=self.segment_actors, fill_actors=self.fill_actors)
         check_share(self.gpus)

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.execute.ray_data import RayData
+from pipeline.execute.ray_cluster import check_address
 
 
 def test_an_address_without_a_cluster_is_refused_by_name() -> None:
@@ -13,4 +13,4 @@ def test_an_address_without_a_cluster_is_refused_by_name() -> None:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(ConfigError, match=address):
-        RayData(address=address).check()
+        check_address(address)

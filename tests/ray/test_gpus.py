@@ -11,7 +11,7 @@ import pytest
 import ray
 
 from pipeline.errors import ConfigError
-from pipeline.execute.ray_data import _hushed, _on_loopback
+from pipeline.execute.ray_cluster import hushed, on_loopback
 from tests.fakes import fill_networks
 from tests.fakes.drawn_images import folder_of
 from tests.fakes.job_run import run
@@ -20,7 +20,7 @@ from tests.fakes.published_output import published, totals
 
 @pytest.fixture(scope="module")
 def one_gpu() -> Iterator[None]:
-    with _hushed(), _on_loopback():
+    with hushed(), on_loopback():
         ray.init(
             address="local", num_gpus=1, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1",
             object_store_memory=256 << 20,
