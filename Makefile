@@ -27,12 +27,12 @@ $(VENV)/.demo $(VENV)/.ready: pyproject.toml constraints.txt
 demo: $(VENV)/.demo ## the three jobs on real photographs, into demo/
 	@$(BIN)/python -m jobs.demo demo
 
-# exiftool, a second reader of metadata, and a browser for the report page. Tests that need them skip without them. Tried
+# exiftool, a second reader of metadata, a browser for the report page, and Slurm. Tests that need them skip without them. Tried
 # once, and only as root, who is asked for nothing.
-SYSTEM := libimage-exiftool-perl chromium chromium-driver
+SYSTEM := libimage-exiftool-perl chromium chromium-driver slurmctld slurmd slurm-client munge
 $(VENV)/.system: $(VENV)/.ready
 	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && \
-		! { command -v exiftool && command -v chromium && command -v chromedriver; } >/dev/null; then \
+		! { command -v exiftool && command -v chromium && command -v chromedriver && command -v sbatch && command -v slurmd; } >/dev/null; then \
 		echo "installing $(SYSTEM) ..."; export DEBIAN_FRONTEND=noninteractive; \
 		{ timeout 120 apt-get update -qq; for package in $(SYSTEM); do \
 		timeout 300 apt-get install -qq -y --no-install-recommends $$package; done; } >/dev/null 2>&1 || true; fi

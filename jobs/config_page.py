@@ -121,8 +121,9 @@ def _targets(tree: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _choice(group: str, choice: str) -> dict[str, Any]:
-    """The node of a choice, where a job has it."""
-    tree = _tree(build.compose("annotate", [f"{group}={[choice] if group == 'segment' else choice}"]))[group]
+    """The node of a choice, where a job, or submit, has it."""
+    verb = "submit" if group == "cluster" else "annotate"
+    tree = _tree(build.compose(verb, [f"{group}={[choice] if group == 'segment' else choice}"]))[group]
     return {group: tree}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import re
 import select
 import sys
 import traceback
@@ -44,13 +45,15 @@ EXIT_PIPE: Final = 141
 class Verb:
     """usage: what is typed behind the verb. words: the keys that bare words stand for, in order. again: what to do when
     storage or the user ended it. job: it runs a flow, with groups and keys; any other verb is the module of its name:
-    `KEYS` is the spec of its keys, `run` takes the composed config. unused: groups that --help leaves out."""
+    `KEYS` is the spec of its keys, `run` takes the composed config. unused: groups that the --help of a
+    job leaves out; groups: those of another verb."""
 
     usage: str
     words: tuple[str, ...] = ()
     again: str = "try again"
     job: bool = False
     unused: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
 
 _JOB: Final = Verb(
@@ -60,10 +63,17 @@ _JOB: Final = Verb(
     job=True,
 )
 VERBS: Final = {
-    "annotate": replace(_JOB, unused=("fill", "audit")),
-    "clean": replace(_JOB, unused=("audit",)),
-    "anonymize": _JOB,
+    "annotate": replace(_JOB, unused=("fill", "audit", "cluster")),
+    "clean": replace(_JOB, unused=("audit", "cluster")),
+    "anonymize": replace(_JOB, unused=("cluster",)),
+    "submit": Verb(
+        usage="JOB IN OUT cluster=CHOICE [cluster.key=value ...] [group=choice ...] [key=value ...]",
+        words=("source.uri", "sink.uri"),
+        again="the same command attaches to the run, or resumes it",
+        groups=("cluster",),
+    ),
     "estimate": Verb(usage="JOB IN [group=choice ...] [key=value ...]", words=("source.uri", "sink.uri")),
+    "watch": Verb(usage="OUT [--once] [key=value ...]", words=("uri",)),
     "audit": Verb(usage="OUT [key=value ...]", words=("uri",)),
     "verify": Verb(usage="OUT", words=("uri",)),
     "train_fill": Verb(
@@ -76,6 +86,8 @@ VERBS: Final = {
 def segfill(arguments: Sequence[str] | None = None) -> int:
     """The console script. Without a verb, or with --help, it lists the verbs."""
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if name == "status":
+        name, rest = "watch", [*rest, "once=true"]
     if name in VERBS:
         return main(name, rest)
     return guarded("segfill", lambda: _without_a_verb(name))
@@ -85,6 +97,8 @@ def main(name: str, arguments: Sequence[str] | None = None) -> int:
     """Runs one verb. Exit codes: 0 all well, 1 it could not go on, 2 refused before it began, 3 too many rejected, or
     faults found."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if name == "watch":
+        given = ["once=true" if each == "--once" else each for each in given]
     handler = logging.StreamHandler()
     handler.setFormatter(_Redacted("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=os.environ.get("SEGFILL_LOG", "WARNING"), handlers=[handler])
@@ -116,16 +130,40 @@ def compose(name: str, arguments: Sequence[str]) -> DictConfig:
     verb = VERBS[name]
     build.refuse_secrets(arguments)
     if verb.job:
-        return build.compose(name, _keyed(verb, arguments))
+        of_job, of_cluster = _divided(_keyed(verb, arguments))
+        if of_cluster:
+            raise ConfigError(f"{of_cluster[0]}: segfill submit {name} ... sends a job to a cluster")
+        return build.compose(name, of_job)
     try:
-        if name == "estimate":
+        if name in ("estimate", "submit"):
             job, *overrides = arguments or ["nothing"]
             if job not in build.JOBS:
                 raise ConfigError(f"expected a job first ({', '.join(build.JOBS)}), got {job}")
-            return build.compose(job, _keyed(verb, overrides), also=name)
+            if name == "estimate":
+                return build.compose(job, _keyed(verb, overrides), also=name)
+            return _submission(job, *_divided(_keyed(verb, overrides)))
         return build.compose(name, _keyed(verb, arguments))
     except ConfigError as error:
         raise ConfigError(f"{error}; expected {verb.usage}") from error
+
+
+def _submission(job: str, of_job: list[str], of_cluster: list[str]) -> DictConfig:
+    """The cluster's config, and what its driver is called with. Raises ConfigError for either."""
+    from omegaconf import open_dict
+
+    from pipeline import build
+
+    config = build.compose("submit", of_cluster)
+    build.compose(job, of_job)
+    with open_dict(config):
+        config.arguments = [job, *of_job]
+    return config
+
+
+def _divided(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The arguments of a job, and those of the cluster that it is sent to."""
+    of_cluster = [each for each in arguments if re.match(r"[+~]*cluster\b", each)]
+    return [each for each in arguments if each not in of_cluster], of_cluster
 
 
 def _keyed(verb: Verb, arguments: Sequence[str]) -> list[str]:
@@ -153,23 +191,27 @@ def help_text(name: str) -> str:
     verb = VERBS[name]
     lines = [f"segfill {name} {verb.usage}", "", conf.about(name), ""]
     if verb.job:
-        lines += [
-            "--cfg job   show the composed config and stop",
-            "--help      this page",
-            "",
-            "Choices (group=choice):",
-        ]
-        for group, choices in build.groups().items():
-            if group not in verb.unused:
-                width = max(map(len, choices))
-                lines += ["", f"{group}:", *(f"  {choice:<{width}}  {about}" for choice, about in choices.items())]
+        lines += ["--cfg job   show the composed config and stop", "--help      this page", ""]
+        lines += _choices([group for group in build.groups() if group not in verb.unused])
         keys = config_page.job_keys(name)
     else:
         module = importlib.import_module(f"jobs.{name}")
         lines += [(module.__doc__ or "").partition("\n")[2].strip("\n")]
+        lines += ["", *_choices(verb.groups)] if verb.groups else []
         keys = config_page.verb_keys(name, module.KEYS)
     lines += ["", f"Config of {name} (change any with key=value; ??? must be given):", ""]
     return "\n".join([*lines, *config_page.help_lines(keys)])
+
+
+def _choices(names: Sequence[str]) -> list[str]:
+    from pipeline import build
+
+    lines = ["Choices (group=choice):"]
+    for group, choices in build.groups().items():
+        if group in names:
+            width = max(map(len, choices))
+            lines += ["", f"{group}:", *(f"  {choice:<{width}}  {about}" for choice, about in choices.items())]
+    return lines
 
 
 def _without_a_verb(word: str) -> int:

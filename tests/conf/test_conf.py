@@ -9,6 +9,7 @@ import pytest
 
 from jobs.entry import VERBS
 from pipeline import build
+from pipeline.cluster.run import Cluster
 from pipeline.contracts import Checked
 from pipeline.errors import ConfigError, WeightsError
 from pipeline.fill.diffusion.kinds import KINDS
@@ -167,6 +168,10 @@ def test_every_choice_builds_and_says_what_it_is(group: str, choice: str, tmp_pa
         pytest.skip("torchvision is not installed; tests/flow/test_torchvision.py tests what is said then")
     if group == "select":
         override, select = [f"select={choice}", "segment=[faces,text,salient]"], []
+    if group == "cluster":
+        tree = build.plain(build.compose("submit", override))[group]
+        assert isinstance(build.construct(tree, group, ("pipeline",)), Cluster)
+        return
     job = build.build(build.compose("clean", [*PLACES, *select, *override, *extra]))
     part = {"execute": job.executor, "audit": job.audit}.get(group) or getattr(job.flow, group)
     kinds = [type(p).__module__ for p in (part if isinstance(part, tuple) else (part,))]
