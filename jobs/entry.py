@@ -66,6 +66,11 @@ VERBS: Final = {
     "estimate": Verb(usage="JOB IN [group=choice ...] [key=value ...]", words=("source.uri", "sink.uri")),
     "audit": Verb(usage="OUT [key=value ...]", words=("uri",)),
     "verify": Verb(usage="OUT", words=("uri",)),
+    "export": Verb(
+        usage="OUT DIR [format=FORMAT] [key=value ...]",
+        words=("uri", "to"),
+        again="the same command resumes the export",
+    ),
     "train_fill": Verb(
         usage="data=[{uri:PHOTOS,licence:CC0-1.0}] folder=RUN [key=value ...]", again="the same command goes on"
     ),
