@@ -71,6 +71,7 @@ VERBS: Final = {
         words=("uri", "to"),
         again="the same command resumes the export",
     ),
+    "evaluate": Verb(usage="OUT truth=TRUTH | against=OUTPUT [key=value ...]", words=("uri",)),
     "train_fill": Verb(
         usage="data=[{uri:PHOTOS,licence:CC0-1.0}] folder=RUN [key=value ...]", again="the same command goes on"
     ),

@@ -56,9 +56,12 @@ def run(config: DictConfig) -> int:
         raise ConfigError(f"images=link: {to} holds no links; choose images=copy")
     life.phase(f"reading {store.uri}")
     tables = open_tables(store)
-    run_config = _run_config(store)
-    decode = cast("Decode", build.construct(run_config["decode"], "decode", ("pipeline",)))
-    pictures = _pictures(settings, tables, run_config, decode)
+    if settings.images in ("none", "name"):
+        pictures, decode = cast("Pictures", NoPictures()), Decode()
+    else:
+        run_config = _run_config(store)
+        decode = cast("Decode", build.construct(run_config["decode"], "decode", ("pipeline",)))
+        pictures = _pictures(settings, tables, run_config, decode)
     exporter = Exporter(settings=settings, tables=tables, store=target, pictures=pictures, decoder=decode.load())
     exported = exporter.run()
     life.say(redact(exported.text(target.uri)))
@@ -68,8 +71,6 @@ def run(config: DictConfig) -> int:
 def _pictures(settings: Export, tables: Tables, config: dict[str, Any], decode: Decode) -> Pictures:
     """Where the bytes of the images come from. Raises ConfigError where the run published none and its originals must
     not leave."""
-    if settings.images in ("none", "name"):
-        return NoPictures()
     manifest = json.loads(tables.store.read(MANIFEST))["config"]
     rendered = json.loads(manifest.get("render.outputs", "[]"))
     if "filled" in rendered and json.loads(manifest.get("sink.images", '"none"')) != "none":
