@@ -2,7 +2,8 @@
 
 A contour is traced a quarter of a pixel inside the mask's edge, around holes a quarter of a pixel outside of the hole:
 at tolerance 0 every reader then gets the exact mask back, whether it fills what contains a pixel's centre, as most do,
-or cuts coordinates to whole pixels and fills these too, as cv2.fillPoly does.
+or cuts coordinates to whole pixels and fills these too, as cv2.fillPoly does. No coordinates serve readers that round
+them as well: those need a right edge below the pixel's centre, pycocotools one at or above it.
 
 No common format has holes. A hole is joined to its outline by a bridge, a line there and the same line back, which
 covers no pixel; so every polygon here is one ring. Parts stay rings of their own, unless `joined` makes one of them.
