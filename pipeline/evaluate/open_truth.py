@@ -68,6 +68,11 @@ class Truth:
 
     def _label_map(self, entry: Entry, classes: Classes) -> TrueImage:
         values = _label_values(self.folder.read(entry.name), self.folder.join(entry.name))
+        if odd := sorted(set(np.unique(values).tolist()) - {0, self.ignore, *self.classes.values()}):
+            raise ConfigError(
+                f"truth: {self.folder.join(entry.name)} has values that no class has: {', '.join(map(str, odd[:3]))}; name "
+                "them in classes=TABLE, or what is not known with ignore=VALUE"
+            )
         labels = np.zeros(values.shape, np.int64)
         for own, index in classes.theirs.items():
             labels[values == own] = index
@@ -139,6 +144,10 @@ def _coco(uri: str, table: Mapping[str, int], folder: str) -> Truth:
                     item["image_id"], item["category_id"], shape, crowd=bool(item.get("iscrowd")), area=item["area"]
                 )
     found.ready()
+    if not categories:
+        raise ValueError("the JSON has no `categories`")
+    if odd := [] if panoptic else found.classes() - set(categories.values()):
+        raise ValueError(f"annotations of categories that are not there: {', '.join(map(str, sorted(odd)[:3]))}")
     given = {label: number for label, number in table.items() if number in categories.values()} or categories
     pictures = open_store(folder or f"{store.uri}/{name.removesuffix('.json')}") if panoptic else store
     if panoptic and not folder and not _exists(pictures):

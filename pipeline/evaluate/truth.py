@@ -122,6 +122,10 @@ class Store:
         ).fetchall()
         return [(label, bool(crowd), area, shape) for label, crowd, area, shape in rows]
 
+    def classes(self) -> set[int]:
+        """The class ids of all segments."""
+        return {label for (label,) in self._db.execute("select distinct class from segments")}
+
     @contextlib.contextmanager
     def _unique(self, what: str) -> Iterator[None]:
         try:

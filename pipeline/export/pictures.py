@@ -92,7 +92,7 @@ class PublishedPictures:
 
     def units(self, tables: Tables, wanted: Collection[Place]) -> Iterator[tuple[Place, Mapping[str, EncodedImage]]]:
         for place in wanted:
-            yield place, dict(self._of(tables.store, tables.rows(place)))
+            yield place, dict(self._of(tables.store, tables.rows(place, segments=False)))
 
     def _of(self, store: Store, rows: Sequence[Row]) -> Iterator[tuple[str, EncodedImage]]:
         packed: dict[str, dict[str, Row]] = {}

@@ -98,9 +98,12 @@ class Tables:
     def images(self) -> int:
         return sum(place.record.counts.images for place in self.places)
 
-    def rows(self, place: Place) -> list[Row]:
-        """The images of a unit in source order. Raises RunError for a table that its commit record does not fit."""
-        index, masks = (self._table(place, folder) for folder in ("images/", "masks/"))
+    def rows(self, place: Place, *, segments: bool = True) -> list[Row]:
+        """The images of a unit in source order. segments: false leaves them unread.
+
+        Raises RunError for a table that its commit record does not fit.
+        """
+        index, masks = self._table(place, "images/"), self._table(place, "masks/") if segments else []
         found: dict[str, list[Found]] = {}
         for number, row in enumerate(masks, place.segments + 1):
             found.setdefault(row["image_id"], []).append(
@@ -115,12 +118,11 @@ class Tables:
             )
             for number, row in enumerate(index, place.images + 1)
         ]
-        counts = place.record.counts
-        if found or len(rows) != counts.images or len(masks) != sum(n for _, n in place.record.segments):
+        images, expected = place.record.counts.images, sum(n for _, n in place.record.segments) if segments else 0
+        if found or len(rows) != images or len(masks) != expected:
             raise RunError(
                 f"unit {place.unit_id} of {self.store.uri}: its tables hold {len(rows)} images and {len(masks)} "
-                f"segments, its commit record says {counts.images} and {sum(n for _, n in place.record.segments)}; "
-                "segfill verify names the fault"
+                f"segments, its commit record says {images} and {expected}; segfill verify names the fault"
             )
         return rows
 

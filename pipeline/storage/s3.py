@@ -158,7 +158,10 @@ class S3Backend:
     def _put(self, path: str, data: bytes | IO[bytes], **arguments: str) -> str:
         size = len(data) if isinstance(data, bytes | bytearray | memoryview) else data.seek(0, os.SEEK_END)
         if size > MAX_PUT:
-            raise OSError(errno.EMSGSIZE, f"{size} bytes are more than one S3 put takes ({MAX_PUT}); use smaller units")
+            raise OSError(
+                errno.EMSGSIZE,
+                f"{size} bytes are more than one S3 put takes ({MAX_PUT}); use smaller units, or splits of an export",
+            )
         if not isinstance(data, bytes | bytearray | memoryview):
             data.seek(0)
         return _etag(self._once("put_object", Key=self._prefix + path, Body=data, **arguments))

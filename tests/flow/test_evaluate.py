@@ -116,6 +116,17 @@ def test_ignored_pixels_of_a_label_map_do_not_count(tmp_path: Path) -> None:
     assert (found["classes"][1]["pixels_truth"], found["classes"][1]["pixels_ours"]) == (50, 50)
 
 
+def test_values_and_categories_that_no_class_has_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = write(tmp_path, {"a.png": [Drawn(label="cat", score=1.0, mask=mask(20, 20, (0, 0, 10, 10)))]})
+    (tmp_path / "maps").mkdir()
+    Image.fromarray(np.arange(400, dtype=np.uint8).reshape(20, 20) % 5).save(tmp_path / "maps/a.png")
+    (tmp_path / "classes.tsv").write_text("id\tname\n1\tcat\n")
+    err = refused(output.uri, capsys, f"truth={tmp_path}/maps", f"classes={tmp_path}/classes.tsv", "labels=cat")
+    assert "a.png has values that no class has: 2, 3, 4" in err
+    truth = truth_of(tmp_path, categories=[{"id": 9, "name": "cat"}])
+    assert "annotations of categories that are not there: 1, 2" in refused(output.uri, capsys, f"truth={truth}")
+
+
 def test_classes_that_do_not_fit_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = write(tmp_path, PLANTED)
     truth = truth_of(tmp_path, categories=[{"id": n, "name": f"c{n}"} for n in range(1, 6)])

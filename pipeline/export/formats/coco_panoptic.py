@@ -81,7 +81,7 @@ def id_map(segments: Segments) -> NDArray[np.int64]:
     pixel, the later one of equal scores: the rule of our label maps."""
     ids = np.zeros((segments.height, segments.width), np.int64)
     for position, segment in sorted(enumerate(segments.segments, 1), key=lambda pair: pair[1].score):
-        x, y, w, h = (int(value) for value in rle.box(segment.rle, segments.height, segments.width))
+        x, y, w, h = (int(value) for value in segment.box)
         mask = rle.decode_at(segment.rle, segments.height, segments.width, x=x, y=y, crop_height=h, crop_width=w)
         ids[y : y + h, x : x + w][mask] = position
     return ids
