@@ -76,6 +76,12 @@ VERBS: Final = {
     "watch": Verb(usage="OUT [--once] [key=value ...]", words=("uri",)),
     "audit": Verb(usage="OUT [key=value ...]", words=("uri",)),
     "verify": Verb(usage="OUT", words=("uri",)),
+    "export": Verb(
+        usage="OUT DIR [format=FORMAT] [key=value ...]",
+        words=("uri", "to"),
+        again="the same command resumes the export",
+    ),
+    "evaluate": Verb(usage="OUT truth=TRUTH | against=OUTPUT [key=value ...]", words=("uri",)),
     "train_fill": Verb(
         usage="data=[{uri:PHOTOS,licence:CC0-1.0}] folder=RUN [key=value ...]", again="the same command goes on"
     ),

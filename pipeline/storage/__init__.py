@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import IO, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +55,9 @@ class Backend(Protocol):
     def put(self, path: str, data: bytes) -> str:
         """Create or replace an object atomically and return its etag."""
 
+    def put_file(self, path: str, file: IO[bytes]) -> str:
+        """As `put`, with the bytes of an open file from its start; at no time are all of them in memory."""
+
     def delete(self, paths: Sequence[str]) -> None:
         """Delete objects. A missing one counts as deleted."""
 
@@ -63,3 +66,11 @@ class Backend(Protocol):
 
     def sweep(self) -> None:
         """Remove temporary files of killed writers, which `list` never shows."""
+
+
+@runtime_checkable
+class Links(Protocol):
+    """A backend that can hold symbolic links."""
+
+    def link(self, path: str, target: str) -> None:
+        """Make or replace a link, atomically."""

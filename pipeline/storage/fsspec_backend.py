@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 from fsspec import AbstractFileSystem
 
@@ -69,6 +69,10 @@ class CloudBackend:
         with self._only_os_errors():
             self._fs.pipe_file(self._name(path), data)
         return self.stat(path).etag
+
+    def put_file(self, path: str, file: IO[bytes]) -> str:
+        file.seek(0)
+        return self.put(path, file.read())  # its writers publish half an object when they fail: in one piece, or not
 
     def delete(self, paths: Sequence[str]) -> None:
         for path in paths:

@@ -7,16 +7,18 @@ import errno
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 from pipeline.storage import ObjectInfo
 
 _TEMPORARY = re.compile(r"\.segfill-[0-9a-f]{16}\.tmp")
 """Names of files that are being written."""
 _TRIES = 5
+_PIECE = 2**20
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
@@ -141,7 +143,10 @@ class LocalBackend:
     def put(self, path: str, data: bytes) -> str:
         return self._publish(path, data, _replace)
 
-    def _publish(self, path: str, data: bytes, place: Callable[[str, str, int], None]) -> str:
+    def put_file(self, path: str, file: IO[bytes]) -> str:
+        return self._publish(path, file, _replace)
+
+    def _publish(self, path: str, data: bytes | IO[bytes], place: Callable[[str, str, int], None]) -> str:
         """Write beside the target, make it durable, then give it its name in one step."""
         for _ in range(_TRIES - 1):
             # Another driver may be ending the run: its `sweep` removes our file, its `delete` the folder.
@@ -149,7 +154,7 @@ class LocalBackend:
                 return self._publish_once(path, data, place)
         return self._publish_once(path, data, place)
 
-    def _publish_once(self, path: str, data: bytes, place: Callable[[str, str, int], None]) -> str:
+    def _publish_once(self, path: str, data: bytes | IO[bytes], place: Callable[[str, str, int], None]) -> str:
         _make_folders(self._root)
         folder = self._folder(path, make=True)
         temporary = f".segfill-{secrets.token_hex(8)}.tmp"
@@ -157,7 +162,11 @@ class LocalBackend:
             descriptor = os.open(temporary, _NEW, 0o666, dir_fd=folder)
             try:
                 with open(descriptor, "wb") as file:
-                    file.write(data)
+                    if isinstance(data, bytes | bytearray | memoryview):
+                        file.write(data)
+                    else:
+                        data.seek(0)
+                        shutil.copyfileobj(data, file, _PIECE)
                     file.flush()
                     os.fsync(descriptor)
                     etag = _etag(os.fstat(descriptor))
@@ -169,6 +178,17 @@ class LocalBackend:
         finally:
             os.close(folder)
         return etag
+
+    def link(self, path: str, target: str) -> None:
+        _make_folders(self._root)
+        folder = self._folder(path, make=True)
+        try:
+            temporary = f".segfill-{secrets.token_hex(8)}.tmp"
+            os.symlink(target, temporary, dir_fd=folder)
+            _replace(temporary, os.path.basename(path), folder)
+            _sync(folder)
+        finally:
+            os.close(folder)
 
     def _folder(self, path: str, *, make: bool) -> int:
         """Open the folder of an object. No link below the root is followed: through a planted one, a run would write or

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import IO, Any, Final, TypeVar
 
 from aiohttp import ClientError as AiohttpError
 from botocore.exceptions import (
@@ -174,11 +174,18 @@ class S3Backend:
     def put(self, path: str, data: bytes) -> str:
         return _with_retries(lambda: self._put(path, data))
 
-    def _put(self, path: str, data: bytes, **arguments: str) -> str:
-        if len(data) > MAX_PUT:
+    def put_file(self, path: str, file: IO[bytes]) -> str:
+        return _with_retries(lambda: self._put(path, file))
+
+    def _put(self, path: str, data: bytes | IO[bytes], **arguments: str) -> str:
+        size = len(data) if isinstance(data, bytes | bytearray | memoryview) else data.seek(0, os.SEEK_END)
+        if size > MAX_PUT:
             raise OSError(
-                errno.EMSGSIZE, f"{len(data)} bytes are more than one S3 put takes ({MAX_PUT}); use smaller units"
+                errno.EMSGSIZE,
+                f"{size} bytes are more than one S3 put takes ({MAX_PUT}); use smaller units, or splits of an export",
             )
+        if not isinstance(data, bytes | bytearray | memoryview):
+            data.seek(0)
         return _etag(self._once("put_object", Key=self._prefix + path, Body=data, **arguments))
 
     def delete(self, paths: Sequence[str]) -> None:

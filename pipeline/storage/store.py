@@ -14,10 +14,10 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Final
+from typing import IO, Final
 
 from pipeline.errors import ConfigError
-from pipeline.storage import Backend, ObjectInfo
+from pipeline.storage import Backend, Links, ObjectInfo
 
 __all__ = ["ObjectInfo", "Reader", "Store", "open_store"]
 
@@ -208,6 +208,18 @@ class Store:
         """Create or replace an object in one atomic step, and return its etag."""
         with self._naming(_checked(path)):
             return self._backend.put(path, data)
+
+    def put_file(self, path: str, file: IO[bytes]) -> str:
+        """As `put`, with the bytes of an open file from its start: for an object that does not fit in memory."""
+        with self._naming(_checked(path)):
+            return self._backend.put_file(path, file)
+
+    def link(self, path: str, target: str) -> None:
+        """Make or replace a symbolic link, in a folder only, to an absolute path."""
+        with self._naming(_checked(path)):
+            if not isinstance(self._backend, Links):
+                raise OSError(errno.ENOTSUP, "a bucket holds no links")
+            self._backend.link(path, target)
 
     def delete(self, paths: Sequence[str]) -> None:
         """Delete objects, and the folders that become empty. Missing objects are ignored."""

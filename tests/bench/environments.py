@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,13 +16,15 @@ PINS: Final = {
 }
 
 
-def python_of(peer: str, folder: Path) -> Path:
-    """The interpreter of a peer's environment under `folder`. Raises CalledProcessError when pip cannot make it."""
+def python_of(peer: str, folder: Path, pins: Sequence[str] = ()) -> Path:
+    """The interpreter of a peer's environment under `folder`. pins: of a peer that PINS does not have. Raises
+    CalledProcessError when pip cannot make it."""
+    pins = pins or PINS[peer]
     home = folder / peer
-    python, marker, wanted = home / "bin" / "python", home / "pins.txt", "\n".join(PINS[peer])
+    python, marker, wanted = home / "bin" / "python", home / "pins.txt", "\n".join(pins)
     if not marker.is_file() or marker.read_text() != wanted:
         print(f"making the environment of {peer} ...", file=sys.stderr, flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PINS[peer]], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *pins], check=True)
         marker.write_text(wanted)
     return python

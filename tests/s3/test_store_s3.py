@@ -8,6 +8,7 @@ import pickle
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,14 @@ NAMES = ["a.bin", "b/1.bin", "b/2.bin", "b/ü ä+%41&?versionId=1#.txt", "c*[x].
 @pytest.fixture
 def store(s3: S3, request: pytest.FixtureRequest) -> Store:
     return open_store(s3.uri(f"store/{hashlib.md5(request.node.nodeid.encode()).hexdigest()}"))
+
+
+def test_an_open_file_is_put_from_its_start(store: Store) -> None:
+    data = os.urandom(3 * 2**20)
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        assert store.put_file("large.bin", file) == store.etag_of(data)
+    assert store.read("large.bin") == data
 
 
 def test_what_is_put_is_listed_read_and_deleted(store: Store) -> None:

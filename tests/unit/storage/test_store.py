@@ -4,6 +4,7 @@ import errno
 import os
 import pickle
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -496,3 +497,34 @@ def test_any_fsspec_file_system_with_exclusive_writes_will_do() -> None:
 def test_the_missing_package_of_a_cloud_is_named() -> None:
     with pytest.raises(ConfigError, match="pip install gcsfs"):
         open_store("gs://bucket/x").list()
+
+
+# --- large objects and links -----------------------------------------------------------------------------------
+
+
+def test_an_open_file_is_put_from_its_start(store: Store) -> None:
+    with tempfile.TemporaryFile() as file:
+        file.write(b"0123456789" * 300_000)
+        file.seek(17)
+        store.put("a/large.json", b"before")
+        etag = store.put_file("a/large.json", file)
+    assert store.read("a/large.json") == b"0123456789" * 300_000
+    assert store.stat("a/large.json").etag == etag
+
+
+def test_a_cloud_takes_an_open_file_too() -> None:
+    backend = CloudBackend(MemoryFileSystem(), "bucket/files")
+    with tempfile.TemporaryFile() as file:
+        file.write(b"large")
+        backend.put_file("large.json", file)
+    assert backend.read("large.json", "") == b"large"
+
+
+def test_a_link_is_made_and_replaced_and_leaves_nothing_behind(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"photo")
+    store.link("a/photo.jpg", "/nowhere")
+    store.link("a/photo.jpg", str(tmp_path / "photo.jpg"))
+    assert store.read("a/photo.jpg") == b"photo"
+    assert os.listdir(f"{store.uri}/a") == ["photo.jpg"]
+    with pytest.raises(OSError, match="holds no links"):
+        open_store("s3://bucket").link("a", "/b")

@@ -1,0 +1,1 @@
+"""Measures an output against a truth, or against another run, from the committed tables alone."""
