@@ -53,17 +53,17 @@ class FoundMask:
 
 @spec
 class OneFile:
-    """Base of segmenters whose network is one file with the suffix `suffix`."""
+    """Base of segmenters whose network is one file with one of `suffixes`."""
 
     model: Weights
     """The network's file."""
     names: Names
     """Of class 0, 1, ...; '' is never a segment (a background)."""
 
-    suffix: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
 
     def __post_init__(self) -> None:
-        check_suffix("model", self.model, self.suffix)
+        check_suffix("model", self.model, *self.suffixes)
         if not any(self.names):
             raise FieldError("names", f": expected a name for at least one class, got {self.names!r}")
         if len(self.names) > MAX_CLASSES:
