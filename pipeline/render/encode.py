@@ -7,7 +7,7 @@ opened image, also through `convert` and `resize`.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, TiffImagePlugin
 
 from pipeline.errors import ImageError
+from pipeline.image.colours import Colour
 from pipeline.image.header import GEO_TAGS, SUFFIX, GeoValue, Header, open_image, undecodable
 from pipeline.image.strip import webp
 from pipeline.image.turn import turn
@@ -95,9 +96,19 @@ def jpeg(kind: str, rgb: Rgb, header: Header, *, icc: Icc, quality: int) -> Rend
     return _file(kind, "JPEG", image, profile, quality=quality)
 
 
-def index_png(kind: str, values: NDArray[np.uint16]) -> RenderedFile:
-    """Encode an HW map as a grey PNG of 8 bits, or of 16 if a value needs them."""
-    return _file(kind, "PNG", Image.fromarray(values if values.max(initial=0) > 255 else values.astype(np.uint8)), b"")
+def index_png(kind: str, values: NDArray[np.uint16], colours: Mapping[int, Colour]) -> RenderedFile:
+    """Encode an HW map as a PNG with a palette, or a grey one of 16 bits if a value needs them.
+
+    colours: of the values that are there; others are black.
+    """
+    if values.max(initial=0) > 255:
+        return _file(kind, "PNG", Image.fromarray(values), b"")
+    image = Image.fromarray(values.astype(np.uint8)).convert("P")
+    palette = np.zeros((256, 3), np.uint8)
+    for value, colour in colours.items():
+        palette[value] = colour
+    image.putpalette(palette.tobytes())
+    return _file(kind, "PNG", image, b"")
 
 
 def index_tiff(kind: str, values: NDArray[np.uint16], geo: Sequence[tuple[int, GeoValue]]) -> RenderedFile:

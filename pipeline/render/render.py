@@ -65,8 +65,9 @@ class Render:
     (colours in grey floats or wide integers, colours converted to sRGB) it has 8 bits, and the index says so.
     `overlay` is a JPEG with every segment tinted and outlined.
     `cutout` is a PNG with alpha: opaque inside the selected segments, transparent black elsewhere.
-    `labels` is a grey PNG: 0 is background, other values are the class ids of `classes.json`. Of a GeoTIFF it is a TIFF
-    with the source's georeference, except in a private run.
+    `labels` is a PNG with a palette, the colours of the labels: 0 is background, other values are the class ids of
+    `classes.json`; where an id is above 255 a grey PNG of 16 bits. Of a GeoTIFF it is a grey TIFF with the source's
+    georeference, except in a private run.
     """
 
     outputs: tuple[Literal["filled", "overlay", "cutout", "labels"], ...] = ("filled",)
@@ -195,7 +196,7 @@ class _Picture:
                 label_map = draw.label_map(self.segments)
                 if self.header.geo and self.header.orientation == 1 and not self.render.private:
                     return encode.index_tiff(kind, label_map, self.header.geo)
-                return encode.index_png(kind, label_map)
+                return encode.index_png(kind, label_map, draw.label_colours(self.segments))
 
     def _written(self) -> RenderedFile:
         if deep := self._deep_file():

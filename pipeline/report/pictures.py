@@ -12,8 +12,8 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.image.colours import css as colour
 from pipeline.records import Committed
-from pipeline.render.draw import colour_of
 from pipeline.report.unit_tables import read_tables, spread
 from pipeline.storage.store import Store
 
@@ -196,11 +196,6 @@ def _found(store: Store, units: Sequence[Committed], ids: Sequence[str]) -> dict
         )
         for image, names in labels.items()
     }
-
-
-def colour(label: str) -> str:
-    """Return the colour of a label in pictures, for CSS."""
-    return "#{:02x}{:02x}{:02x}".format(*colour_of(label))
 
 
 def rejects(store: Store, units: Sequence[Committed]) -> tuple[Reject, ...]:

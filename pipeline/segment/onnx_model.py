@@ -1,4 +1,4 @@
-"""Classes of pixels by any exported ONNX network: the config describes it, so a new one needs no code.
+"""Classes of pixels by any exported ONNX or TensorFlow Lite network: the config describes it, a new one needs no code.
 
 The description is compared with the file's own inputs and outputs before a run begins, and where the file leaves sizes
 open, with its first answer.
@@ -19,7 +19,8 @@ from pydantic import Field
 
 from pipeline.contracts import SegmentModel
 from pipeline.errors import ConfigError
-from pipeline.image.view import Exact, Fit, Resample, Tiles
+from pipeline.image.view import Exact, Fit, Resample, Tiles, round_up
+from pipeline.models.tflite_graph import load_tflite
 from pipeline.records import Device, Floats, Rgb, Segments, View
 from pipeline.segment.shared.class_map import ClassMap, OneFile, class_segments, fit, resized, winners
 from pipeline.segment.shared.fields import Batch
@@ -38,7 +39,8 @@ _NUMBERS: Final = {TensorProto.FLOAT: np.float32, TensorProto.INT64: np.int64, T
 
 @spec
 class OnnxModel(OneFile):
-    """One segment for each class present, by an exported ONNX network that the config describes."""
+    """One segment for each class present, by an exported network (.onnx, .tflite) that the config describes. A .tflite
+    file becomes an ONNX graph when it is loaded: layout=nchw, and any height and width."""
 
     result: Literal["logits", "probabilities", "binary", "label_map"]
     """Content of the output: logits or probabilities of each class, (n, classes, h, w) or with layout=nhwc
@@ -54,6 +56,8 @@ class OnnxModel(OneFile):
     """Stretch nothing: shrink the image's longer side to `height`, which must equal `width`."""
     multiple: Annotated[int, Field(ge=1, le=1024)] = 32
     """With keep_aspect, sides are rounded up to a multiple of this many pixels."""
+    extra: Annotated[int, Field(ge=0, le=1024)] = 0
+    """With keep_aspect, pixels that each side has beyond a multiple: 1 for networks that want 16 n + 1."""
     resample: Resample = "bilinear"
     """How the image is resized."""
     colour: Literal["rgb", "bgr"] = "rgb"
@@ -65,7 +69,8 @@ class OnnxModel(OneFile):
     std: tuple[_Std, _Std, _Std] = (1.0, 1.0, 1.0)
     """Divisor of the rest, per channel in the order of `colour`."""
     output: str = ""
-    """Name of the output; '' when the file has a single one."""
+    """Name of the output; '' when the file has a single one. Of a .tflite file any tensor, such as the scores
+    before ARG_MAX."""
     threshold: Share = 0.5
     """With result=binary, minimum probability of a pixel inside."""
     sliding_window: SlidingWindow = field(default_factory=SlidingWindow)
@@ -74,7 +79,7 @@ class OnnxModel(OneFile):
     batch: Batch = 1
     """Images in one call; more than 1 pays on a GPU only."""
 
-    suffix: ClassVar = ".onnx"
+    suffixes: ClassVar = (".onnx", ".tflite")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -94,9 +99,9 @@ class OnnxModel(OneFile):
     @property
     def view(self) -> Exact | Fit | Tiles:
         if self.sliding_window.overlap:
-            return self.sliding_window.view(self.height, self.multiple if self.keep_aspect else 1, "height")
+            return self.sliding_window.view(self.height, self.multiple if self.keep_aspect else 1, "height", self.extra)
         if self.keep_aspect:
-            return Fit(side=self.height, multiple=self.multiple, resample=self.resample)
+            return Fit(side=self.height, multiple=self.multiple, extra=self.extra, resample=self.resample)
         return Exact(height=self.height, width=self.width, resample=self.resample)
 
     def check(self) -> None:
@@ -122,8 +127,8 @@ class OnnxModel(OneFile):
             height, width = self.height, self.width
         if scale == 1 and not self.keep_aspect:
             return height, width
-        high, wide = (-(-round(side * scale) // self.multiple) * self.multiple for side in (height, width))
-        return max(self.multiple, high), max(self.multiple, wide)
+        high, wide = (round_up(round(side * scale), self.multiple, self.extra) for side in (height, width))
+        return high, wide
 
 
 class OnnxClassifier:
@@ -181,7 +186,8 @@ class OnnxClassifier:
 
 def _checked_graph(spec: OnnxModel, file: Path) -> tuple[onnx.ModelProto, str]:
     """The graph reduced to one output, and that output's name. Raises ConfigError when it does not fit the config."""
-    model = onnx.load(file)
+    tflite = file.suffix.lower() == ".tflite"
+    model = load_tflite(file, (spec.output,) if spec.output else ()) if tflite else onnx.load(file)
     graph = model.graph
     held = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in held]
@@ -252,4 +258,4 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 def _expected(spec: OnnxModel, expected: str, got: str) -> str:
-    return f"segment.onnx_model: {spec.model.path.name} does not fit this config: expected {expected}, got {got}"
+    return f"segment: {spec.model.path.name} does not fit this config: expected {expected}, got {got}"

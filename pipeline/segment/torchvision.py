@@ -32,7 +32,7 @@ class _Torchvision(OneFile, WarmStart):
     side: Side
     """Longer side of the network's input, in pixels; larger images are shrunk."""
 
-    suffix: ClassVar = ".safetensors"
+    suffixes: ClassVar = (".safetensors",)
 
     def __post_init__(self) -> None:
         need("segment.torchvision", "torch", "safetensors", "torchvision")

@@ -10,6 +10,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from pipeline.image.colours import css
+
 CLASSES: Final = "classes.json"
 CARD: Final = "README.md"
 
@@ -23,7 +25,7 @@ def notes(job: str, classes: Mapping[str, int], kinds: Sequence[str]) -> dict[st
         f"- config_name: {name}\n  data_files: {folder}/*.parquet\n" + ("  default: true\n" if name == default else "")
         for name, folder in tables.items()
     )
-    named = [{"id": number, "name": label} for label, number in classes.items()]
+    named = [{"id": number, "name": label, "colour": css(label)} for label, number in classes.items()]
     return {
         CLASSES: json.dumps(named, indent=1, ensure_ascii=False).encode(),
         CARD: f"---\nconfigs:\n{configs}---\n\n{_TEXT.format(job=job)}".encode(),
@@ -33,5 +35,6 @@ def notes(job: str, classes: Mapping[str, int], kinds: Sequence[str]) -> dict[st
 _TEXT: Final = """# The output of segfill {job}
 
 `images/` has a row an image, `masks/` a row a segment; `image_id` joins them, and joins `rendered/`. The ids in
-`class_id` and in label maps are those of `classes.json`; 0 is the background. `report/index.html` shows what was done.
+`class_id` and in label maps are those of `classes.json`, which has their colours too; 0 is what no label has.
+`report/index.html` shows what was done.
 """

@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 
 from jobs.demo_shards import photograph
+from pipeline.image.colours import colour_of, css
 from tests.fakes.job_run import run
 from tests.fakes.published_output import rows
 
@@ -112,7 +113,8 @@ def published(out: Path, place: dict[str, Any]) -> Image.Image:
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools 2.0.11 on NumPy 2
 def test_class_ids_are_those_of_classes_json_in_tables_and_label_maps(out: Path) -> None:
     classes = json.loads((out / "classes.json").read_text())
-    assert classes == [{"id": 1, "name": "cyan"}, {"id": 2, "name": "magenta"}]
+    assert [(row["id"], row["name"]) for row in classes] == [(1, "cyan"), (2, "magenta")]
+    assert [row["colour"] for row in classes] == [css("cyan"), css("magenta")]
     by_id = {row["id"]: row["name"] for row in classes}
     masks = {row["image_id"]: row for row in rows(out, "masks")}
     assert [(masks[row["image_id"]]["label"], masks[row["image_id"]]["class_id"]) for row in rows(out)] == [
@@ -127,6 +129,10 @@ def test_class_ids_are_those_of_classes_json_in_tables_and_label_maps(out: Path)
         kinds = {place["kind"]: published(out, place) for place in row["outputs"]}
         assert set(kinds) == {"filled", "overlay", "cutout", "labels"}
         np.testing.assert_array_equal(np.asarray(kinds["labels"]), inside * mask["class_id"])
+        assert {colour for _, colour in kinds["labels"].convert("RGB").getcolors()} == {
+            (0, 0, 0),
+            colour_of(mask["label"]),
+        }
         assert {image.size for image in kinds.values()} == {(120, 80)}
 
 

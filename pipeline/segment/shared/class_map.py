@@ -53,17 +53,17 @@ class FoundMask:
 
 @spec
 class OneFile:
-    """Base of segmenters whose network is one file with the suffix `suffix`."""
+    """Base of segmenters whose network is one file with one of `suffixes`."""
 
     model: Weights
     """The network's file."""
     names: Names
     """Of class 0, 1, ...; '' is never a segment (a background)."""
 
-    suffix: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
 
     def __post_init__(self) -> None:
-        check_suffix("model", self.model, self.suffix)
+        check_suffix("model", self.model, *self.suffixes)
         if not any(self.names):
             raise FieldError("names", f": expected a name for at least one class, got {self.names!r}")
         if len(self.names) > MAX_CLASSES:
@@ -124,22 +124,31 @@ def winners(values: Floats, size: tuple[int, int], *, logits: bool) -> ClassMap:
     """The best class at each pixel of `size` (height, width) and its probability.
 
     values: (classes, h, w), logits or probabilities. One class at a time is enlarged, so memory does not grow with
-    their number.
+    their number. The sum below a softmax is taken at the size of `values` and then enlarged: at the size of the image
+    its exponentials would take longer than the network, and probabilities between pixels are a little lower so.
     Raises ImageError (`nan_scores`).
     """
     check_finite(values)
-    best = np.full(size, -np.inf, np.float32)
-    total = np.zeros(size, np.float32)
+    best = resized(values[0], size).copy()
     ids = np.zeros(size, np.int32)
-    for number, plane in enumerate(values):
+    for number, plane in enumerate(values[1:], 1):
         large = resized(plane, size)
-        won = large > best
-        if logits:  # sum of exp(logit - best so far): the softmax without holding all classes
-            top = np.maximum(large, best)
-            total = total * np.exp(best - top) + np.exp(large - top)
-        ids[won] = number
-        best = np.maximum(best, large)
-    return ClassMap(ids=ids, scores=np.reciprocal(total) if logits else best)
+        np.copyto(ids, number, where=large > best)
+        np.maximum(best, large, out=best)
+    if not logits:
+        return ClassMap(ids=ids, scores=best)
+    best -= resized(_log_sum(values), size)
+    return ClassMap(ids=ids, scores=np.exp(best, out=best))
+
+
+def _log_sum(logits: Floats) -> Floats:
+    """The logarithm of the sum of exp(logit) over the classes, (h, w)."""
+    top = logits.max(axis=0)
+    total = np.zeros_like(top)
+    for plane in logits:
+        total += np.exp(plane - top)
+    found: Floats = np.log(total) + top
+    return found
 
 
 def resized(plane: Floats, size: tuple[int, int]) -> Floats:

@@ -17,7 +17,7 @@ NO_LIMIT: Final = 1 << 20
 """A side in pixels that no image has."""
 
 
-def check_suffix(key: str, weights: Weights, suffix: str) -> None:
-    """Raise FieldError unless these are the weights of a file with that suffix."""
-    if weights.path.suffix.lower() != suffix:
-        raise FieldError(key, f": expected the weights of a {suffix} file, got {weights.uri}")
+def check_suffix(key: str, weights: Weights, *suffixes: str) -> None:
+    """Raise FieldError unless these are the weights of a file with one of these suffixes."""
+    if weights.path.suffix.lower() not in suffixes:
+        raise FieldError(key, f": expected the weights of a {' or '.join(suffixes)} file, got {weights.uri}")

@@ -27,13 +27,14 @@ class SlidingWindow:
         """Whether this is a single pass over the whole image."""
         return not self.overlap and self.scales == (1.0,) and not self.flip
 
-    def view(self, side: int, multiple: int, key: str = "side") -> Fit | Tiles:
+    def view(self, side: int, multiple: int, key: str = "side", extra: int = 0) -> Fit | Tiles:
         """The view of a segmenter whose field `key` is `side`. multiple: of pixels, that each side of the network's
-        input must be. Raises FieldError."""
+        input must be, and `extra` pixels more. Raises FieldError."""
         if not self.overlap:
-            return Fit(side=side, multiple=multiple, resample="area")
-        if side % multiple:
-            raise FieldError(key, f": expected a multiple of {multiple} for tiles, got {side}")
+            return Fit(side=side, multiple=multiple, extra=extra, resample="area")
+        if side % multiple != extra % multiple:
+            more = f" and {extra} more" if extra else ""
+            raise FieldError(key, f": expected a multiple of {multiple}{more} for tiles, got {side}")
         if 2 * self.overlap > side:
             raise FieldError("sliding_window.overlap", f": expected at most half of {key}={side}, got {self.overlap}")
         return Tiles(side=side, overlap=self.overlap)

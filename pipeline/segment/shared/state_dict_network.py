@@ -39,7 +39,7 @@ class OwnNetwork(OneFile, WarmStart):
     sliding_window: SlidingWindow = field(default_factory=SlidingWindow)
     """Tiles, scales, mirror images."""
 
-    suffix: ClassVar = ".safetensors"
+    suffixes: ClassVar = (".safetensors",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

