@@ -16,7 +16,7 @@ from pipeline import plan
 from pipeline.errors import OutputError, RunError
 from pipeline.ledger import manifest
 from pipeline.ledger.ledger import ATTEMPTS, MANIFEST, Ledger
-from pipeline.records import Committed, Counts
+from pipeline.records import Counts
 from pipeline.storage.store import Store
 
 _SHOWN: Final = 5
@@ -69,18 +69,18 @@ def look(store: Store) -> Look:
         trying = {} if finished else _trying(store)
     except OSError as error:
         raise RunError(f"{store.uri} cannot be read: {error}; try again") from error
-    shards: dict[str, list[Committed]] = {}
+    spans: dict[str, dict[int, tuple[int, bool]]] = {}
     hosts, rejects = Counter[str](), Counter[str]()
     counts, size, units = Counts(), 0, 0
     for record in ledger.committed().values():
-        shards.setdefault(record.unit.shard, []).append(record)
+        spans.setdefault(record.unit.shard, {})[record.unit.start] = record.unit.stop, record.unit.last
         hosts[record.host] += record.counts.images
         rejects.update({f"{stage}: {reason}": count for stage, reason, count in record.rejects})
         counts, size, units = counts + record.counts, size + record.bytes_in, units + 1
     return Look(
         at=time.monotonic(),
         units=units,
-        shards=sum(plan.finished(records) for records in shards.values()),
+        shards=sum(map(plan.finished, spans.values())),
         size=size,
         counts=counts,
         hosts=hosts,

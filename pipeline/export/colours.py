@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
 from pipeline.errors import ConfigError
-from pipeline.render.draw import colour_of
+from pipeline.image.colours import colour_of
 from pipeline.storage.store import open_store
 
 Palette: TypeAlias = Literal["own", "voc", "cityscapes"]

@@ -20,7 +20,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from jobs import export
-from pipeline.render.draw import colour_of
+from pipeline.image.colours import colour_of
 from tests.fakes.drawn_output import CLASSES, Drawn, pieces, write
 from tests.fakes.read_exports import brush_mask, cvat_masks, lines, yolo_masks
 

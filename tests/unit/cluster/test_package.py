@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import driver
 from pipeline.cluster import package
 from pipeline.errors import ConfigError
+from pipeline.execute.code_version import code_version
 
 
 def test_the_copy_is_clean_named_by_its_content_and_the_same_code(tmp_path: Path) -> None:
@@ -20,11 +20,11 @@ def test_the_copy_is_clean_named_by_its_content_and_the_same_code(tmp_path: Path
     assert [path for path in (tmp_path / "one").rglob("*") if path.suffix == ".pyc" or path.name == "__pycache__"] == []
     assert package.copy_to(tmp_path / "two") == digest
     package.copy_to(tmp_path / "three")
-    asked = "from pipeline import driver; import conf; print(driver.code_version(), conf.FOLDER)"
+    asked = "from pipeline.execute.code_version import code_version; import conf; print(code_version(), conf.FOLDER)"
     done = subprocess.run(
         [sys.executable, "-c", asked], cwd=tmp_path / "one", capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == [driver.code_version(), str(tmp_path / "one/conf")]
+    assert done.stdout.split() == [code_version(), str(tmp_path / "one/conf")]
 
 
 def test_one_byte_more_is_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.export.colours import colours_of, read_table, voc_colour
-from pipeline.render.draw import colour_of
+from pipeline.image.colours import colour_of
 
 
 def test_voc_has_the_published_colours() -> None:
