@@ -29,5 +29,8 @@ def test_each_table_is_a_config_and_the_images_are_the_default(kinds: tuple[str,
 
 def test_classes_by_id() -> None:
     made = notes("annotate", {"face": 1, "Straße": 2}, ())[CLASSES]
-    assert json.loads(made.decode()) == [{"id": 1, "name": "face"}, {"id": 2, "name": "Straße"}]
+    assert json.loads(made.decode()) == [
+        {"id": 1, "name": "face", "colour": css_colour("face")},
+        {"id": 2, "name": "Straße", "colour": css_colour("Straße")},
+    ]
     assert json.loads(notes("annotate", {}, ())[CLASSES]) == []
