@@ -35,8 +35,8 @@ _CONNECT_SECONDS: Final = 4.0
 _ANSWER_SECONDS: Final = 6.0
 """Both together stay below the 15 seconds after which a person takes a command for dead."""
 _UPLOAD_SECONDS: Final = 300.0
-_LOST_SECONDS: Final = 60.0
-"""For so long a dashboard may be away: it is restarted by its head, and tunnels to it break."""
+_LOST_SECONDS: Final = 10.0
+"""For so long a dashboard may be away. The run goes on without us, so that giving up early costs one more command."""
 _BYTES_A_SECOND: Final = 50_000
 """Of log that is read again; the API gives it whole."""
 _LONGEST_PAUSE: Final = 10.0
@@ -169,8 +169,8 @@ class RayJobs:
             except (OSError, RuntimeError, ValueError) as error:  # a dashboard that restarts answers with errors
                 if time.monotonic() - seen > _LOST_SECONDS:
                     raise RunError(
-                        f"{self.address} was lost {_LOST_SECONDS:.0f} s ago ({one_line(error, 120)}); when it is back, "
-                        "the same command attaches to the run, or resumes it"
+                        f"{self.address} does not answer any more ({one_line(error, 120)}); when it is back, the same "
+                        "command attaches to the run, or resumes it"
                     ) from error
                 time.sleep(1.0)
                 continue

@@ -16,7 +16,7 @@ from PIL import Image
 from tests.fakes.drawn_images import drawing
 from tests.fakes.job_run import run
 from tests.fakes.published_output import commits, published
-from tests.fakes.ray_head import Head, serve
+from tests.fakes.ray_head import Head, kill, serve
 from tests.fakes.tar_samples import tar_of
 
 ROOT = Path(__file__).parents[2]
@@ -129,3 +129,19 @@ def test_another_token_is_one_line(head: Head, shards: Path, tmp_path: Path) -> 
     assert (process.returncode, len(lines)) == (2, 1)
     assert f"{head.address} does not take our token; set RAY_AUTH_MODE=token" in lines[0]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.chaos
+def test_a_lost_head_is_one_line_within_15_seconds(shards: Path, tmp_path: Path) -> None:
+    with serve() as head:
+        process = submit(head, shards, tmp_path / "out")
+        said(process, "^annotate: 2 shards")
+        killed = time.monotonic()
+        kill(head.pid)
+        _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - killed < 20  # 5 of them are the test's own: a busy machine, and the interpreter's exit
+    assert process.returncode == 1
+    lines = [line for line in errors.splitlines() if line.startswith("submit:")]
+    assert len(lines) == 1
+    assert f"{head.address} does not answer any more" in lines[0]
+    assert not (tmp_path / "out/_run/SUCCESS.json").exists()

@@ -17,6 +17,10 @@ from pipeline.fill.diffusion.kinds import KINDS
 PLACES = ["source.uri=in", "sink.uri=out", "execute=local"]
 CHOICES = [(group, choice) for group, choices in build.groups().items() for choice in choices]
 EXTRA = {
+    ("cluster", "kuberay"): ["cluster.image=i"],
+    ("cluster", "vms"): [
+        f"cluster.{value}" for value in ("region=r", "image=i", "identity=a", "cpu.type=t", "cpu.max=2")
+    ],
     ("fill", "none"): ["render=labels"],
     ("fill", "blur"): ["fill.allow_reversible=true"],
     ("fill", "pixelate"): ["fill.allow_reversible=true"],
@@ -169,7 +173,7 @@ def test_every_choice_builds_and_says_what_it_is(group: str, choice: str, tmp_pa
     if group == "select":
         override, select = [f"select={choice}", "segment=[faces,text,salient]"], []
     if group == "cluster":
-        tree = build.plain(build.compose("submit", override))[group]
+        tree = build.plain(build.compose("submit", [*override, *extra]))[group]
         assert isinstance(build.construct(tree, group, ("pipeline",)), Cluster)
         return
     job = build.build(build.compose("clean", [*PLACES, *select, *override, *extra]))

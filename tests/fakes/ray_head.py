@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -26,10 +26,11 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """address: of the dashboard. token: what it asks for."""
+    """address: of the dashboard. token: what it asks for. pid: of `ray start`, 0 for none of ours."""
 
     address: str
     token: str
+    pid: int = 0
 
     def environment(self) -> dict[str, str]:
         """The variables of a process that may submit."""
@@ -72,9 +73,10 @@ def serve(variables: Mapping[str, str] | None = None) -> Iterator[Head]:
             )
         try:
             _wait(process, head, log)
-            yield head
+            yield replace(head, pid=process.pid)
         finally:
-            _end(process)
+            kill(process.pid)
+            process.wait()
 
 
 def _wait(process: subprocess.Popen[bytes], head: Head, log: Path) -> None:
@@ -88,16 +90,15 @@ def _wait(process: subprocess.Popen[bytes], head: Head, log: Path) -> None:
     raise RuntimeError(f"the head did not start; the end of its log:\n{log.read_text(errors='replace')[-3000:]}")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill the head and all that descends from it; drivers of jobs have sessions of their own."""
+def kill(pid: int) -> None:
+    """Kill the head and all that descends from it, as a machine that fails; drivers have sessions of their own."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        family = psutil.Process(process.pid).children(recursive=True)
-        process.kill()
+        head = psutil.Process(pid)
+        family = [head, *head.children(recursive=True)]
         for each in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
         psutil.wait_procs(family, timeout=10)
-    process.wait()
 
 
 def _free_ports(count: int) -> list[int]:
