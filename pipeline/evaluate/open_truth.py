@@ -70,8 +70,8 @@ class Truth:
         values = _label_values(self.folder.read(entry.name), self.folder.join(entry.name))
         if odd := sorted(set(np.unique(values).tolist()) - {0, self.ignore, *self.classes.values()}):
             raise ConfigError(
-                f"truth: {self.folder.join(entry.name)} has values that no class has: {', '.join(map(str, odd[:3]))}; name "
-                "them in classes=TABLE, or what is not known with ignore=VALUE"
+                f"truth: {self.folder.join(entry.name)} has values that no class has: {', '.join(map(str, odd[:3]))}; "
+                "name them in classes=TABLE, or what is not known with ignore=VALUE"
             )
         labels = np.zeros(values.shape, np.int64)
         for own, index in classes.theirs.items():
