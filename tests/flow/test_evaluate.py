@@ -1,12 +1,16 @@
 """segfill evaluate: planted truths with known answers, all kinds of truth alike, refusals by name, shift."""
 
+import io
 import json
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from jobs import evaluate, export
 from pipeline.image import rle
@@ -101,6 +105,50 @@ def test_every_kind_of_truth_says_the_same_of_itself(tmp_path: Path) -> None:
             assert found["mean"]["pq"] == 1.0
         if kind in ("output", "coco"):
             assert found["mean"]["ap"] == pytest.approx(1.0)
+
+
+def moved(seed: int) -> dict[str, list[Drawn] | str | tuple[int, int]]:
+    """The drawn pieces as a worse model has them: moved, with other scores, one of another class, one twice."""
+    rng = np.random.default_rng(seed)
+    out: dict[str, list[Drawn] | str | tuple[int, int]] = {}
+    for name, found in pieces().items():
+        if isinstance(found, str | tuple):
+            out[name] = found
+            continue
+        some = [each for each in found if isinstance(each, Drawn) and each.mask.any()]
+        out[name] = [
+            Drawn(
+                label=each.label if rng.random() < 0.8 else "dog",
+                score=round(float(rng.random()), 2),
+                mask=np.roll(each.mask, rng.integers(-3, 4, 2), axis=(0, 1)),
+            )
+            for each in [*some, some[0]]
+        ]
+    return out
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_whole_run_has_the_ap_of_cocoeval_on_its_export(tmp_path: Path) -> None:
+    jsons = {}
+    for name, drawn in (("truth", pieces()), ("ours", moved(3))):
+        output = write(tmp_path / name, drawn)
+        to = tmp_path / name / "coco"
+        assert export.main([f"uri={output.uri}", f"to={to}", "images=none", "min_area=1"]) == 0
+        jsons[name] = to / "annotations/instances_train.json"
+    with redirect_stdout(io.StringIO()):
+        truth = COCO(str(jsons["truth"]))
+        found = json.loads(jsons["ours"].read_text())["annotations"]
+        # loadRes takes the area of a detection from its box, where it has one.
+        found = [{key: value for key, value in each.items() if key != "bbox"} for each in found]
+        judge = COCOeval(truth, truth.loadRes(found), "segm")
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    mean = told(str(tmp_path / "ours/out"), tmp_path, f"truth={jsons['truth']}")["mean"]
+    names = ("ap", "ap50", "ap75", "ap_small", "ap_medium")
+    assert [mean[name] for name in names] == pytest.approx(judge.stats[:5].tolist(), abs=1e-6)
+    assert 0.1 < mean["ap"] < 0.9
+    assert mean["recall100"] == pytest.approx(judge.stats[8], abs=1e-6)
 
 
 def test_ignored_pixels_of_a_label_map_do_not_count(tmp_path: Path) -> None:

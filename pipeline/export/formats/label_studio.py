@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -29,7 +30,8 @@ class LabelStudio:
     def unit(self, unit_id: str, images: Sequence[Shown], style: Style) -> Made:
         made = Made()
         for each in images:
-            where = f"/data/local-files/?d=images/{each.split}/{each.name}" if style.copied else each.uri or each.name
+            copied = f"/data/local-files/?d={quote(f'images/{each.split}/{each.name}')}"
+            where = copied if style.copied else each.uri or each.name
             results = [result for found in each.row.found for result in _results(made, found, each, style)]
             task = {
                 "data": {"image": where, "image_id": each.row.image_id, "file_name": each.name},
