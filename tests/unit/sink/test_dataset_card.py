@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 
+from pipeline.image.colours import css
 from pipeline.sink.dataset_card import CARD, CLASSES, notes
 
 
@@ -30,7 +31,7 @@ def test_each_table_is_a_config_and_the_images_are_the_default(kinds: tuple[str,
 def test_classes_by_id() -> None:
     made = notes("annotate", {"face": 1, "Straße": 2}, ())[CLASSES]
     assert json.loads(made.decode()) == [
-        {"id": 1, "name": "face", "colour": css_colour("face")},
-        {"id": 2, "name": "Straße", "colour": css_colour("Straße")},
+        {"id": 1, "name": "face", "colour": css("face")},
+        {"id": 2, "name": "Straße", "colour": css("Straße")},
     ]
     assert json.loads(notes("annotate", {}, ())[CLASSES]) == []
