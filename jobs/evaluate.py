@@ -1,5 +1,4 @@
-"""`segfill evaluate OUT truth=TRUTH`: how good are the masks? `segfill evaluate OUT against=REFERENCE`: how far is this
-run from another one?
+"""`segfill evaluate OUT truth=TRUTH`: how good the masks are; `against=REFERENCE`: how far they are from another run's.
 
 TRUTH is a COCO JSON, a COCO panoptic JSON, a folder of label-map PNGs, or another output. Prints a table, each average
 beside its per-class numbers and pixel counts, and writes them all as JSON. REFERENCE is another output; the shift

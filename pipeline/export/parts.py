@@ -151,9 +151,10 @@ class Parts:
         self.tidy()
 
     def tidy(self) -> None:
-        """Remove what only a resumed export needs."""
+        """Remove what only a resumed export needs, and what killed ones left."""
         self.store.delete([info.path for info in self.store.list(_PARTS)])
         self.store.delete([_MANIFEST])
+        self.store.sweep()
 
 
 def _path(unit_id: str) -> str:

@@ -35,6 +35,12 @@ class Fragile(Store):
         return super().put(path, data)
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """An output of one image without a segment."""
+    return write(tmp_path_factory.mktemp("small"), {"a.png": (8, 8)})
+
+
 def exporter(output: Store, target: Store, **settings: object) -> Exporter:
     from pipeline.export.pictures import NoPictures
 
@@ -44,12 +50,12 @@ def exporter(output: Store, target: Store, **settings: object) -> Exporter:
     )
 
 
-@pytest.mark.parametrize("name", ["coco_panoptic", "yolo", "hf"])
+@pytest.mark.parametrize("name", ["coco_panoptic", "hf"])
 def test_killed_after_any_file_and_resumed_it_has_the_same_bytes(tmp_path: Path, name: str) -> None:
     output = write(tmp_path, pieces(), unit_images=2)
     whole = open_store(str(tmp_path / "whole"))
     exporter(output, whole, format=name).run()
-    for writes in (0, 1, 3, 5, 6):
+    for writes in (0, 2, 5):
         target = Fragile(str(tmp_path / str(writes)))
         target.writes = writes
         try:
@@ -190,17 +196,15 @@ def test_a_private_run_that_published_nothing_has_no_pictures_to_copy(
     ],
 )
 def test_what_cannot_be_is_refused_before_a_byte_is_written(
-    tmp_path: Path, overrides: list[str], says: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, small: Store, overrides: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output = write(tmp_path, {"a.png": (8, 8)})
-    assert export.main([f"uri={output.uri}", f"to={tmp_path / 'to'}", *overrides]) == 2
+    assert export.main([f"uri={small.uri}", f"to={tmp_path / 'to'}", *overrides]) == 2
     assert says in capsys.readouterr().err
     assert not (tmp_path / "to").exists()
 
 
-def test_an_export_into_its_output_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output = write(tmp_path, {"a.png": (8, 8)})
-    assert export.main([f"uri={output.uri}", f"to={output.uri}/coco"]) == 2
+def test_an_export_into_its_output_is_refused(small: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export.main([f"uri={small.uri}", f"to={small.uri}/coco"]) == 2
     assert "lies in the output" in capsys.readouterr().err
 
 
