@@ -90,7 +90,8 @@ class RayJobs:
                 f"cluster runs code on it; start it with RAY_AUTH_MODE=token and {_TOKEN}"
             )
         life.phase(f"connecting to {self.address}")
-        logging.getLogger("ray").setLevel(logging.ERROR)
+        for name in ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
+            logging.getLogger(name).setLevel(logging.ERROR)  # the last two set their own
         try:
             client = _Client(self.address)
             version = str(client.answer("/api/version")["ray_version"])
