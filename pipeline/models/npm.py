@@ -100,7 +100,10 @@ def _of_npm() -> str:
     if not npm:
         return ""
     asked = [npm, "config", "get", "registry"]
-    said = subprocess.run(asked, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    try:
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return ""
     return said.stdout.strip() if said.returncode == 0 else ""
 
 

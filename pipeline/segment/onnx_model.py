@@ -143,6 +143,11 @@ class OnnxClassifier:
             found[position] = class_segments(self._map(answer, view), view, self._spec.names, self._spec.model)
         return [found[position] for position in range(len(views))]
 
+    def classes(self, tile: Rgb, size: tuple[int, int]) -> ClassMap:
+        """The class of each pixel of `size` (height, width), by logits or probabilities of one tile."""
+        ((_, (answer,)),) = self._model.each([tile], self.prepare, 1)
+        return self.best(self.planes(answer), size)
+
     @cached_property
     def _normal(self) -> tuple[Floats, Floats]:
         return np.array(self._spec.mean, np.float32), np.array(self._spec.std, np.float32)
