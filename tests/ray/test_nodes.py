@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.drawn_images import folder_of
-from tests.fakes.published_output import totals
 from tests.fakes.loopback_nodes import ENVIRONMENT, ROOT, RayNodes, can_hide, ray_nodes
+from tests.fakes.published_output import totals
 from tests.fakes.terminal import but_signs
 
 NAMED = "A node that cannot do a run is named before anything is written"

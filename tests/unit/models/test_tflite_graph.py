@@ -63,18 +63,23 @@ def both(file: Path, rgb: Rgb) -> list[tuple[NDArray[Any], NDArray[Any]]]:
 
 @FILES
 def test_it_answers_as_litert_does(uri: str) -> None:
-    """Float networks to 1e-3; quantized ones, which are not rounded here, with the same class on most pixels."""
+    """Float networks to 1e-3; quantized ones, which are not rounded here, with the same class on most pixels, and with
+    the same boxes where they see something."""
     file = fetched(uri)
-    network = read(file)
-    for wanted, found in both(file, picture(uri)):
-        assert found.shape == wanted.shape
-        if not network.tensors[network.inputs[0]].quantized:
-            assert float(np.abs(found - wanted).max()) < 1e-3
-        elif wanted.dtype.kind == "i":
-            assert float((found == wanted).mean()) >= 0.96
-        else:  # boxes and probabilities of a detector: as good as its 8 bits
-            assert float(np.abs(found - wanted).max()) < 0.1 * float(wanted.max() - wanted.min())
-            assert float(np.abs(found - wanted).mean()) < 0.01 * float(wanted.max() - wanted.min())
+    network, answers = read(file), both(file, picture(uri))
+    assert [found.shape for _, found in answers] == [wanted.shape for wanted, _ in answers]
+    if not network.tensors[network.inputs[0]].quantized:
+        assert max(float(np.abs(found - wanted).max()) for wanted, found in answers) < 1e-3
+    elif len(answers) == 1:
+        ((wanted, found),) = answers
+        assert float((found == wanted).mean()) >= 0.96
+    else:
+        (classes, our_classes), (boxes, our_boxes) = ((wanted[0], found[0]) for wanted, found in answers)
+        likely = classes.max(axis=1) > 0.5
+        assert likely.sum() > 5
+        assert (classes[likely].argmax(axis=1) == our_classes[likely].argmax(axis=1)).all()
+        assert float(np.abs(classes - our_classes)[likely].max()) < 0.05
+        assert float(np.abs(boxes - our_boxes)[likely].max()) < 0.05  # of the anchor's size
 
 
 def _odd(file: Path) -> int:
