@@ -72,7 +72,8 @@ def compose(name: str, overrides: Sequence[str] = (), *, also: str = "") -> Dict
                     f"{key}: expected a path in UTF-8, got {text!r}; give the folder above it, or a link to it with "
                     "another name"
                 )
-            OmegaConf.update(config, key, typed.value_of(key, text, partial(_has, config)))
+            value = typed.value_of(key, text, partial(_has, config))
+            OmegaConf.update(config, key, value if isinstance(value, str) else typed.listed(value))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"config: {one_line(error)}") from error
     if name in JOBS:

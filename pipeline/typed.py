@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Final, TypeAlias
 
 PATHS: Final = ("uri", "folder", "sheet", "canary", "start")
@@ -54,6 +54,27 @@ def value_of(key: str, text: str, known: Known) -> str | list[str]:
     if len(text) > 1 and text[0] in _QUOTES and re.fullmatch(r"(?s)(?:[^\\Q]|\\.)*".replace("Q", text[0]), text[1:-1]):
         return _unquoted(text) if text[-1] == text[0] else _literal(text, known)
     return _literal(os.path.expanduser(text), known)
+
+
+def listed(parts: Sequence[str]) -> str:
+    """A list as one value, which `parts_of` takes apart again."""
+    return f"[{','.join(_quoted(part) for part in parts)}]"
+
+
+def parts_of(text: str) -> list[str]:
+    """The parts of what `listed` made, or of a list that somebody typed into a file; empty ones are left out."""
+    return [
+        _unquoted(part) if len(part) > 1 and part[0] in _QUOTES and part[-1] == part[0] else part
+        for part in _parts(text[1:-1])
+        if part
+    ]
+
+
+def _quoted(part: str) -> str:
+    """In single quotes, where it needs them: a backslash before a quote, or at the end, is doubled."""
+    if not part[:1].isspace() and not part[-1:].isspace() and not set(part) & {",", "{", *_QUOTES}:
+        return part
+    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), part) + "'"
 
 
 def _parts(text: str) -> Iterator[str]:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline import typed
 from pipeline.errors import ConfigError, SourceError
 
 
@@ -24,8 +25,8 @@ def uris_of(uri: str) -> tuple[str, ...]:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"source.uri={uri}: cannot read the list of sources ({error})") from error
         found = [line for line in lines if line and not line.startswith("#")]
-    elif uri.startswith("[") and uri.endswith("]") and "," in uri:
-        found = [part.strip() for part in uri[1:-1].split(",") if part.strip()]
+    elif uri.startswith("[") and uri.endswith("]") and ("," in uri or "://" in uri):
+        found = typed.parts_of(uri)
     else:
         return (uri,)
     if not found:

@@ -135,3 +135,12 @@ def test_a_first_look_is_resumed_to_the_whole(demo_shards: Path, tmp_path: Path)
     ]
     assert pictures[0] == pictures[1]
     assert list(check(open_store(str(look)))) == []
+
+
+@pytest.mark.promise("Several sources are one run, and each image keeps a place of its own")
+def test_a_list_on_the_command_line_is_one_run(tmp_path: Path) -> None:
+    folder_of(tmp_path / "in/a", range(2))
+    folder_of(tmp_path / "in/b, c", range(2, 5))
+    ended = annotate(f"[{tmp_path}/in/a,'{tmp_path}/in/b, c']", tmp_path / "out")
+    assert ended.code == 0
+    assert sorted(members(tmp_path / "out")) == ["a/0.png", "a/1.png", "b, c/2.png", "b, c/3.png", "b, c/4.png"]

@@ -127,3 +127,17 @@ def test_the_keys_of_paths(override: str, path: tuple[str, str] | None) -> None:
 )
 def test_a_bare_word_is_told_from_a_key(argument: str, word: bool) -> None:
     assert typed.is_word(argument, {"fill"}) == word
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ["/a", "/b"],
+        ["a,b", "c"],
+        ["it's", 'say "x"', "{x,y}.tar"],
+        ["s3://b/[2019]", "back\\slash", "end\\", "end'\\"],
+        [" space ", "'quoted'"],
+    ],
+)
+def test_a_list_is_one_value_and_its_parts_come_back(parts: list[str]) -> None:
+    assert typed.parts_of(typed.listed(parts)) == parts
