@@ -164,14 +164,16 @@ def _check_overrides(name: str, parsed: Sequence[Override], added: Sequence[str]
             raise ConfigError(f"{group}: expected one choice such as {group}={next(iter(known[group]))}, got a list")
         for choice in value if isinstance(value, list) else [value]:
             _check_choice(group, "null" if choice is None else str(choice))
+    asked = [each.key_or_group for each in parsed if not (each.is_add() or each.is_delete())]
+    asked = [key for key in asked if key not in known]
+    if not asked:  # choices alone: composing twice would only take its time twice
+        return
     chosen = hydra_compose(
         config_name=name,
         overrides=[*added, *(str(each.input_line) for each in choices if each.key_or_group != "render")],
     )
-    for override in parsed:
-        key = override.key_or_group
-        if key not in known and not override.is_add() and not override.is_delete():
-            _check_key(chosen, key, "" if name in JOBS else f"{name}.")
+    for key in asked:
+        _check_key(chosen, key, "" if name in JOBS else f"{name}.")
 
 
 def _check_choice(group: str, choice: str) -> None:

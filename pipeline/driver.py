@@ -94,7 +94,13 @@ def _run(job: Job, out: TextIO, err: TextIO, progress: Progress) -> int:
         life.phase("checking every file of every unit")
         said = notes(flow.name, flow.classes, flow.render.outputs if flow.sink.images == "parquet" else ())
         ledger.finish(said, records)
-    summary = Summary.of(records.values(), seconds=time.monotonic() - started, before=plan.before.images, unread=unread)
+    summary = Summary.of(
+        records.values(),
+        seconds=time.monotonic() - started,
+        before=plan.before.images,
+        unread=unread,
+        fills=flow.fill.active,
+    )
     life.phase("auditing")
     receipt = job.audit.receipt(flow, ledger.store, new=bool(plan.pending))
     code = EXIT_REJECTED if receipt.problems() else summary.exit_code(job.max_reject_share)
@@ -114,7 +120,7 @@ def _run(job: Job, out: TextIO, err: TextIO, progress: Progress) -> int:
             review_seam=job.review_seam,
         )
         ledger.report(page) if whole else ledger.store.put(_FIRST_LOOK, page)
-    progress.say(redact(summary.text(_places(job, whole), fills=flow.fill.active)), out)
+    progress.say(redact(summary.text(_places(job, whole))), out)
     if receipt.audited:
         progress.say(redact(receipt.text()), out)
     for problem in receipt.problems():

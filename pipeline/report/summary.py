@@ -30,7 +30,7 @@ class Summary:
     stages: stage -> seconds, summed over all workers, in the order of the chain. failed: (shard, reason code) of the
     shards that could not be read to their end. bytes_in: encoded bytes. units: number of units. samples: of tars, with
     an image. several: samples with more than one. fields: field of their images -> images, the most frequent first.
-    unread: what the source holds and does not read.
+    unread: what the source holds and does not read. fills: whether the run changes images; else it labels them.
     """
 
     counts: Counts
@@ -46,9 +46,18 @@ class Summary:
     several: int = 0
     fields: Mapping[str, int] = field(default_factory=dict)
     unread: Unread = ALL_READ
+    fills: bool = True
 
     @classmethod
-    def of(cls, records: Iterable[Committed], *, seconds: float, before: int = 0, unread: Unread = ALL_READ) -> Summary:
+    def of(
+        cls,
+        records: Iterable[Committed],
+        *,
+        seconds: float,
+        before: int = 0,
+        unread: Unread = ALL_READ,
+        fills: bool = True,
+    ) -> Summary:
         """Sum up commit records. seconds: duration of this run. before: images that were committed before it."""
         counts = Counts()
         units = bytes_in = samples = several = 0
@@ -86,6 +95,7 @@ class Summary:
             several=several,
             fields=dict(sorted(several_fields.items(), key=lambda pair: (-pair[1], pair[0]))),
             unread=unread,
+            fills=fills,
         )
 
     @property
@@ -108,10 +118,21 @@ class Summary:
         end."""
         return EXIT_REJECTED if self.failed or self.reject_share > max_reject_share else EXIT_OK
 
-    def text(self, places: Iterable[tuple[str, str]] = (), *, fills: bool = True) -> str:
-        """Return the table for the terminal, without a final line break. places: (name, path) rows at its end. fills:
-        whether the run changes images; else its images are labelled."""
-        rows = [*self._numbers(*(WRITTEN if fills else LABELLED)), *self._details()]
+    @property
+    def words(self) -> tuple[str, str]:
+        """What people are told of the counts `written` and `unchanged`."""
+        return WRITTEN if self.fills else LABELLED
+
+    @property
+    def several_images(self) -> str:
+        """How many samples hold several images, and in which fields; "" when none does."""
+        if not self.several:
+            return ""
+        return f"{self.several:,} of {self.samples:,} hold several images ({_named(self.fields.items())})"
+
+    def text(self, places: Iterable[tuple[str, str]] = ()) -> str:
+        """Return the table for the terminal, without a final line break. places: (name, path) rows at its end."""
+        rows = [*self._numbers(*self.words), *self._details()]
         return "\n".join(_aligned([*rows, *((name, "", path) for name, path in places)]))
 
     def _numbers(self, written: str, unchanged: str) -> list[tuple[str, str, str]]:
@@ -119,10 +140,9 @@ class Summary:
         resumed = f"{self.before:,} of them committed by an earlier run" if self.before else ""
         speed = f"{self.images_per_second:.1f}" if self.fresh else "-"
         took = f"{self.fresh:,} in {duration(self.wall)}" if self.fresh else "nothing left to do"
-        several = f"{self.several:,} of {self.samples:,} hold several images ({_named(self.fields.items())})"
         return [
             ("images in", f"{counts.images:,}", resumed),
-            *([("samples", "", several)] if self.several else []),
+            *([("samples", "", self.several_images)] if self.several else []),
             (written, f"{counts.written:,}", ""),
             (unchanged, f"{counts.unchanged:,}", ""),
             ("rejected", f"{counts.rejected:,}", _named((f"{s}: {r}", n) for (s, r), n in self.rejects.items())),

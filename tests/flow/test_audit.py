@@ -80,7 +80,7 @@ def test_a_run_audits_itself_and_says_so_in_a_table_a_file_and_the_page(made: tu
         assert "50.00%" in text
         assert "10 of 10 faces removed" in text
     assert {p.name for p in (root / "out").iterdir()} == {
-        *("_commit", "_previews", "_run", "audit", "images", "masks", "rendered", "report"),
+        *("_commit", "_packs", "_previews", "_run", "audit", "images", "masks", "rendered", "report"),
         *("README.md", "classes.json"),
     }  # no canary among them
 

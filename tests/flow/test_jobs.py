@@ -134,9 +134,12 @@ def test_a_run_that_cannot_work_is_refused_in_one_line_and_writes_nothing(
 
 
 def test_help_names_every_choice_and_cfg_shows_the_config(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main("anonymize", ["--help"]) == 0
-    page = capsys.readouterr().out
+    pages = {}
+    for verb in ("anonymize", "submit"):
+        assert main(verb, ["--help"]) == 0
+        pages[verb] = capsys.readouterr().out
     for group, choices in build.groups().items():
+        page = pages["submit" if group == "cluster" else "anonymize"]
         assert f"{group}:" in page
         for choice, about in choices.items():
             assert choice in page

@@ -79,7 +79,7 @@ def test_samples_with_several_images_are_named_by_their_fields() -> None:
 
 
 def test_a_run_that_only_labels_has_its_own_words() -> None:
-    lines = Summary.of(RECORDS, seconds=5.0).text(fills=False).splitlines()
+    lines = Summary.of(RECORDS, seconds=5.0, fills=False).text().splitlines()
     assert lines[:4] == [
         "images in       20",
         "labelled        10",
