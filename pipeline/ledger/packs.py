@@ -24,7 +24,9 @@ from pipeline.storage.store import ObjectInfo, Store
 PACKS: Final = "_packs"
 COMMITS: Final = "_commit"
 A_PACK: Final = 1000
-"""Records in a pack."""
+"""Records in a pack that a driver writes on the way."""
+AT_THE_END: Final = 1000
+"""Records in a pack of a whole run."""
 _STATS_AT_ONCE: Final = 16
 _READ_AT_ONCE: Final = 16
 
@@ -74,8 +76,8 @@ class Packer:
 def packs_of(records: CommitRecords, listing: Mapping[str, ObjectInfo]) -> Iterator[bytes]:
     """Yield packs of all records of a run: the same ones from every driver. listing: path -> object, of the output."""
     unit_ids = sorted(records)
-    for first in range(0, len(unit_ids), A_PACK):
-        part = unit_ids[first : first + A_PACK]
+    for first in range(0, len(unit_ids), AT_THE_END):
+        part = unit_ids[first : first + AT_THE_END]
         standing = [(unit_id, info) for unit_id in part if (info := listing.get(record_path(unit_id)))]
         yield pack(Line(unit_id=unit_id, etag=info.etag, data=records.json(unit_id)) for unit_id, info in standing)
 

@@ -106,7 +106,7 @@ def _drive(arguments: list[str], environment: dict[str, str], log: str) -> None:
     sys.stdout = sys.stderr = os.fdopen(1, "w", closefd=False)
     if (folder := Path(os.environ.get(crash_points.FOLDER, "/nowhere"))).is_dir():
         (folder / "driver").write_text(str(os.getpid()))
-    packs.A_PACK = 2  # type: ignore[misc]  # so that a run of few units folds its records, too
+    packs.A_PACK, packs.AT_THE_END = 2, 3  # type: ignore[misc]  # a run of few units folds, and folds anew at its end
     crash_points.arm()
     code = main("clean", arguments)
     sys.stdout.flush()

@@ -93,7 +93,7 @@ def test_a_damaged_pack_is_passed_over(damage: bytes | None, store: Store, monke
 def test_the_packs_of_a_whole_run_do_not_depend_on_the_order_of_its_units(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packs, "A_PACK", 2)
+    monkeypatch.setattr(packs, "AT_THE_END", 2)
     listing = {info.path: info for info in store.list()}
     made = list(packs.packs_of(CommitRecords(UNITS), listing))
     assert made == list(packs.packs_of(CommitRecords(UNITS[::-1]), listing))
