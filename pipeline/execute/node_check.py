@@ -6,24 +6,29 @@ import contextlib
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
+from pipeline.contracts import TellsUnread
 from pipeline.errors import SegfillError
 from pipeline.execute.code_version import code_version
 from pipeline.flow import Flow
 from pipeline.plan import Plan
-from pipeline.records import Shard
+from pipeline.source.first import First
+from pipeline.source.listing import parent
 from pipeline.storage.store import open_store
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeCheck:
-    """code: the version of Segfill that the driver runs. shard: the first one to read; None without one. token: path
-    and content of a file that the driver wrote where a local sink will be; empty for a bucket."""
+    """code: the version of Segfill that the driver runs. objects: the first ones of the source that are to be read: URI
+    and bytes. token: path and content of a file that the driver wrote where a local sink will be; empty for a
+    bucket."""
 
     flow: Flow
     code: str
-    shard: Shard | None
+    objects: tuple[tuple[str, int], ...]
     token: tuple[str, str]
 
     def problem(self) -> str:
@@ -38,17 +43,9 @@ class NodeCheck:
             return " ".join(str(error).split())
 
     def _source(self) -> str:
-        if self.shard is None:
-            return ""
-        path = self.shard.members[0].path if self.shard.members else self.shard.path
-        size = open_store(self.flow.source.uri).stat(path).size
-        expected = self.shard.members[0].size if self.shard.members else self.shard.size
-        if size != expected:
-            return (
-                f"sees {size} bytes of {path} in source.uri={self.flow.source.uri} where this machine sees {expected}; "
-                "share that folder with every node, or use a bucket"
-            )
-        return ""
+        """One object that is seen is enough: another may be bad, and is a row then, not the end of the run."""
+        problems = [_unseen(uri, size) for uri, size in self.objects]
+        return problems[0] if problems and all(problems) else ""
 
     def _sink(self) -> str:
         path, content = self.token
@@ -64,12 +61,40 @@ class NodeCheck:
         return ""
 
 
+def _unseen(uri: str, expected: int) -> str:
+    """What is wrong with an object of the source as it is seen from here, or ""."""
+    folder, name = parent(uri)
+    try:
+        size = open_store(folder).stat(name).size
+    except OSError as error:
+        return f"{' '.join(str(error).split())}; {_SHARE}"
+    return "" if size == expected else f"sees {size} bytes of {uri} where this machine sees {expected}; {_SHARE}"
+
+
+_SHARE: Final = "share that folder with every node, or use a bucket that all of them may read"
+_OBJECTS: Final = 3
+
+
+def _objects(flow: Flow, plan: Plan) -> Iterator[tuple[str, int]]:
+    """URI and bytes of each object to read that is sound by its listing. A plugin's may be none of a store."""
+    if not isinstance(flow.source, TellsUnread | First):
+        return
+    for pending in plan.pending:
+        shard = pending.shard
+        if shard.members:
+            for member in shard.members:
+                if not member.problem:
+                    yield f"{shard.uri.rstrip('/')}/{member.path}", member.size
+        elif not shard.problem:
+            yield shard.uri, shard.size
+
+
 @contextlib.contextmanager
 def node_check(flow: Flow, plan: Plan) -> Iterator[NodeCheck]:
     """Prepare the check; the token stands while it lasts."""
     with _token(flow.sink.uri) as token:
-        shard = plan.pending[0].shard if plan.pending else None
-        yield NodeCheck(flow=flow, code=code_version(), shard=shard, token=token)
+        objects = tuple(islice(_objects(flow, plan), _OBJECTS))
+        yield NodeCheck(flow=flow, code=code_version(), objects=objects, token=token)
 
 
 @contextlib.contextmanager

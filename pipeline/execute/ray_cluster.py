@@ -105,19 +105,29 @@ _TOKEN: Final = (
 def wait_for_cores(seconds: float, *, free: bool = False) -> None:
     """Wait until a node has cores, free ones if `free`, and ask an autoscaler for some. Says what it waits for. Raises
     ConfigError, or RunError for free ones, after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while _cores(ray.available_resources() if free else ray.cluster_resources()) < 1:
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        if free and _cores(ray.cluster_resources()):
-            what = f"for a free core: others take all {_cores(ray.cluster_resources()):g} of the cluster"
-        else:
-            what = f"for a node with cores: the cluster has {len(nodes)} node(s), none of them with a core for work"
-        if time.monotonic() > deadline:
-            kind = RunError if free else ConfigError
-            raise kind(f"waited {seconds:g} s {what}; add a node, or wait longer with execute.wait_seconds=SECONDS")
-        life.phase(f"waiting {what}")
-        request_resources(num_cpus=1)
-        time.sleep(_LOOK_EVERY)
+    deadline, asked = time.monotonic() + seconds, False
+    try:
+        while _cores(ray.available_resources() if free else ray.cluster_resources()) < 1:
+            what = _missing(free=free)
+            if time.monotonic() > deadline:
+                kind = RunError if free else ConfigError
+                raise kind(f"waited {seconds:g} s {what}; add a node, or wait longer with execute.wait_seconds=SECONDS")
+            life.phase(f"waiting {what}")
+            if not asked:
+                request_resources(num_cpus=1)
+                asked = True
+            time.sleep(_LOOK_EVERY)
+    finally:
+        if asked:  # else the cluster would keep that core for ever
+            request_resources(num_cpus=0)
+
+
+def _missing(*, free: bool) -> str:
+    cores = _cores(ray.cluster_resources())
+    if free and cores:
+        return f"for a free core: others take all {cores:g} of the cluster"
+    nodes = sum(bool(node["Alive"]) for node in ray.nodes())
+    return f"for a node with cores: the cluster has {nodes} node(s), none of them with a core for work"
 
 
 def _cores(resources: Mapping[str, float]) -> float:

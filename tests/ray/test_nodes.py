@@ -5,9 +5,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.fakes.drawn_images import folder_of
@@ -171,3 +172,40 @@ def test_a_lost_head_ends_the_run_with_a_word(source: Path, tmp_path: Path) -> N
         assert "the head of the Ray cluster at" in line
         assert "the same command resumes the run" in line
         assert time.monotonic() - lost < 60, "Ray alone takes that long"
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(300)
+@pytest.mark.promise("A node that joins a cluster during a run gets work")
+def test_a_node_that_joins_gets_work(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", range(80))
+    with ray_nodes() as nodes:
+        nodes.add()
+        process = start(command(source, tmp_path / "out", nodes, SLOW, "+segment.faces.seconds=0.4"))
+        until(lambda: any((tmp_path / "out").glob("_commit/*")), process)
+        joined = nodes.add()
+        until(lambda: works(joined.pid), process)
+        said = ended(process)
+        assert process.returncode == 0, said[-600:]
+        assert totals(str(tmp_path / "out"))["images"] == 80
+
+
+def works(node: int) -> bool:
+    """Whether an actor of a run lives below this process."""
+    below = psutil.Process(node).children(recursive=True)
+    return any("MapWorker(MapBatches(Whole))" in title(process) for process in below)
+
+
+def title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def until(event: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not event():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()[1][-600:]
+        time.sleep(0.2)
